@@ -1,0 +1,53 @@
+//! What the kernel programs and user space hand each other: map keys and values, events,
+//! settings. Plain data of fixed size, the same on both sides.
+//!
+//! Every struct is `repr(C)` without padding, so that each byte is defined; the sizes are
+//! checked below. Words of the policy travel as their one-byte codes.
+//!
+//! Change a layout, and [`LAYOUT`] must go up: a daemon adopts pinned maps of its own
+//! layout only.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod event;
+mod lineage;
+mod settings;
+
+pub use event::{
+    EventHeader, EventTag, FlowEvent, FlowKind, ProgramEvent, TamperEvent, VerdictEvent, VerdictOrigin,
+};
+pub use lineage::{
+    CHAIN_LENGTH, Link, PATH_PART_BYTES, PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath,
+    Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
+};
+pub use settings::{Counter, Flow, MAIL_PORTS_MAX, Offsets, RateWindow, Settings};
+
+/// The version of every layout in this crate. It is part of the pin folder's name.
+pub const LAYOUT: u32 = 1;
+
+/// Checks that a struct has the size that both sides count on.
+macro_rules! plain {
+    ($($name:ty = $bytes:expr),* $(,)?) => {$(
+        const _: () = assert!(core::mem::size_of::<$name>() == $bytes);
+    )*};
+}
+
+plain! {
+    ProgramKey = 32,
+    RegistrationKey = 16,
+    Registration = 16,
+    ScriptKey = SCRIPT_PATH_BYTES,
+    ProgramPath = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 8,
+    ProgramEntry = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 16,
+    Link = 12,
+    ProcessRecord = 24 + 12 * CHAIN_LENGTH,
+    EventHeader = 24,
+    VerdictEvent = 80 + 24 + 12 * CHAIN_LENGTH,
+    FlowEvent = 96,
+    ProgramEvent = 64,
+    TamperEvent = 40,
+    Settings = 96,
+    Flow = 32,
+    RateWindow = 16,
+}

@@ -1,0 +1,214 @@
+//! Programs, their registration, and the record of a process.
+
+#[cfg(feature = "user")]
+use bytemuck::{Pod, Zeroable};
+use policy::{Kind, Origin, Program, Role, Standing, Tamper};
+
+/// How many links of a lineage a record keeps. Longer ones lose links in the middle.
+pub const CHAIN_LENGTH: usize = 16;
+/// How many components of a path are kept, counted from the file upwards.
+pub const PATH_PARTS: usize = 12;
+/// Bytes for one component, the closing zero included. Longer names are cut.
+pub const PATH_PART_BYTES: usize = 64;
+/// Bytes of a script's path, the closing zero included. Longer paths are never registered.
+pub const SCRIPT_PATH_BYTES: usize = 128;
+
+/// A program: an executable file by identity, and for a `#!` script its path as well,
+/// because the file that the kernel runs then is the interpreter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct ProgramKey {
+    /// Inode number.
+    pub inode: u64,
+    /// Change time of the inode, in nanoseconds since 1970.
+    pub changed_ns: u64,
+    /// A hash of the script's path; 0 for a binary. Names a program, proves nothing.
+    pub script: u64,
+    /// Device, in the kernel's own encoding (major << 20 | minor).
+    pub device: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// What the gate holds of a program it has seen: value of the map `programs`, key
+/// [`ProgramKey`]. It outlives the daemon, so that a restarted one can still tell names.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct ProgramEntry {
+    /// A number for the program, unique as long as the maps live. Never 0.
+    pub index: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Where it lay when it was first seen.
+    pub path: ProgramPath,
+}
+
+/// A path as the kernel walks it: components from the file up to the root.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct ProgramPath {
+    /// The components, the file's name first, each closed by a zero byte.
+    pub parts: [[u8; PATH_PART_BYTES]; PATH_PARTS],
+    /// For a `#!` script, its path as the caller wrote it; else empty.
+    pub script: [u8; SCRIPT_PATH_BYTES],
+    /// How many of `parts` are filled.
+    pub filled: u32,
+    /// 1 when the walk reached the root, 0 when it ran out of parts before.
+    pub complete: u32,
+}
+
+/// The key of a registered file: without the change time, so that the gate can tell a
+/// changed file from one that nobody registered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct RegistrationKey {
+    /// Inode number.
+    pub inode: u64,
+    /// Device, in the kernel's own encoding.
+    pub device: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// The key of a registered script: its absolute path, filled up with zero bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct ScriptKey {
+    /// The path.
+    pub path: [u8; SCRIPT_PATH_BYTES],
+}
+
+/// A registration, of a file or of a script.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct Registration {
+    /// Change time that the file must have; 0 for a script, which is trusted by its
+    /// root-owned path.
+    pub changed_ns: u64,
+    /// Code of the [`Role`].
+    pub role: u8,
+    /// Code of the [`Kind`].
+    pub kind: u8,
+    /// 1 while the file waits to be verified again: it counts as changed.
+    pub suspended: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+}
+
+impl Registration {
+    /// The program as the policy sees it, for a file whose change time is `changed_ns`.
+    #[inline(always)]
+    pub fn program(&self, changed_ns: u64) -> Program {
+        let changed = self.suspended != 0 || (self.changed_ns != 0 && self.changed_ns != changed_ns);
+        Program { role: Role::from_code(self.role), kind: Kind::from_code(self.kind), changed }
+    }
+}
+
+/// One exec in a lineage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct Link {
+    /// Index of the program; 0 when it could not be recorded.
+    pub program: u32,
+    /// Process that called exec, in the initial pid namespace.
+    pub pid: u32,
+    /// Code of the program's [`Role`].
+    pub role: u8,
+    /// Code of the [`Origin`] after the exec.
+    pub origin: u8,
+    /// Code of the program's [`Kind`].
+    pub kind: u8,
+    /// 1 when the link was read from /proc instead of being recorded as it happened.
+    pub seeded: u8,
+}
+
+/// What the gate holds of a process: value of the map `processes`, key the process id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct ProcessRecord {
+    /// Code of the [`Origin`].
+    pub origin: u8,
+    /// Code of the [`Role`].
+    pub role: u8,
+    /// Code of the [`Kind`].
+    pub kind: u8,
+    /// Signs of [`Tamper`].
+    pub tampered: u8,
+    /// 1 when vouched for.
+    pub vouched: u8,
+    /// 1 when the registered file changed.
+    pub changed: u8,
+    /// 1 when this record, or the one it was copied from, came from /proc.
+    pub seeded: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Index of the program that it runs.
+    pub program: u32,
+    /// Index of the culprit; 0 when there is none.
+    pub culprit: u32,
+    /// Process that the culprit was, when it became one.
+    pub culprit_pid: u32,
+    /// How many execs the lineage has, kept or not.
+    pub depth: u32,
+    /// The lineage, oldest first. When it is longer than the array, the last slot holds the
+    /// newest exec and those between are lost.
+    pub chain: [Link; CHAIN_LENGTH],
+}
+
+impl ProcessRecord {
+    /// The part that the policy looks at.
+    #[inline(always)]
+    pub fn standing(&self) -> Standing {
+        Standing {
+            origin: Origin::from_code(self.origin),
+            role: Role::from_code(self.role),
+            kind: Kind::from_code(self.kind),
+            vouched: self.vouched == 1,
+            changed: self.changed != 0,
+            tampered: Tamper(self.tampered),
+        }
+    }
+
+    /// Writes the policy's part back.
+    #[inline(always)]
+    pub fn set_standing(&mut self, standing: &Standing) {
+        self.origin = standing.origin as u8;
+        self.role = standing.role as u8;
+        self.kind = standing.kind as u8;
+        self.vouched = standing.vouched as u8;
+        self.changed = standing.changed as u8;
+        self.tampered = standing.tampered.0;
+    }
+
+    /// Records an exec: the standing after it, the culprit if it made one, and its link.
+    /// Kernel and seeding both go through here.
+    #[inline(always)]
+    pub fn record_exec(&mut self, after: &Standing, program: u32, pid: u32) {
+        if self.standing().made_worse_by(after) {
+            self.culprit = program;
+            self.culprit_pid = pid;
+        }
+        self.set_standing(after);
+        self.program = program;
+        let link = Link {
+            program,
+            pid,
+            role: after.role as u8,
+            origin: after.origin as u8,
+            kind: after.kind as u8,
+            seeded: self.seeded,
+        };
+        let slot = self.depth as usize;
+        let slot = if slot < CHAIN_LENGTH - 1 { slot } else { CHAIN_LENGTH - 1 };
+        self.chain[slot] = link;
+        self.depth = self.depth.saturating_add(1);
+    }
+}

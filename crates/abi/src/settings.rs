@@ -1,0 +1,252 @@
+//! Settings that user space writes and the kernel programs read, counters that they keep,
+//! and the state of a watched connection.
+
+#[cfg(feature = "user")]
+use bytemuck::{Pod, Zeroable};
+
+/// How many mail ports can be guarded.
+pub const MAIL_PORTS_MAX: usize = 16;
+
+/// The one value of the map `settings`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct Settings {
+    /// Mail ports in host order; unused slots are 0.
+    pub mail_ports: [u16; MAIL_PORTS_MAX],
+    /// First port where IRC servers listen (RFC 7194 and custom: 6660).
+    pub irc_first: u16,
+    /// Last port where IRC servers listen.
+    pub irc_last: u16,
+    /// 1: refuse nothing, only report what would have been refused.
+    pub observe: u8,
+    /// 1: submitters started by a process that may not send are ended.
+    pub guard_submitters: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+    /// Connections a minute for one interactive or batch mailer; 0 is no limit.
+    pub rate_limit: u32,
+    /// Level of the guarded cgroup in its hierarchy; the root is 0.
+    pub cgroup_level: u32,
+    /// Id of the guarded cgroup.
+    pub cgroup_id: u64,
+    /// Number of the mount namespace in which registered scripts' paths are meant.
+    pub mount_namespace: u32,
+    /// Number of the user namespace in which they are meant.
+    pub user_namespace: u32,
+    /// Zero.
+    pub reserved2: [u64; 4],
+}
+
+impl Settings {
+    /// Whether `port` (host order) is a mail port. Port 0 is none.
+    #[inline(always)]
+    pub fn is_mail_port(&self, port: u16) -> bool {
+        let mut index = 0;
+        while index < MAIL_PORTS_MAX {
+            if self.mail_ports[index] == 0 {
+                return false;
+            }
+            if self.mail_ports[index] == port {
+                return true;
+            }
+            index += 1;
+        }
+        false
+    }
+
+    /// Whether IRC servers listen on `port` (host order).
+    #[inline(always)]
+    pub fn is_irc_port(&self, port: u16) -> bool {
+        port >= self.irc_first && port <= self.irc_last
+    }
+}
+
+/// Where fields lie in the running kernel's structures, in bytes, resolved from its BTF.
+/// A read-only global of each program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct Offsets {
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
+    /// `task_struct.signal`
+    pub task_signal: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `task_struct.ptrace`
+    pub task_ptrace: u32,
+    /// `task_struct.nsproxy`
+    pub task_nsproxy: u32,
+    /// `task_struct.cred`
+    pub task_cred: u32,
+    /// `signal_struct.live`
+    pub signal_live: u32,
+    /// `signal_struct.tty`
+    pub signal_tty: u32,
+    /// `mm_struct.exe_file`
+    pub mm_exe_file: u32,
+    /// `mm_struct.arg_start`
+    pub mm_arg_start: u32,
+    /// `mm_struct.arg_end`
+    pub mm_arg_end: u32,
+    /// `mm_struct.env_start`
+    pub mm_env_start: u32,
+    /// `mm_struct.env_end`
+    pub mm_env_end: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `file.f_path.mnt`
+    pub file_mnt: u32,
+    /// `file.f_path.dentry`
+    pub file_dentry: u32,
+    /// `file.private_data`
+    pub file_private: u32,
+    /// `inode.i_ino`
+    pub inode_ino: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
+    /// `inode.i_rdev`
+    pub inode_rdev: u32,
+    /// `inode.i_sb`
+    pub inode_sb: u32,
+    /// Seconds of the change time: `inode.i_ctime_sec`, or `i_ctime.tv_sec` before 6.11.
+    pub inode_ctime_sec: u32,
+    /// Its nanoseconds.
+    pub inode_ctime_nsec: u32,
+    /// `super_block.s_dev`
+    pub sb_dev: u32,
+    /// `dentry.d_parent`
+    pub dentry_parent: u32,
+    /// `dentry.d_name.name`
+    pub dentry_name: u32,
+    /// `vfsmount.mnt_root`
+    pub vfsmount_root: u32,
+    /// `mount.mnt`
+    pub mount_mnt: u32,
+    /// `mount.mnt_parent`
+    pub mount_parent: u32,
+    /// `mount.mnt_mountpoint`
+    pub mount_mountpoint: u32,
+    /// `linux_binprm.file`
+    pub bprm_file: u32,
+    /// `linux_binprm.filename`
+    pub bprm_filename: u32,
+    /// `linux_binprm.interp`
+    pub bprm_interp: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.fd`
+    pub fdt_fd: u32,
+    /// `nsproxy.mnt_ns`
+    pub nsproxy_mnt: u32,
+    /// `mnt_namespace.ns.inum`
+    pub mnt_ns_inum: u32,
+    /// `cred.user_ns`
+    pub cred_user_ns: u32,
+    /// `user_namespace.ns.inum`
+    pub user_ns_inum: u32,
+    /// `sock.__sk_common.skc_dport`
+    pub sock_dport: u32,
+    /// `tcp_sock.bytes_acked`
+    pub tcp_bytes_acked: u32,
+    /// `tcp_sock.bytes_received`
+    pub tcp_bytes_received: u32,
+}
+
+/// A watched connection: value of the socket storage `flows`, which dies with its socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct Flow {
+    /// When connect() was called, in nanoseconds since boot.
+    pub connected_ns: u64,
+    /// Process that called it.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Index of its program.
+    pub program: u32,
+    /// Index of the culprit in its lineage; 0 when there is none.
+    pub culprit: u32,
+    /// Code of the [`crate::FlowKind`]; 0 when the connection holds nothing any more.
+    pub kind: u8,
+    /// Code of the program's role.
+    pub role: u8,
+    /// Code of the process's origin.
+    pub origin: u8,
+    /// 1 once established.
+    pub established: u8,
+    /// 1 when the grant exists only because the gate observes.
+    pub observed: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// A mailer's use of its rate: value of the map `rates`, key [`crate::RegistrationKey`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct RateWindow {
+    /// When the current minute began, in nanoseconds since boot.
+    pub began_ns: u64,
+    /// Connections permitted in it.
+    pub used: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// Slots of the per-CPU map `counters`. What the kernel cannot report, it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Connections to mail ports that were judged.
+    ConnectsJudged = 0,
+    /// Of these, permitted.
+    ConnectsAllowed = 1,
+    /// Of these, refused (or noted, when the gate observes).
+    ConnectsRefused = 2,
+    /// Packets to mail ports without a grant.
+    PacketsRefused = 3,
+    /// Submitters ended at their exec.
+    SubmittersRefused = 4,
+    /// Verdicts and flows that could not be reported, because the ring buffer was full.
+    EventsLost = 5,
+    /// Programs that could not be reported.
+    ProgramsLost = 6,
+    /// Processes that could not be recorded, because the process table was full.
+    ProcessesLost = 7,
+    /// Execs of processes without a record.
+    ExecsUnknown = 8,
+    /// Grants born.
+    GrantsOpened = 9,
+    /// Grants ended.
+    GrantsClosed = 10,
+    /// Kernel memory that could not be read.
+    ReadsFailed = 11,
+    /// A connection's state that could not be kept.
+    FlowsLost = 12,
+}
+
+impl Counter {
+    /// Every counter with the name that `status --json` gives it.
+    pub const ALL: [(Self, &'static str); 13] = [
+        (Self::ConnectsJudged, "connects_judged"),
+        (Self::ConnectsAllowed, "connects_allowed"),
+        (Self::ConnectsRefused, "connects_refused"),
+        (Self::PacketsRefused, "packets_refused"),
+        (Self::SubmittersRefused, "submitters_refused"),
+        (Self::EventsLost, "events_lost"),
+        (Self::ProgramsLost, "programs_lost"),
+        (Self::ProcessesLost, "processes_lost"),
+        (Self::ExecsUnknown, "execs_unknown"),
+        (Self::GrantsOpened, "grants_opened"),
+        (Self::GrantsClosed, "grants_closed"),
+        (Self::ReadsFailed, "reads_failed"),
+        (Self::FlowsLost, "flows_lost"),
+    ];
+}

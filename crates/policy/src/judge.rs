@@ -1,0 +1,175 @@
+//! The two questions: may this process send, and may it hand mail to a submitter?
+
+use crate::{Kind, Origin, Role, Standing};
+
+/// How often a mailer has opened a connection in the current minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Connections already permitted in this minute.
+    pub used: u32,
+    /// Connections a minute; 0 means no limit.
+    pub limit: u32,
+}
+
+impl Rate {
+    /// No limit at all.
+    pub const UNLIMITED: Self = Self { used: 0, limit: 0 };
+
+    #[inline(always)]
+    const fn exceeded(self) -> bool {
+        self.limit != 0 && self.used >= self.limit
+    }
+}
+
+/// Why the answer was what it was. The order of the codes is the order of the questions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// Every condition holds.
+    Permitted = 0,
+    /// The gate has no record of the process.
+    UnknownProcess = 1,
+    /// The program is not registered as a mailer.
+    NotAMailer = 2,
+    /// The program's file is not the one that was registered.
+    FileChanged = 3,
+    /// The process does not carry the user's will: a culprit stands in its lineage.
+    ForeignOrigin = 4,
+    /// An interactive mailer was started by the system instead of the user.
+    NeedsUser = 5,
+    /// A batch mailer or a submitter was started by the desktop instead of at a terminal.
+    NeedsTerminal = 6,
+    /// A service mailer was started by the user instead of the system.
+    NeedsSystem = 7,
+    /// Somebody tampered with the process or with one that it descends from.
+    Tampered = 8,
+    /// The mailer opens connections faster than its limit.
+    RateExceeded = 9,
+    /// A packet to a mail port from a socket that has no grant.
+    NoGrant = 10,
+}
+
+impl Reason {
+    /// Every reason, for tables and exhaustive tests.
+    pub const ALL: [Self; 11] = [
+        Self::Permitted,
+        Self::UnknownProcess,
+        Self::NotAMailer,
+        Self::FileChanged,
+        Self::ForeignOrigin,
+        Self::NeedsUser,
+        Self::NeedsTerminal,
+        Self::NeedsSystem,
+        Self::Tampered,
+        Self::RateExceeded,
+        Self::NoGrant,
+    ];
+
+    /// Reads a code; an unassigned one is [`Reason::UnknownProcess`].
+    pub const fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Permitted,
+            2 => Self::NotAMailer,
+            3 => Self::FileChanged,
+            4 => Self::ForeignOrigin,
+            5 => Self::NeedsUser,
+            6 => Self::NeedsTerminal,
+            7 => Self::NeedsSystem,
+            8 => Self::Tampered,
+            9 => Self::RateExceeded,
+            10 => Self::NoGrant,
+            _ => Self::UnknownProcess,
+        }
+    }
+
+    /// The word that programs read in `--json` output.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::UnknownProcess => "unknown-process",
+            Self::NotAMailer => "not-a-mailer",
+            Self::FileChanged => "file-changed",
+            Self::ForeignOrigin => "foreign-origin",
+            Self::NeedsUser => "needs-user",
+            Self::NeedsTerminal => "needs-terminal",
+            Self::NeedsSystem => "needs-system",
+            Self::Tampered => "tampered",
+            Self::RateExceeded => "rate-exceeded",
+            Self::NoGrant => "no-grant",
+        }
+    }
+}
+
+/// The answer to a question of the policy.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Yes.
+    Allow,
+    /// No, with the first reason that applies.
+    Refuse(Reason),
+}
+
+impl Verdict {
+    /// The reason behind the answer.
+    #[inline(always)]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Allow => Reason::Permitted,
+            Self::Refuse(reason) => reason,
+        }
+    }
+}
+
+/// May this process open a connection to a mail port?
+#[inline(always)]
+pub fn may_send(process: &Standing, rate: Rate) -> Verdict {
+    if process.changed {
+        return Verdict::Refuse(Reason::FileChanged);
+    }
+    if process.role != Role::Mailer {
+        return Verdict::Refuse(Reason::NotAMailer);
+    }
+    let origin = match (process.origin, process.kind) {
+        (Origin::Foreign, _) => Verdict::Refuse(Reason::ForeignOrigin),
+        (Origin::User, Kind::Interactive) => Verdict::Allow,
+        (Origin::User, Kind::Batch) if process.vouched => Verdict::Allow,
+        (Origin::User, Kind::Batch) => Verdict::Refuse(Reason::NeedsTerminal),
+        (Origin::User, Kind::Service) => Verdict::Refuse(Reason::NeedsSystem),
+        (Origin::System, Kind::Service) => Verdict::Allow,
+        (Origin::System, Kind::Interactive | Kind::Batch) => Verdict::Refuse(Reason::NeedsUser),
+    };
+    match origin {
+        Verdict::Refuse(_) => origin,
+        Verdict::Allow if process.tampered.any() => Verdict::Refuse(Reason::Tampered),
+        Verdict::Allow if rate.exceeded() => Verdict::Refuse(Reason::RateExceeded),
+        Verdict::Allow => Verdict::Allow,
+    }
+}
+
+/// May this process, which has just become a submitter, take mail?
+///
+/// The question is really about the process before the exec. What counts of it has been
+/// carried over by [`Standing::after_exec`]: the origin and whether it vouches.
+/// A service mailer is asked too, because Exim is daemon and submitter in one file.
+/// `None` when the program takes no mail for others and the question does not arise.
+#[inline(always)]
+pub fn may_submit(process: &Standing) -> Option<Verdict> {
+    let takes_mail = match process.role {
+        Role::Submitter => true,
+        Role::Mailer => process.kind == Kind::Service,
+        _ => false,
+    };
+    if !takes_mail {
+        return None;
+    }
+    let answer = match process.origin {
+        Origin::Foreign => Verdict::Refuse(Reason::ForeignOrigin),
+        Origin::User if !process.vouched => Verdict::Refuse(Reason::NeedsTerminal),
+        Origin::User | Origin::System => Verdict::Allow,
+    };
+    Some(match answer {
+        Verdict::Allow if process.tampered.any() => Verdict::Refuse(Reason::Tampered),
+        _ => answer,
+    })
+}

@@ -1,0 +1,20 @@
+//! Who may send mail: the policy of the gate, as pure functions over plain data.
+//!
+//! The same source is compiled into the kernel programs, the daemon and every other
+//! edition. It must not allocate, do I/O, read a clock or know any other crate.
+//!
+//! A process has a [`Standing`]. It is carried along by fork (a plain copy), changed by
+//! [`Standing::after_exec`], and judged by [`may_send`] and [`may_submit`].
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod judge;
+mod lineage;
+mod tamper;
+mod words;
+
+pub use judge::{Rate, Reason, Verdict, may_send, may_submit};
+pub use lineage::{Program, Standing};
+pub use tamper::{Tamper, remote_control_argument, variable_tampers};
+pub use words::{Invocation, Kind, Origin, Role};

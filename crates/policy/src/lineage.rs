@@ -1,0 +1,136 @@
+//! How a standing is born and how exec changes it. Fork copies it unchanged.
+
+use crate::{Invocation, Kind, Origin, Role, Tamper};
+
+/// A program as the registry knows it at the moment of an exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// What it is registered as; [`Role::Unknown`] when it is not.
+    pub role: Role,
+    /// How it comes to act.
+    pub kind: Kind,
+    /// It is registered, but its file is not the one that was registered.
+    pub changed: bool,
+}
+
+impl Program {
+    /// A program that nobody registered.
+    pub const UNKNOWN: Self = Self { role: Role::Unknown, kind: Kind::Batch, changed: false };
+
+    /// A registered program with its file unchanged.
+    pub const fn registered(role: Role, kind: Kind) -> Self {
+        Self { role, kind, changed: false }
+    }
+}
+
+/// What the gate holds of a process: all that a verdict depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whose will it carries.
+    pub origin: Origin,
+    /// What the program that it runs is registered as.
+    pub role: Role,
+    /// How that program comes to act.
+    pub kind: Kind,
+    /// An interactive shell on a terminal, or a mailer that may send itself, started this
+    /// image. Only this makes a batch mailer or a submitter the user's own.
+    pub vouched: bool,
+    /// The program is registered, but its file changed since.
+    pub changed: bool,
+    /// Signs of tampering, this process's own and those of its lineage.
+    pub tampered: Tamper,
+}
+
+impl Standing {
+    /// The standing that all others descend from: the machine itself, before its first program.
+    pub const ROOT: Self = Self {
+        origin: Origin::System,
+        role: Role::System,
+        kind: Kind::Service,
+        vouched: false,
+        changed: false,
+        tampered: Tamper::NONE,
+    };
+
+    /// The standing of a process about which nothing is known. It may nothing.
+    pub const STRANGER: Self = Self {
+        origin: Origin::Foreign,
+        role: Role::Unknown,
+        kind: Kind::Batch,
+        vouched: false,
+        changed: false,
+        tampered: Tamper::NONE,
+    };
+
+    /// The standing after this process has replaced its image with `program`.
+    ///
+    /// The program is the culprit when the origin is foreign after and was not before, or
+    /// when `signs` are the first signs of tampering: see [`Standing::made_worse_by`].
+    #[must_use]
+    #[inline(always)]
+    pub fn after_exec(&self, program: Program, invocation: Invocation, signs: Tamper) -> Self {
+        let role = if program.changed { Role::Unknown } else { program.role };
+        let origin = match self.origin {
+            Origin::Foreign => Origin::Foreign,
+            Origin::System => self.origin_from_system(role, program.kind, invocation),
+            Origin::User => origin_from_user(role, invocation),
+        };
+        Self {
+            origin,
+            role,
+            kind: program.kind,
+            vouched: self.vouches_for_next_image(),
+            changed: program.changed,
+            tampered: self.tampered.with(signs),
+        }
+    }
+
+    /// Whether the exec that led from `self` to `after` is what a later refusal is due to.
+    pub fn made_worse_by(&self, after: &Self) -> bool {
+        let fell = after.origin == Origin::Foreign && self.origin != Origin::Foreign;
+        let spoiled = after.tampered.any() && !self.tampered.any() && self.origin != Origin::Foreign;
+        fell || spoiled
+    }
+
+    #[inline(always)]
+    fn origin_from_system(&self, role: Role, kind: Kind, invocation: Invocation) -> Origin {
+        let login = matches!(self.role, Role::System) && matches!(self.kind, Kind::Interactive);
+        match role {
+            Role::System => Origin::System,
+            Role::Mailer if matches!(kind, Kind::Service) => Origin::System,
+            Role::Session => Origin::User,
+            // A service manager or cron may give a shell a terminal too, but nobody types there.
+            Role::Shell if login && matches!(invocation, Invocation::Terminal) => Origin::User,
+            _ => Origin::Foreign,
+        }
+    }
+
+    /// A shell keeps the user's origin only while it is interactive, so the role is enough
+    /// to know that a person types. A submitter passes on what vouched for it.
+    #[inline(always)]
+    fn vouches_for_next_image(&self) -> bool {
+        if self.origin != Origin::User || self.tampered.any() {
+            return false;
+        }
+        match self.role {
+            Role::Shell => true,
+            Role::Mailer => match self.kind {
+                Kind::Interactive => true,
+                Kind::Batch => self.vouched,
+                Kind::Service => false,
+            },
+            Role::Submitter => self.vouched,
+            _ => false,
+        }
+    }
+}
+
+#[inline(always)]
+fn origin_from_user(role: Role, invocation: Invocation) -> Origin {
+    match role {
+        Role::Unknown => Origin::Foreign,
+        Role::Shell if !matches!(invocation, Invocation::Terminal) => Origin::Foreign,
+        // A desktop shell that restarts itself, or su and login, stay the user's.
+        _ => Origin::User,
+    }
+}

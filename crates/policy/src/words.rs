@@ -1,0 +1,169 @@
+//! The words that the policy is written in, each with a stable one-byte code.
+//!
+//! The codes travel between the kernel and user space. A code that nobody assigned reads
+//! as the value that permits least, so a damaged byte can never open the gate.
+
+/// Whose will a process carries. The order is from best to worst; it only ever gets worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Origin {
+    /// The machine's own: PID 1, service managers, display managers, login programs.
+    System = 0,
+    /// The person at the keyboard.
+    User = 1,
+    /// Anything else. There is no way back from here but a new start by the user.
+    Foreign = 2,
+}
+
+impl Origin {
+    /// Every origin, for tables and exhaustive tests.
+    pub const ALL: [Self; 3] = [Self::System, Self::User, Self::Foreign];
+
+    /// Reads a code; an unassigned one is [`Origin::Foreign`].
+    pub const fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::System,
+            1 => Self::User,
+            _ => Self::Foreign,
+        }
+    }
+
+    /// The word as users and programs read it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::User => "user",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
+/// What a program is registered as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Role {
+    /// Not registered.
+    Unknown = 0,
+    /// Part of the machine: PID 1, a service manager, a display manager, sshd, login.
+    System = 1,
+    /// A desktop shell: the paper's `explorer.exe`.
+    Session = 2,
+    /// Starts programs for the user: a panel, a terminal emulator, sudo.
+    Launcher = 3,
+    /// A command interpreter that a person can type into.
+    Shell = 4,
+    /// May send mail.
+    Mailer = 5,
+    /// Takes mail from local programs and passes it on: `sendmail`, `postdrop`.
+    Submitter = 6,
+    /// An IRC client that people chat with.
+    Chat = 7,
+}
+
+impl Role {
+    /// Every role, for tables and exhaustive tests.
+    pub const ALL: [Self; 8] = [
+        Self::Unknown,
+        Self::System,
+        Self::Session,
+        Self::Launcher,
+        Self::Shell,
+        Self::Mailer,
+        Self::Submitter,
+        Self::Chat,
+    ];
+
+    /// Reads a code; an unassigned one is [`Role::Unknown`].
+    pub const fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::System,
+            2 => Self::Session,
+            3 => Self::Launcher,
+            4 => Self::Shell,
+            5 => Self::Mailer,
+            6 => Self::Submitter,
+            7 => Self::Chat,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The word as users and programs read it, and as `--as` takes it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::System => "system",
+            Self::Session => "session",
+            Self::Launcher => "launcher",
+            Self::Shell => "shell",
+            Self::Mailer => "mailer",
+            Self::Submitter => "submitter",
+            Self::Chat => "chat",
+        }
+    }
+
+    /// Reads the word that [`Role::word`] writes.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.word() == word)
+    }
+}
+
+/// How a registered program comes to act.
+///
+/// For a mailer it says who must have started it. A `system` program of kind
+/// [`Kind::Interactive`] is one that logs people in (login, sshd, a display manager).
+/// Other roles do not look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// Acts only when a person presses a button.
+    Interactive = 0,
+    /// Sends whatever it is handed: msmtp, mutt, git-send-email.
+    Batch = 1,
+    /// Runs without a person: Postfix, cron, a service manager.
+    Service = 2,
+}
+
+impl Kind {
+    /// Every kind, for tables and exhaustive tests.
+    pub const ALL: [Self; 3] = [Self::Interactive, Self::Batch, Self::Service];
+
+    /// Reads a code; an unassigned one is [`Kind::Batch`], the kind with most conditions.
+    pub const fn from_code(code: u8) -> Self {
+        match code {
+            0 => Self::Interactive,
+            2 => Self::Service,
+            _ => Self::Batch,
+        }
+    }
+
+    /// The word as users and programs read it, and as `--kind` takes it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Batch => "batch",
+            Self::Service => "service",
+        }
+    }
+
+    /// Reads the word that [`Kind::word`] writes.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+/// How an image was started, as far as its arguments and standard input tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Invocation {
+    /// Neither of the others.
+    Plain = 0,
+    /// Without a script or command, with a terminal as standard input.
+    Terminal = 1,
+    /// With a script or command, or fed from a pipe or file.
+    Script = 2,
+}
+
+impl Invocation {
+    /// Every invocation, for tables and exhaustive tests.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Terminal, Self::Script];
+}
