@@ -1,1 +1,3 @@
-//! x
+//! What the program asks of Linux.
+
+pub mod identity;

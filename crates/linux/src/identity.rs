@@ -1,0 +1,672 @@
+//! What a path leads to: one executable file, by identity instead of by name.
+//!
+//! A binary is known to the gate by (device, inode, change time). A `#!` script is known by
+//! its absolute path, because the file that the kernel runs then is the interpreter; so a
+//! script is accepted only where nobody but root can put another file under that path.
+//!
+//! This module reads files and asks the kernel about them. It registers nothing and keeps
+//! no state.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use abi::SCRIPT_PATH_BYTES;
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
+use sha2::{Digest, Sha256};
+
+/// An executable file, as the registry keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Where it lies: absolute, symbolic links resolved.
+    pub path: PathBuf,
+    /// Device of its file system, in the kernel's own encoding (major << 20 | minor).
+    pub device: u32,
+    /// Inode number.
+    pub inode: u64,
+    /// Change time of the inode, in nanoseconds since 1970.
+    pub changed_ns: u64,
+    /// SHA-256 of its contents, in hexadecimal.
+    pub sha256: String,
+    /// The interpreter, when it is a `#!` script.
+    pub script: Option<PathBuf>,
+    /// It, each folder up to the root, and its interpreter belong to root and nobody else
+    /// may write to them.
+    pub root_owned: bool,
+    /// For a script: the other paths that callers may write for it, such as `/bin/x` for
+    /// `/usr/bin/x` where `/bin` is a link. Empty for a binary.
+    pub aliases: Vec<PathBuf>,
+}
+
+impl Program {
+    /// Every path under which the kernel may be asked to run it, `path` first.
+    pub fn spellings(&self) -> impl Iterator<Item = &Path> {
+        std::iter::once(self.path.as_path()).chain(self.aliases.iter().map(PathBuf::as_path))
+    }
+
+    /// The part that changes with every write, rename, link and change of owner.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            device: self.device,
+            inode: self.inode,
+            changed_ns: self.changed_ns,
+        }
+    }
+}
+
+/// Which file it is, without its contents. Cheap to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Device of its file system, in the kernel's own encoding (major << 20 | minor).
+    pub device: u32,
+    /// Inode number.
+    pub inode: u64,
+    /// Change time of the inode, in nanoseconds since 1970.
+    pub changed_ns: u64,
+}
+
+/// Why a path is no program that could be registered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing lies there.
+    #[error("{path}: no such file")]
+    Missing {
+        /// The path.
+        path: String,
+    },
+    /// It cannot be opened.
+    #[error("{path}: not readable: {source}")]
+    Unreadable {
+        /// The path.
+        path: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It is there, but cannot be registered.
+    #[error("{path}: {why}")]
+    Unfit {
+        /// The path.
+        path: String,
+        /// Why not.
+        why: Unfit,
+    },
+}
+
+/// What keeps a file from being registered.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// A folder.
+    #[error("is a folder, expected an executable file")]
+    Folder,
+    /// A device, a pipe, a socket.
+    #[error("is not a regular file, expected an executable file")]
+    Special,
+    /// No execute bit.
+    #[error("is not executable")]
+    NotExecutable,
+    /// Nothing in it.
+    #[error("is empty, expected a program")]
+    Empty,
+    /// The kernel could not run it by itself.
+    #[error("is neither a binary program (ELF) nor a script that begins with #!")]
+    NoProgram,
+    /// A script in a place where others could replace it.
+    #[error(
+        "is a script; a script can be registered only when it and all its folders belong to root \
+         and nobody else can write to them: the kernel knows scripts by their path"
+    )]
+    ScriptNotRoots,
+    /// A script whose interpreter could be replaced.
+    #[error(
+        "is a script whose interpreter {0} does not belong to root: whoever can replace that runs as the script"
+    )]
+    InterpreterNotRoots(String),
+    /// A script whose interpreter is not there, or not a program.
+    #[error("is a script whose interpreter {0} is missing or no binary program")]
+    InterpreterUnfit(String),
+    /// `#!/usr/bin/env`.
+    #[error(
+        "is a script that starts its interpreter through env, which takes it from PATH, and PATH is anybody's to set; \
+         write the interpreter's own path in its first line"
+    )]
+    EnvScript,
+    /// Longer than the kernel's table takes.
+    #[error("is a script with a path of {bytes} bytes; the gate keeps at most {most}")]
+    PathTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The most that fits.
+        most: usize,
+    },
+    /// Not UTF-8.
+    #[error("has a path that is not valid UTF-8")]
+    PathNotText,
+    /// Written to while it was read.
+    #[error("changed while it was being read; try again")]
+    Changing,
+    /// Removed while it was read, or out of reach of this root folder.
+    #[error("has no path from here any more")]
+    Unreachable,
+}
+
+impl Unfit {
+    fn at(self, path: &Path) -> Error {
+        Error::Unfit {
+            path: shown(path),
+            why: self,
+        }
+    }
+}
+
+/// Reads what `path` leads to. Symbolic links are followed: the file counts, not the link.
+///
+/// The file is opened once, and everything is asked of that one open file, so no exchange
+/// of the file in between can mix two files into one identity.
+pub fn identify(path: &Path) -> Result<Program, Error> {
+    let (mut file, before) = open(path)?;
+    let reached = path_of(&file, &before).ok_or_else(|| Unfit::Unreachable.at(path))?;
+    if reached.to_str().is_none() {
+        return Err(Unfit::PathNotText.at(path));
+    }
+
+    let (head, sha256) = hash(&mut file).map_err(|source| unreadable(path, source))?;
+    let stamp = stamp_of(&file).map_err(|source| unreadable(path, source))?;
+    let after = file.metadata().map_err(|source| unreadable(path, source))?;
+    let seen =
+        |metadata: &fs::Metadata| (changed_ns(metadata), metadata.mtime_nsec(), metadata.len());
+    if seen(&before) != seen(&after) || stamp.changed_ns != changed_ns(&before) {
+        return Err(Unfit::Changing.at(path));
+    }
+
+    let script =
+        interpreter(&head).map(|written| PathBuf::from(OsString::from_vec(written.to_vec())));
+    if script.is_none() && !head.starts_with(b"\x7fELF") {
+        return Err(Unfit::NoProgram.at(path));
+    }
+    let mut root_owned = belongs_to_root(&after) && roots_all_the_way(&reached);
+    let mut aliases = Vec::new();
+    if let Some(interpreter) = &script {
+        check_script(path, &reached, interpreter, root_owned)?;
+        root_owned = true;
+        aliases = aliases_of(&reached, path);
+    }
+    Ok(Program {
+        path: reached,
+        device: stamp.device,
+        inode: stamp.inode,
+        changed_ns: stamp.changed_ns,
+        sha256,
+        script,
+        root_owned,
+        aliases,
+    })
+}
+
+/// Which file `path` leads to, without reading its contents.
+pub fn stamp(path: &Path) -> Result<Stamp, Error> {
+    let (file, _) = open(path)?;
+    stamp_of(&file).map_err(|source| unreadable(path, source))
+}
+
+/// Whether nobody but root can change which file `path` leads to: each folder on the way,
+/// and each folder that a symbolic link on the way leads through, belongs to root and is
+/// writable for nobody else. A world-writable folder with the sticky bit does not count:
+/// anybody can create what is not there yet.
+pub fn roots_all_the_way(path: &Path) -> bool {
+    const LINKS_MAX: usize = 40; // The kernel's own limit.
+    let mut links = 0;
+    let mut done = PathBuf::from("/");
+    let mut left: Vec<OsString> = components(path);
+    left.reverse();
+    if !path.is_absolute() || !fs::symlink_metadata(&done).is_ok_and(|root| belongs_to_root(&root))
+    {
+        return false;
+    }
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            done.pop();
+            continue;
+        }
+        done.push(&part);
+        let Ok(metadata) = fs::symlink_metadata(&done) else {
+            return false;
+        };
+        if metadata.is_symlink() {
+            links += 1;
+            let Ok(target) = fs::read_link(&done) else {
+                return false;
+            };
+            if metadata.uid() != 0 || links > LINKS_MAX {
+                return false;
+            }
+            done.pop();
+            if target.is_absolute() {
+                done = PathBuf::from("/");
+            }
+            left.extend(components(&target).into_iter().rev());
+        } else if !belongs_to_root(&metadata) {
+            return false;
+        }
+    }
+    true
+}
+
+fn open(path: &Path) -> Result<(File, fs::Metadata), Error> {
+    // NONBLOCK: a pipe under this name must not hold the daemon up.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                Error::Missing { path: shown(path) }
+            }
+            _ => unreadable(path, source),
+        })?;
+    let metadata = file.metadata().map_err(|source| unreadable(path, source))?;
+    if metadata.is_dir() {
+        Err(Unfit::Folder.at(path))
+    } else if !metadata.is_file() {
+        Err(Unfit::Special.at(path))
+    } else if metadata.mode() & 0o111 == 0 {
+        Err(Unfit::NotExecutable.at(path))
+    } else if metadata.len() == 0 {
+        Err(Unfit::Empty.at(path))
+    } else {
+        Ok((file, metadata))
+    }
+}
+
+/// The path of an open file as the kernel knows it, if the file is still there.
+fn path_of(file: &File, metadata: &fs::Metadata) -> Option<PathBuf> {
+    let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    let there = fs::symlink_metadata(&path).ok()?;
+    (path.is_absolute() && there.ino() == metadata.ino() && there.dev() == metadata.dev())
+        .then_some(path)
+}
+
+/// The first bytes, where a `#!` line stands, and the SHA-256 of everything.
+fn hash(file: &mut File) -> io::Result<(Vec<u8>, String)> {
+    let mut hasher = Sha256::new();
+    let mut head = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if head.len() < HEAD_BYTES {
+            head.extend_from_slice(&buffer[..count.min(HEAD_BYTES - head.len())]);
+        }
+        hasher.update(&buffer[..count]);
+    }
+    let mut hex = String::with_capacity(64);
+    for byte in hasher.finalize() {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    Ok((head, hex))
+}
+
+/// As much of a file as the kernel looks at to find a `#!` line.
+const HEAD_BYTES: usize = 256;
+
+/// The interpreter in a `#!` line, cut out of it as the kernel does.
+fn interpreter(head: &[u8]) -> Option<&[u8]> {
+    let line = head.strip_prefix(b"#!")?;
+    let line = line.split(|byte| *byte == b'\n').next()?;
+    let begin = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
+    let line = &line[begin..];
+    let end = line
+        .iter()
+        .position(|byte| matches!(byte, b' ' | b'\t' | 0))
+        .unwrap_or(line.len());
+    (end > 0).then(|| &line[..end])
+}
+
+fn check_script(
+    path: &Path,
+    reached: &Path,
+    interpreter: &Path,
+    root_owned: bool,
+) -> Result<(), Error> {
+    if interpreter.file_name().is_some_and(|name| name == "env") {
+        return Err(Unfit::EnvScript.at(path));
+    }
+    let bytes = reached.as_os_str().len();
+    if bytes >= SCRIPT_PATH_BYTES {
+        return Err(Unfit::PathTooLong {
+            bytes,
+            most: SCRIPT_PATH_BYTES - 1,
+        }
+        .at(path));
+    }
+    if !root_owned {
+        return Err(Unfit::ScriptNotRoots.at(path));
+    }
+    let unfit = || Unfit::InterpreterUnfit(shown(interpreter)).at(path);
+    let mut magic = [0; 4];
+    let (mut file, _) = open(interpreter).map_err(|_| unfit())?;
+    file.read_exact(&mut magic).map_err(|_| unfit())?;
+    if &magic != b"\x7fELF" || !interpreter.is_absolute() {
+        return Err(unfit());
+    }
+    if !roots_all_the_way(interpreter) {
+        return Err(Unfit::InterpreterNotRoots(shown(interpreter)).at(path));
+    }
+    Ok(())
+}
+
+/// The other spellings of a script's path: through links such as `/bin` that stand beside
+/// the real folders, and the path as it was given. Only those that are root's all the way.
+/// One that is too long for the gate's table is left out: callers who write it are refused.
+fn aliases_of(reached: &Path, given: &Path) -> Vec<PathBuf> {
+    let mut aliases = Vec::new();
+    for beside in ["/", "/usr"] {
+        let Ok(entries) = fs::read_dir(beside) else {
+            continue;
+        };
+        for entry in entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
+        {
+            if let Ok(target) = fs::canonicalize(entry.path())
+                && let Ok(rest) = reached.strip_prefix(&target)
+                && !rest.as_os_str().is_empty()
+            {
+                aliases.push(entry.path().join(rest));
+            }
+        }
+    }
+    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    if given.is_absolute() && given.components().all(plain) {
+        aliases.push(given.components().collect());
+    }
+    aliases.retain(|alias| {
+        alias != reached
+            && alias.as_os_str().len() < SCRIPT_PATH_BYTES
+            && alias.to_str().is_some()
+            && roots_all_the_way(alias)
+    });
+    aliases.sort();
+    aliases.dedup();
+    aliases
+}
+
+fn stamp_of(file: &File) -> io::Result<Stamp> {
+    let metadata = file.metadata()?;
+    Ok(Stamp {
+        device: device_of(file, &metadata),
+        inode: metadata.ino(),
+        changed_ns: changed_ns(&metadata),
+    })
+}
+
+/// The device that the kernel programs see in `super_block.s_dev`.
+///
+/// `st_dev` is another number on file systems that invent a device for each subvolume or
+/// layer (btrfs, some overlays). /proc/self/mountinfo shows the real one for each mount,
+/// and statx says which mount the file was reached through.
+fn device_of(file: &File, metadata: &fs::Metadata) -> u32 {
+    let mount = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+        .ok()
+        .filter(|answer| answer.stx_mask & StatxFlags::MNT_ID.bits() != 0)
+        .map(|answer| answer.stx_mnt_id);
+    mount
+        .and_then(|mount| device_of_mount(&fs::read_to_string("/proc/self/mountinfo").ok()?, mount))
+        .unwrap_or_else(|| {
+            kernel_device(
+                rustix::fs::major(metadata.dev()),
+                rustix::fs::minor(metadata.dev()),
+            )
+        })
+}
+
+/// Finds `major:minor` of a mount: the third field of its line, which begins with its id.
+fn device_of_mount(mountinfo: &str, mount: u64) -> Option<u32> {
+    mountinfo.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        if fields.next()?.parse() != Ok(mount) {
+            return None;
+        }
+        let (major, minor) = fields.nth(1)?.split_once(':')?;
+        Some(kernel_device(major.parse().ok()?, minor.parse().ok()?))
+    })
+}
+
+fn kernel_device(major: u32, minor: u32) -> u32 {
+    (major << 20) | (minor & 0xf_ffff)
+}
+
+fn changed_ns(metadata: &fs::Metadata) -> u64 {
+    let ns = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+    u64::try_from(ns).unwrap_or(0)
+}
+
+fn belongs_to_root(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == 0 && metadata.mode() & 0o022 == 0
+}
+
+fn components(path: &Path) -> Vec<OsString> {
+    path.components()
+        .filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    Error::Unreadable {
+        path: shown(path),
+        source,
+    }
+}
+
+/// A path for a message: always one line.
+fn shown(path: &Path) -> String {
+    let text = String::from_utf8_lossy(path.as_os_str().as_bytes());
+    text.chars()
+        .flat_map(|c| {
+            if c.is_control() {
+                c.escape_default().collect()
+            } else {
+                vec![c]
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn file(folder: &Path, name: &str, contents: &[u8], mode: u32) -> PathBuf {
+        let path = folder.join(name);
+        fs::write(&path, contents).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn why(path: &Path) -> String {
+        let text = identify(path).unwrap_err().to_string();
+        assert!(
+            !text.contains('\n') && text.starts_with(&shown(path)),
+            "{text}"
+        );
+        text
+    }
+
+    /// A folder of root's, when the tests run as root; else says so.
+    fn roots_folder() -> Option<tempfile::TempDir> {
+        let folder = tempfile::tempdir_in("/var/lib")
+            .ok()
+            .filter(|_| rustix::process::getuid().is_root());
+        if folder.is_none() {
+            eprintln!("skipped: needs root for a folder that belongs to root");
+        }
+        folder
+    }
+
+    #[test]
+    fn a_binary_is_known_by_the_file_behind_the_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        symlink("/bin/sh", &link).unwrap();
+        let program = identify(&link).unwrap();
+        assert_eq!(program.path, fs::canonicalize("/bin/sh").unwrap());
+        assert_eq!(program, identify(Path::new("/bin/sh")).unwrap());
+        assert_eq!(program.stamp(), stamp(&link).unwrap());
+        assert_eq!(program.sha256.len(), 64);
+        assert!(program.script.is_none() && program.aliases.is_empty());
+    }
+
+    #[test]
+    fn the_hash_is_sha256_and_every_write_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file(folder.path(), "x", b"\x7fELF", 0o755);
+        let first = identify(&path).unwrap();
+        assert_eq!(
+            first.sha256,
+            "3bdbb4fe8397cd2b842430b39ccff01a8663c751945ef5e9a09e267fb8b1d359"
+        );
+        assert!(!first.root_owned, "the temporary folder is everybody's");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        file(folder.path(), "x", b"\x7fELF2", 0o755);
+        let second = identify(&path).unwrap();
+        assert_eq!(first.inode, second.inode);
+        assert_ne!(first.changed_ns, second.changed_ns);
+        assert_ne!(first.sha256, second.sha256);
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        assert!(why(&at.join("nothing")).ends_with("no such file"));
+        assert!(why(&at.join("new\nline")).ends_with("no such file"));
+        assert!(why(at).contains("is a folder"));
+        assert!(why(Path::new("/dev/null")).contains("not a regular file"));
+        assert!(why(&file(at, "plain", b"\x7fELF", 0o644)).ends_with("is not executable"));
+        assert!(why(&file(at, "empty", b"", 0o755)).contains("is empty"));
+        assert!(why(&file(at, "text", b"echo hello\n", 0o755)).contains("neither a binary"));
+        assert!(why(&file(at, "bare", b"#! \n", 0o755)).contains("neither a binary"));
+        let name = OsString::from_vec(b"\xff".to_vec());
+        fs::copy("/bin/sh", at.join(&name)).unwrap();
+        assert!(
+            identify(&at.join(&name))
+                .unwrap_err()
+                .to_string()
+                .ends_with("not valid UTF-8")
+        );
+    }
+
+    #[test]
+    fn a_pipe_does_not_hold_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            0o755.into(),
+            0,
+        )
+        .unwrap();
+        assert!(why(&path).contains("not a regular file"));
+    }
+
+    #[test]
+    fn a_script_must_be_roots() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        assert!(why(&file(at, "env", b"#! /usr/bin/env python3\n", 0o755)).contains("PATH"));
+        assert!(why(&file(at, "sh", b"#!/bin/sh\n", 0o755)).contains("belong to root"));
+        let long = at.join("a".repeat(120));
+        fs::create_dir(&long).unwrap();
+        assert!(why(&file(&long, "sh", b"#!/bin/sh\n", 0o755)).contains("at most 127"));
+    }
+
+    #[test]
+    fn a_script_of_roots_is_registered_under_each_spelling() {
+        let Some(folder) = roots_folder() else { return };
+        let at = fs::canonicalize(folder.path()).unwrap();
+        let script = file(&at, "script", b"#!\t/bin/sh -e\n", 0o755);
+        symlink("script", at.join("link")).unwrap();
+        let program = identify(&at.join("link")).unwrap();
+        assert_eq!((&program.path, program.root_owned), (&script, true));
+        assert_eq!(program.script.as_deref(), Some(Path::new("/bin/sh")));
+        assert_eq!(program.aliases, [at.join("link")]);
+
+        assert!(
+            why(&file(&at, "lost", b"#!/no/such/sh\n", 0o755)).contains("/no/such/sh is missing")
+        );
+        let nested = format!("#!{}\n", script.display());
+        assert!(why(&file(&at, "nested", nested.as_bytes(), 0o755)).contains("no binary program"));
+        assert!(why(&file(&at, "loose", b"#!/bin/sh\n", 0o775)).contains("belong to root"));
+        fs::set_permissions(&at, fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(
+            why(&script).contains("belong to root"),
+            "a sticky folder is everybody's"
+        );
+    }
+
+    #[test]
+    fn merged_folders_give_aliases() {
+        let script =
+            ["ldd", "zgrep", "which.debianutils"].map(|name| Path::new("/usr/bin").join(name));
+        let merged = fs::canonicalize("/bin").is_ok_and(|bin| bin == Path::new("/usr/bin"));
+        let found = script
+            .iter()
+            .find_map(|path| identify(path).ok().filter(|found| found.script.is_some()));
+        let (true, Some(program)) = (merged, found) else {
+            eprintln!("skipped: /bin is no link to /usr/bin, or no script is there");
+            return;
+        };
+        let name = program.path.file_name().unwrap();
+        assert!(
+            program.aliases.contains(&Path::new("/bin").join(name)),
+            "{:?}",
+            program.aliases
+        );
+        assert_eq!(program.spellings().next(), Some(program.path.as_path()));
+    }
+
+    #[test]
+    fn a_link_in_somebodys_folder_is_not_roots() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("sh");
+        symlink("/bin/sh", &link).unwrap();
+        assert!(!roots_all_the_way(&link));
+        assert!(!roots_all_the_way(Path::new("bin/sh")));
+        assert!(!roots_all_the_way(Path::new("/no/such/file")));
+    }
+
+    #[test]
+    fn the_interpreter_is_cut_out_as_the_kernel_does() {
+        assert_eq!(interpreter(b"#!/bin/sh"), Some(&b"/bin/sh"[..]));
+        assert_eq!(interpreter(b"#!  /bin/sh\t-e\nexit"), Some(&b"/bin/sh"[..]));
+        assert_eq!(interpreter(b"#!\n/bin/sh"), None);
+        assert_eq!(interpreter(b"#!"), None);
+        assert_eq!(interpreter(b"/bin/sh"), None);
+    }
+
+    #[test]
+    fn the_device_is_the_mounts() {
+        let mountinfo = "28 1 0:25 /@ / rw shared:1 - btrfs /dev/sda2 rw\n281 28 8:17 / /mnt rw - ext4 /dev/sdb1 rw\n";
+        assert_eq!(device_of_mount(mountinfo, 28), Some(25));
+        assert_eq!(device_of_mount(mountinfo, 281), Some(8 << 20 | 17));
+        assert_eq!(device_of_mount(mountinfo, 2), None);
+        assert_eq!(device_of_mount("28 garbage", 28), None);
+    }
+}
