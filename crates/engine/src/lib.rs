@@ -1,1 +1,32 @@
-//! x
+//! Events in, actions out: what the gate reports becomes entries of the journal and
+//! warnings for the user.
+//!
+//! Pure: no clock, no I/O, and a state that cannot grow beyond its [`Settings`]. Live
+//! operation, replay and tests share it.
+
+#![forbid(unsafe_code)]
+
+mod attempts;
+mod bounded;
+mod engine;
+mod entry;
+mod event;
+mod evidence;
+mod limiter;
+mod printable;
+mod sentence;
+mod warning;
+mod words;
+
+pub use engine::{Action, Engine, Settings};
+pub use entry::{
+    Answer, Entry, FindingEntry, FindingKind, GrantChange, GrantEntry, JudgedWord, NoticeEntry,
+    VerdictEntry,
+};
+pub use event::{
+    Actor, Culprit, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink, Party, Timestamp,
+};
+pub use evidence::{Evidence, Sign};
+pub use printable::{printable, program_name};
+pub use sentence::{Case, reason_sentence};
+pub use warning::Warning;

@@ -1,1 +1,156 @@
-//! x
+//! The journal: the stored record of verdicts, grants, findings and notices, and the
+//! registered programs. One SQLite file with a write-ahead log.
+//!
+//! It stores bodies as JSON text and does not look into them. Times are nanoseconds since
+//! 1970, UTC.
+
+#![forbid(unsafe_code)]
+
+mod damage;
+mod entries;
+mod error;
+mod programs;
+mod schema;
+mod time;
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+
+pub use entries::{Filter, NewEntry, StoredEntry};
+pub use error::Error;
+pub use programs::Registered;
+pub use time::{parse_rfc3339, rfc3339};
+
+/// The journal, open.
+#[derive(Debug)]
+pub struct Journal {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// A journal that was opened for writing, and what had to be done for it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The journal.
+    pub journal: Journal,
+    /// The file that was there was damaged; it now has this name, and a new one was begun.
+    pub set_aside: Option<PathBuf>,
+    /// How many registered programs could be carried over from the damaged file.
+    pub programs_saved: u64,
+}
+
+impl Journal {
+    /// Opens the journal for reading and writing; makes folder (0700) and file (0600) when
+    /// they are missing. A damaged file is set aside and a new one begun; a file of a newer
+    /// format or of another program is an error and left as it is.
+    pub fn open(path: &Path) -> Result<Opened, Error> {
+        match Self::try_open(path) {
+            Err(Error::Damaged { .. }) => damage::begin_anew(path),
+            other => Ok(Opened {
+                journal: other?,
+                set_aside: None,
+                programs_saved: 0,
+            }),
+        }
+    }
+
+    /// Opens the journal for reading. A missing or damaged file is an error.
+    pub fn open_read_only(path: &Path) -> Result<Self, Error> {
+        // Asked first, because SQLite says no more than "unable to open".
+        OpenOptions::new()
+            .read(true)
+            .open(path)
+            .map_err(|source| Error::Open {
+                path: path.to_owned(),
+                source,
+            })?;
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        schema::prepare_reader(&connection, path)?;
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn try_open(path: &Path) -> Result<Self, Error> {
+        let existed = make_file(path)?;
+        if existed {
+            damage::check_length(path)?;
+        }
+        let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::prepare_writer(&mut connection, path)?;
+        if existed {
+            damage::check_content(&connection, path)?;
+        }
+        Ok(Self {
+            connection,
+            path: path.to_owned(),
+        })
+    }
+
+    fn sqlite(&self, source: rusqlite::Error) -> Error {
+        Error::from_sqlite(&self.path, source)
+    }
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Error> {
+    Connection::open_with_flags(
+        path,
+        access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE,
+    )
+    .map_err(|source| Error::from_sqlite(path, source))
+}
+
+/// Makes the file with narrow permissions, which the log beside it inherits. Whether it was
+/// there before.
+fn make_file(path: &Path) -> Result<bool, Error> {
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|source| Error::Folder {
+                path: folder.to_owned(),
+                source,
+            })?;
+    }
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    let there = match made {
+        Ok(_) => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().read(true).write(true).open(path)
+        }
+        Err(error) => Err(error),
+    };
+    match there {
+        Ok(_) => Ok(true),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnly {
+                path: path.to_owned(),
+            },
+            io::ErrorKind::StorageFull => Error::Full {
+                path: path.to_owned(),
+            },
+            _ => Error::Open {
+                path: path.to_owned(),
+                source: error,
+            },
+        }),
+    }
+}

@@ -1,0 +1,461 @@
+//! What speaks for or against an infection, with how much it weighs.
+//!
+//! The finding itself follows the paper's rule alone (see [`crate::Engine`]); the evidence
+//! tells a reader why to believe it, strongest first.
+
+use std::sync::Arc;
+
+use policy::{Origin, Reason, Role};
+use serde::{Deserialize, Serialize};
+
+use crate::attempts::Attempt;
+use crate::event::{Actor, FlowInfo, Judged, Party, Timestamp};
+use crate::printable::program_name;
+
+/// What was observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sign {
+    /// IRC going on in the very lineage that tried to send.
+    IrcSameLineage,
+    /// IRC going on elsewhere on the machine.
+    IrcElsewhere,
+    /// IRC of the same lineage that ended shortly before.
+    IrcJustEnded,
+    /// A program that is no mailer speaks to mail servers itself (the paper's figure 3).
+    OwnEngine,
+    /// A culprit drives a registered mailer or submitter (the paper's figure 4).
+    DrivesMailer,
+    /// Many different mail servers in a short time.
+    FanOut,
+    /// Many attempts in a short time.
+    Repeated,
+    /// The process was tampered with.
+    Tampering,
+    /// A packet that went around connect().
+    BypassedConnect,
+    /// The program lies where droppers put theirs.
+    DropperPath,
+    /// A registered program in the wrong circumstances, without a culprit.
+    NoCulprit,
+    /// The registered file changed, as it does in an upgrade.
+    FileChanged,
+    /// The lineage is older than the gate and therefore not known for sure.
+    OlderThanGate,
+}
+
+/// Sign, weight, and why it weighs that much. Positive speaks for an infection. The unit
+/// is arbitrary; only the order and the proportions mean something.
+const WEIGHTS: [(Sign, i32, &str); 13] = [
+    (
+        Sign::IrcSameLineage,
+        60,
+        "command channel and illegal send in one lineage is what the paper calls a bot",
+    ),
+    (
+        Sign::DrivesMailer,
+        30,
+        "the paper's figure 4; people's own scripts do this too, once, and then get registered",
+    ),
+    (
+        Sign::OwnEngine,
+        30,
+        "the paper's figure 3; few programs except mailers have an SMTP engine of their own",
+    ),
+    (
+        Sign::Tampering,
+        30,
+        "nobody but a debugger has an honest reason, and nobody debugs a mailer while sending",
+    ),
+    (
+        Sign::BypassedConnect,
+        25,
+        "raw packets to mail ports need effort that only evasion repays",
+    ),
+    (
+        Sign::FanOut,
+        25,
+        "a mailer knows one or two servers; spam goes to each recipient's own",
+    ),
+    (
+        Sign::IrcElsewhere,
+        25,
+        "the paper's rule as it stands: some program on this machine takes orders over IRC",
+    ),
+    (
+        Sign::IrcJustEnded,
+        20,
+        "bots hang up while they work; weaker than an open channel",
+    ),
+    (
+        Sign::DropperPath,
+        20,
+        "installed programs do not live there; build folders and games sometimes do",
+    ),
+    (
+        Sign::Repeated,
+        15,
+        "people give up after a few refusals, programs do not; honest retries exist",
+    ),
+    (
+        Sign::OlderThanGate,
+        -10,
+        "on the first day honest processes look foreign until they are started anew",
+    ),
+    (
+        Sign::FileChanged,
+        -15,
+        "an upgrade is by far the most common cause",
+    ),
+    (
+        Sign::NoCulprit,
+        -20,
+        "every program in the lineage is registered; a wrong registration is likelier",
+    ),
+];
+
+impl Sign {
+    /// How much it weighs; positive speaks for an infection.
+    pub fn weight(self) -> i32 {
+        WEIGHTS
+            .iter()
+            .find(|(sign, ..)| *sign == self)
+            .map_or(0, |(_, weight, _)| *weight)
+    }
+
+    /// Whether it is about IRC.
+    pub const fn is_irc(self) -> bool {
+        matches!(
+            self,
+            Self::IrcSameLineage | Self::IrcElsewhere | Self::IrcJustEnded
+        )
+    }
+
+    /// Why it weighs that much.
+    pub fn why(self) -> &'static str {
+        WEIGHTS
+            .iter()
+            .find(|(sign, ..)| *sign == self)
+            .map_or("", |(.., why)| *why)
+    }
+}
+
+/// One observation that counts for or against an infection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What was observed.
+    pub what: Sign,
+    /// How much it weighs; positive speaks for an infection.
+    pub weight: i32,
+    /// Who, where and how much, in words that are safe to print.
+    pub detail: String,
+}
+
+impl Evidence {
+    fn new(what: Sign, detail: String) -> Self {
+        Self {
+            what,
+            weight: what.weight(),
+            detail,
+        }
+    }
+}
+
+/// An IRC connection with the times that the evidence speaks of.
+#[derive(Clone, Debug)]
+pub(crate) struct Irc {
+    pub(crate) flow: FlowInfo,
+    pub(crate) since: Timestamp,
+}
+
+/// Everything that is known at the moment of a refusal.
+pub(crate) struct Scene<'a> {
+    pub(crate) actor: &'a Actor,
+    pub(crate) judged: &'a Judged,
+    pub(crate) reason: Reason,
+    pub(crate) now: Timestamp,
+    /// Open IRC connections that count, oldest first.
+    pub(crate) irc: &'a [&'a Irc],
+    /// Closed IRC connections that count; `since` is when they closed.
+    pub(crate) irc_ended: &'a [&'a Irc],
+    pub(crate) attempt: &'a Attempt,
+    /// Who tampered with the process while it ran.
+    pub(crate) tamperer: Option<&'a Party>,
+}
+
+/// How many IRC connections are described one by one.
+const IRC_DESCRIBED: usize = 4;
+/// From how many refused attempts in a minute on they are evidence: people do not insist.
+const REPEATED_FROM: u64 = 4;
+/// From how many different servers in a minute on they are evidence: a mailer with two
+/// accounts, each with IPv4 and IPv6 addresses, knows four.
+const FAN_OUT_FROM: usize = 5;
+
+/// The evidence for a refusal, strongest first.
+pub(crate) fn gather(scene: &Scene<'_>) -> Vec<Evidence> {
+    let mut evidence = Vec::new();
+    irc(scene, &mut evidence);
+    conduct(scene, &mut evidence);
+    attempts(scene, &mut evidence);
+    paths(scene, &mut evidence);
+    doubts(scene, &mut evidence);
+    evidence.sort_by_key(|one| std::cmp::Reverse(one.weight));
+    evidence
+}
+
+fn irc(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
+    let (own, elsewhere): (Vec<&Irc>, Vec<&Irc>) = scene
+        .irc
+        .iter()
+        .copied()
+        .partition(|irc| same_lineage(scene.actor, &irc.flow));
+    for (sign, group) in [(Sign::IrcSameLineage, own), (Sign::IrcElsewhere, elsewhere)] {
+        for irc in group.iter().take(IRC_DESCRIBED) {
+            let open = seconds(scene.now.since_ns(irc.since));
+            evidence.push(Evidence::new(
+                sign,
+                format!("{}, open for {open}", irc_words(&irc.flow)),
+            ));
+        }
+        if group.len() > IRC_DESCRIBED {
+            let more = group.len() - IRC_DESCRIBED;
+            evidence.push(Evidence::new(
+                sign,
+                format!("and {more} more IRC connections"),
+            ));
+        }
+    }
+    if let Some(irc) = scene
+        .irc_ended
+        .iter()
+        .rev()
+        .find(|irc| same_lineage(scene.actor, &irc.flow))
+    {
+        let ago = seconds(scene.now.since_ns(irc.since));
+        evidence.push(Evidence::new(
+            Sign::IrcJustEnded,
+            format!("{}, closed {ago} before", irc_words(&irc.flow)),
+        ));
+    }
+}
+
+fn irc_words(flow: &FlowInfo) -> String {
+    format!(
+        "IRC connection to {} by {} (pid {})",
+        flow.destination,
+        program_name(&flow.program),
+        flow.pid
+    )
+}
+
+/// Whether a connection belongs to the lineage that tried to send: the same culprit, or a
+/// process that stands in it. System processes stand in every lineage and say nothing.
+fn same_lineage(actor: &Actor, flow: &FlowInfo) -> bool {
+    let same_culprit = match (&actor.lineage.culprit, &flow.culprit) {
+        (Some(mine), Some(theirs)) => mine.program == *theirs,
+        _ => false,
+    };
+    let in_chain = || {
+        actor
+            .lineage
+            .links
+            .iter()
+            .any(|link| link.pid == flow.pid && link.origin != Origin::System)
+    };
+    same_culprit || (actor.pid != 0 && actor.pid == flow.pid) || in_chain()
+}
+
+fn conduct(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
+    let actor = scene.actor;
+    let program = program_name(&actor.program);
+    let culprit = actor.lineage.culprit.as_ref();
+    let driven = culprit.filter(|culprit| culprit.program != actor.program);
+    match (scene.reason, driven) {
+        (Reason::NotAMailer, _) => {
+            let detail = format!("{program} speaks to mail servers without being a mailer");
+            evidence.push(Evidence::new(Sign::OwnEngine, detail));
+        }
+        (_, Some(culprit)) if matches!(actor.role, Role::Mailer | Role::Submitter) => {
+            let by = program_name(&culprit.program);
+            let detail = format!(
+                "{program} was started on behalf of {by} (pid {})",
+                culprit.pid
+            );
+            evidence.push(Evidence::new(Sign::DrivesMailer, detail));
+        }
+        _ => {}
+    }
+    if actor.tampered.any() {
+        let mut detail = actor.tampered.words().collect::<Vec<_>>().join("; ");
+        if let Some(by) = scene.tamperer {
+            detail += &format!(" (by {}, pid {})", program_name(&by.program), by.pid);
+        }
+        evidence.push(Evidence::new(Sign::Tampering, detail));
+    }
+    // A process that is known and whose packet has no grant went around connect(); without
+    // a process it is more likely a connection that was open before the gate came up.
+    if matches!(scene.judged, Judged::Packet { .. }) && actor.pid != 0 && !actor.program.is_empty()
+    {
+        let detail = format!("{program} sent a packet without having asked for a connection");
+        evidence.push(Evidence::new(Sign::BypassedConnect, detail));
+    }
+}
+
+fn attempts(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
+    let attempt = scene.attempt;
+    let over = seconds(scene.now.since_ns(attempt.since));
+    if attempt.count >= REPEATED_FROM {
+        evidence.push(Evidence::new(
+            Sign::Repeated,
+            format!("{} refused attempts in {over}", attempt.count),
+        ));
+    }
+    if attempt.servers() >= FAN_OUT_FROM {
+        let servers = attempt.servers_words();
+        evidence.push(Evidence::new(
+            Sign::FanOut,
+            format!("{servers} different mail servers in {over}"),
+        ));
+    }
+}
+
+fn paths(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
+    let culprit = scene
+        .actor
+        .lineage
+        .culprit
+        .as_ref()
+        .map(|culprit| &culprit.program);
+    let mut paths: Vec<&Arc<str>> = culprit.into_iter().chain([&scene.actor.program]).collect();
+    paths.dedup();
+    for path in paths {
+        if let Some(place) = dropper_place(path) {
+            evidence.push(Evidence::new(
+                Sign::DropperPath,
+                format!("{} {place}", program_name(path)),
+            ));
+        }
+    }
+}
+
+/// Where droppers put their programs. Hidden folders in a home are full of honest tools, so
+/// the usual ones are let off.
+fn dropper_place(path: &str) -> Option<&'static str> {
+    if path.contains("memfd:") {
+        return Some("exists in memory only");
+    }
+    if path.ends_with(" (deleted)") {
+        return Some("deleted its own file");
+    }
+    if ["/tmp/", "/var/tmp/", "/dev/shm/"]
+        .iter()
+        .any(|folder| path.starts_with(folder))
+    {
+        return Some("runs from a folder for temporary files");
+    }
+    let usual = [
+        ".local",
+        ".cargo",
+        ".nvm",
+        ".rustup",
+        ".pyenv",
+        ".linuxbrew",
+        ".nix-profile",
+    ];
+    let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
+    let hidden = |name: &str| {
+        name.len() > 1 && name.starts_with('.') && name != ".." && !usual.contains(&name)
+    };
+    folders
+        .split('/')
+        .any(hidden)
+        .then_some("runs from a hidden folder")
+}
+
+fn doubts(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
+    let lineage = &scene.actor.lineage;
+    if scene.reason == Reason::FileChanged {
+        let detail = format!(
+            "the file of {} is newer than its registration",
+            program_name(&scene.actor.program)
+        );
+        evidence.push(Evidence::new(Sign::FileChanged, detail));
+    }
+    let seeded = lineage.links.iter().filter(|link| link.seeded).count();
+    // PID 1 and the like are always older than the gate; only a process that fell because
+    // nobody saw it start is in doubt.
+    if lineage.links.last().is_some_and(|link| link.seeded) {
+        let detail = format!(
+            "{seeded} of {} links of the lineage are older than the gate",
+            lineage.links.len()
+        );
+        evidence.push(Evidence::new(Sign::OlderThanGate, detail));
+    }
+    let registered_all = lineage.culprit.is_none()
+        && !lineage.links.is_empty()
+        && lineage.lost == 0
+        && lineage.links.iter().all(|link| link.role != Role::Unknown);
+    if registered_all && !scene.actor.tampered.any() {
+        evidence.push(Evidence::new(
+            Sign::NoCulprit,
+            "every program in the lineage is registered".to_owned(),
+        ));
+    }
+}
+
+pub(crate) fn seconds(nanoseconds: u64) -> String {
+    let seconds = nanoseconds / 1_000_000_000;
+    match seconds {
+        0 => "less than a second".to_owned(),
+        1..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sign_has_one_weight_and_a_reason() {
+        for (index, (sign, weight, why)) in WEIGHTS.iter().enumerate() {
+            assert!(*weight != 0 && !why.is_empty());
+            assert_eq!(
+                WEIGHTS.iter().position(|(other, ..)| other == sign),
+                Some(index)
+            );
+            assert_eq!((sign.weight(), sign.why()), (*weight, *why));
+        }
+        assert!(WEIGHTS.is_sorted_by_key(|(_, weight, _)| -weight));
+    }
+
+    #[test]
+    fn irc_of_the_same_lineage_outweighs_everything() {
+        for (sign, weight, _) in WEIGHTS {
+            assert!(sign == Sign::IrcSameLineage || weight < Sign::IrcSameLineage.weight());
+        }
+    }
+
+    #[test]
+    fn droppers_are_told_by_their_place() {
+        for path in [
+            "/tmp/x",
+            "/dev/shm/.x/y",
+            "/home/u/.x/y",
+            "memfd:kworker (deleted)",
+            "/home/u/x (deleted)",
+        ] {
+            assert!(dropper_place(path).is_some(), "{path}");
+        }
+        for path in [
+            "/usr/bin/mutt",
+            "/home/u/.local/bin/x",
+            "/home/u/bin/.x",
+            "/tmpfs/x",
+            "",
+        ] {
+            assert!(dropper_place(path).is_none(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What the user is told on the terminal and on the desktop: the text of the warnings.
+
+use std::sync::Arc;
+
+use crate::entry::{FindingEntry, FindingKind};
+use crate::printable::program_name;
+use crate::sentence::{Case, reason_sentence};
+
+/// One warning. Its texts are safe to print on a terminal; a notifier whose server reads
+/// markup in bodies must still escape `&`, `<` and `>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Which of the two.
+    pub finding: FindingKind,
+    /// Whose process it was, and who is to be told.
+    pub uid: u32,
+    /// Path of the culprit, or of the program itself when its lineage has none. None when
+    /// the warning stands for many programs at once.
+    pub culprit: Option<Arc<str>>,
+    /// A few words.
+    pub title: String,
+    /// What happened, why it was refused, and the strongest evidence; a few lines.
+    pub body: String,
+    /// Warnings held back since the last one about the same culprit, this one not counted.
+    /// The body says so too.
+    pub suppressed: u64,
+}
+
+/// What is kept of a finding until its warning goes out.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    finding: FindingKind,
+    uid: u32,
+    culprit: Arc<str>,
+    body: String,
+}
+
+impl Draft {
+    pub(crate) fn new(entry: &FindingEntry) -> Self {
+        let mut body = reason_sentence(entry.reason, &Case::from(entry));
+        let irc = entry.evidence.iter().find(|one| one.what.is_irc());
+        if let Some(irc) = irc {
+            body += "\nAt the same time: ";
+            body += &irc.detail;
+            body += ".";
+        }
+        let culprit = entry.culprit.as_ref().unwrap_or(&entry.program).clone();
+        Self {
+            finding: entry.finding,
+            uid: entry.uid,
+            culprit,
+            body,
+        }
+    }
+
+    pub(crate) fn finish(self, suppressed: u64, of_others: bool) -> Warning {
+        let title = match self.finding {
+            FindingKind::BotSuspected => "This computer may be infected by a bot",
+            FindingKind::IllegalSend => "Mail that nobody asked for was stopped",
+        };
+        let mut body = self.body;
+        match (suppressed, of_others) {
+            (0, false) => {}
+            (0, true) => body += "\nMany other programs were refused in the last minute as well.",
+            (1, false) => {
+                body += &format!(
+                    "\n1 more warning about {} was held back.",
+                    program_name(&self.culprit)
+                )
+            }
+            (_, false) => {
+                body += &format!(
+                    "\n{suppressed} more warnings about {} were held back.",
+                    program_name(&self.culprit)
+                );
+            }
+            (_, true) => {
+                body +=
+                    &format!("\n{suppressed} more warnings about other programs were held back.")
+            }
+        }
+        let culprit = (!of_others).then_some(self.culprit);
+        Warning {
+            finding: self.finding,
+            uid: self.uid,
+            culprit,
+            title: title.to_owned(),
+            body,
+            suppressed,
+        }
+    }
+}

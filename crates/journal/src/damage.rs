@@ -1,0 +1,144 @@
+//! Telling a damaged file from a sound one, and going on without it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::{Error, Journal, Opened, connect};
+
+/// Up to this size every page is checked when the journal is opened (about 20 ms). Beyond
+/// it only what is read anyway: a check of all would hold up the start.
+const CHECKED_WHOLE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// SQLite takes an empty file for a new database; here it is one that lost its content.
+pub(crate) fn check_length(path: &Path) -> Result<(), Error> {
+    let bytes = fs::metadata(path)
+        .map_err(|source| Error::Open {
+            path: path.to_owned(),
+            source,
+        })?
+        .len();
+    if bytes == 0 && !beside(path, "-wal").exists() {
+        return Err(Error::Damaged {
+            path: path.to_owned(),
+            detail: "it is empty".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks the content as far as time permits. A file that was cut short is found at any
+/// size, because its first page says how long it should be.
+pub(crate) fn check_content(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let sqlite = |source| Error::from_sqlite(path, source);
+    let bytes = fs::metadata(path).map_or(0, |about| about.len());
+    if bytes <= CHECKED_WHOLE_BYTES {
+        let said: String = connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(sqlite)?;
+        if said != "ok" {
+            return Err(Error::Damaged {
+                path: path.to_owned(),
+                detail: said.replace('\n', " "),
+            });
+        }
+    }
+    for query in [
+        "SELECT length(body) FROM entries WHERE id IN (SELECT id FROM entries ORDER BY id DESC LIMIT 64)",
+        "SELECT length(sha256) FROM programs",
+        "SELECT seq FROM sqlite_sequence",
+    ] {
+        let mut statement = connection
+            .prepare(query)
+            .map_err(|source| missing_table(path, source))?;
+        let mut rows = statement.query([]).map_err(sqlite)?;
+        while rows.next().map_err(sqlite)?.is_some() {}
+    }
+    Ok(())
+}
+
+/// The format says that the tables are there; when one is not, the file is damaged.
+fn missing_table(path: &Path, source: rusqlite::Error) -> Error {
+    match Error::from_sqlite(path, source) {
+        Error::Sqlite { path, source } => Error::Damaged {
+            path,
+            detail: source.to_string(),
+        },
+        other => other,
+    }
+}
+
+/// Renames the damaged file, with its log, and begins a new journal. The registered
+/// programs are carried over if they can still be read, and so is the last id, so that ids
+/// are not used again.
+pub(crate) fn begin_anew(path: &Path) -> Result<Opened, Error> {
+    let aside = free_name(path);
+    rename(path, &aside)?;
+    for log in ["-wal", "-shm"] {
+        let (from, to) = (beside(path, log), beside(&aside, log));
+        // Left in place it would be taken for the new file's log.
+        if from.exists() {
+            rename(&from, &to)?;
+        }
+    }
+    let mut journal = Journal::try_open(path)?;
+    let programs_saved = save_from(&aside, &mut journal)?;
+    Ok(Opened {
+        journal,
+        set_aside: Some(aside),
+        programs_saved,
+    })
+}
+
+/// Whatever cannot be read from the damaged file is left behind; only a failure of the new
+/// journal is an error.
+fn save_from(aside: &Path, journal: &mut Journal) -> Result<u64, Error> {
+    let Ok(connection) = connect(aside, OpenFlags::SQLITE_OPEN_READ_ONLY) else {
+        return Ok(0);
+    };
+    let old = Journal {
+        connection,
+        path: aside.to_owned(),
+    };
+    if let Ok(last) = old.last_id_given()
+        && last > 0
+    {
+        journal.continue_after(last)?;
+    }
+    let programs = old.registrations().unwrap_or_default();
+    for program in &programs {
+        journal.register(program)?;
+    }
+    Ok(programs.len() as u64)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(|source| Error::SetAside {
+        path: from.to_owned(),
+        to: to.to_owned(),
+        source,
+    })
+}
+
+/// `journal.db.damaged-1767225600`, or with `-2` and so on when that is taken.
+fn free_name(path: &Path) -> PathBuf {
+    let now_s = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let first = beside(path, &format!(".damaged-{now_s}"));
+    let mut name = first.clone();
+    let mut number = 2;
+    while name.exists() {
+        name = beside(&first, &format!("-{number}"));
+        number += 1;
+    }
+    name
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

@@ -1,0 +1,315 @@
+//! Entries: append, query, retention.
+
+use std::ops::ControlFlow;
+
+use rusqlite::types::Value as Sql;
+use rusqlite::{OptionalExtension, Row, params, params_from_iter};
+use serde_json::{Map, Value};
+
+use crate::{Error, Journal, rfc3339};
+
+/// An entry to be appended.
+#[derive(Clone, Copy, Debug)]
+pub struct NewEntry<'a> {
+    /// When it happened, nanoseconds since 1970.
+    pub time_ns: u64,
+    /// The word in the body's `type`.
+    pub kind: &'a str,
+    /// The user that it is about; none for what concerns the machine.
+    pub uid: Option<u32>,
+    /// A JSON object.
+    pub body: &'a str,
+}
+
+/// An entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEntry {
+    /// Its number: ascending, never used twice.
+    pub id: u64,
+    /// When it happened, nanoseconds since 1970.
+    pub time_ns: u64,
+    /// The word in the body's `type`.
+    pub kind: String,
+    /// The user that it is about.
+    pub uid: Option<u32>,
+    /// A JSON object.
+    pub body: String,
+}
+
+impl StoredEntry {
+    /// What `log --json` prints: `id` and `time` (RFC 3339, UTC), then the body. A body that
+    /// is no JSON object stands in `body` as text.
+    pub fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("id".to_owned(), self.id.into());
+        object.insert("time".to_owned(), rfc3339(self.time_ns).into());
+        match serde_json::from_str(&self.body) {
+            Ok(Value::Object(body)) => {
+                object.extend(
+                    body.into_iter()
+                        .filter(|(name, _)| name != "id" && name != "time"),
+                );
+            }
+            _ => {
+                object.insert("type".to_owned(), self.kind.as_str().into());
+                object.insert("body".to_owned(), self.body.as_str().into());
+            }
+        }
+        Value::Object(object)
+    }
+}
+
+/// Which entries a query wants. The default is all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'a> {
+    /// At or after this moment, nanoseconds since 1970.
+    pub since: Option<u64>,
+    /// With an id greater than this.
+    pub after_id: Option<u64>,
+    /// About this user.
+    pub uid: Option<u32>,
+    /// Of this kind.
+    pub kind: Option<&'a str>,
+    /// Only the newest so many of those that fit; they still come oldest first.
+    pub newest_limit: Option<u32>,
+}
+
+/// How many entries are read at once. Between two chunks no read transaction is open, so a
+/// reader that is slow (a pager, a pipe) keeps nobody from cutting the log.
+const CHUNK: usize = 64;
+
+impl Journal {
+    /// Appends all entries or none, in one transaction. Their ids ascend and are never used
+    /// again, not even after the newest entries were deleted.
+    pub fn append(&mut self, entries: &[NewEntry<'_>]) -> Result<Vec<u64>, Error> {
+        if let Some(index) = entries.iter().position(|entry| !is_object(entry.body)) {
+            return Err(Error::NotAnObject {
+                path: self.path.clone(),
+                index,
+            });
+        }
+        append(&mut self.connection, entries)
+            .map_err(|source| Error::from_sqlite(&self.path, source))
+    }
+
+    /// Hands the entries that fit to `each`, ids ascending, until it breaks. Memory stays the
+    /// same however many there are. What is appended meanwhile is included.
+    pub fn query(
+        &self,
+        filter: &Filter<'_>,
+        mut each: impl FnMut(StoredEntry) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        let mut after = self
+            .first_after(filter)
+            .map_err(|source| self.sqlite(source))?;
+        let (conditions, mut values) = conditions(filter);
+        let text = format!(
+            "SELECT id, time_ns, kind, uid, body FROM entries WHERE {conditions} ORDER BY id LIMIT {CHUNK}"
+        );
+        loop {
+            values[0] = Sql::Integer(after);
+            let chunk = self
+                .chunk(&text, &values)
+                .map_err(|source| self.sqlite(source))?;
+            let full = chunk.len() == CHUNK;
+            for entry in chunk {
+                after = entry.id as i64;
+                if each(entry).is_break() {
+                    return Ok(());
+                }
+            }
+            if !full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One entry; none when there is none with this id, or not any more.
+    pub fn get(&self, id: u64) -> Result<Option<StoredEntry>, Error> {
+        let Ok(id) = i64::try_from(id) else {
+            return Ok(None);
+        };
+        self.connection
+            .query_row(
+                "SELECT id, time_ns, kind, uid, body FROM entries WHERE id = ?1",
+                [id],
+                read,
+            )
+            .optional()
+            .map_err(|source| self.sqlite(source))
+    }
+
+    /// The id of the newest entry; 0 when there is none.
+    pub fn last_id(&self) -> Result<u64, Error> {
+        self.connection
+            .query_row("SELECT coalesce(max(id), 0) FROM entries", [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .map(|id| id as u64)
+            .map_err(|source| self.sqlite(source))
+    }
+
+    /// Deletes what is older than `keep_since_ns` and then, while there are more than
+    /// `max_rows`, the oldest of the rest: verdicts and grants before findings and notices,
+    /// so that a program that makes the gate refuse all day cannot push the finding about
+    /// itself out. Returns how many were deleted.
+    pub fn prune(&mut self, keep_since_ns: u64, max_rows: u64) -> Result<u64, Error> {
+        prune(&mut self.connection, keep_since_ns, max_rows)
+            .map_err(|source| Error::from_sqlite(&self.path, source))
+    }
+
+    /// The last id that was ever given, deleted ones included.
+    pub(crate) fn last_id_given(&self) -> Result<u64, Error> {
+        self.connection
+            .query_row(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'entries'",
+                [],
+                |row| row.get::<_, i64>(0),
+            )
+            .optional()
+            .map(|id| id.unwrap_or(0) as u64)
+            .map_err(|source| self.sqlite(source))
+    }
+
+    /// Lets the ids of an empty journal begin after `id`.
+    pub(crate) fn continue_after(&mut self, id: u64) -> Result<(), Error> {
+        self.connection
+            .execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('entries', ?1)",
+                [id as i64],
+            )
+            .map_err(|source| self.sqlite(source))?;
+        Ok(())
+    }
+
+    /// The id that the first wanted entry comes after.
+    fn first_after(&self, filter: &Filter<'_>) -> rusqlite::Result<i64> {
+        let mut after = filter
+            .after_id
+            .map_or(0, |id| i64::try_from(id).unwrap_or(i64::MAX));
+        if let Some(since) = filter.since {
+            let first: Option<i64> = self.connection.query_row(
+                "SELECT min(id) FROM entries INDEXED BY entries_by_time WHERE time_ns >= ?1",
+                [as_time(since)],
+                |row| row.get(0),
+            )?;
+            after = after.max(first.map_or(i64::MAX, |id| id - 1));
+        }
+        let Some(limit) = filter.newest_limit else {
+            return Ok(after);
+        };
+        if limit == 0 {
+            return Ok(i64::MAX);
+        }
+        let (conditions, mut values) = conditions(filter);
+        values[0] = Sql::Integer(after);
+        let text = format!(
+            "SELECT id FROM entries WHERE {conditions} ORDER BY id DESC LIMIT 1 OFFSET {}",
+            limit - 1
+        );
+        let first = self
+            .connection
+            .query_row(&text, params_from_iter(&values), |row| row.get::<_, i64>(0))
+            .optional()?;
+        Ok(first.map_or(after, |id| id - 1))
+    }
+
+    fn chunk(&self, text: &str, values: &[Sql]) -> rusqlite::Result<Vec<StoredEntry>> {
+        let mut statement = self.connection.prepare_cached(text)?;
+        statement
+            .query_map(params_from_iter(values), read)?
+            .collect()
+    }
+}
+
+/// The conditions of a filter. The first value is the id that entries must come after.
+fn conditions(filter: &Filter<'_>) -> (String, Vec<Sql>) {
+    let mut text = "id > ?1".to_owned();
+    let mut values = vec![Sql::Integer(0)];
+    let mut and = |column: &str, value: Sql| {
+        values.push(value);
+        text += &format!(" AND {column} ?{}", values.len());
+    };
+    if let Some(since) = filter.since {
+        // The unary plus keeps SQLite from walking the index by time, which would have to be
+        // sorted by id again.
+        and("+time_ns >=", Sql::Integer(as_time(since)));
+    }
+    if let Some(uid) = filter.uid {
+        and("uid =", Sql::Integer(uid.into()));
+    }
+    if let Some(kind) = filter.kind {
+        and("kind =", Sql::Text(kind.to_owned()));
+    }
+    (text, values)
+}
+
+/// A moment as SQLite keeps it; those after 2262 are as good as 2262.
+fn as_time(time_ns: u64) -> i64 {
+    i64::try_from(time_ns).unwrap_or(i64::MAX)
+}
+
+/// Cheap: bodies come from this program's own serializer; this only catches a mix-up.
+fn is_object(body: &str) -> bool {
+    let body = body.trim_ascii();
+    body.starts_with('{') && body.ends_with('}')
+}
+
+fn append(
+    connection: &mut rusqlite::Connection,
+    entries: &[NewEntry<'_>],
+) -> rusqlite::Result<Vec<u64>> {
+    let transaction = connection.transaction()?;
+    let mut ids = Vec::with_capacity(entries.len());
+    {
+        let mut insert = transaction.prepare_cached(
+            "INSERT INTO entries (time_ns, kind, uid, body) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for entry in entries {
+            let id = insert.insert(params![
+                as_time(entry.time_ns),
+                entry.kind,
+                entry.uid,
+                entry.body
+            ])?;
+            ids.push(id as u64);
+        }
+    }
+    transaction.commit()?;
+    Ok(ids)
+}
+
+fn prune(
+    connection: &mut rusqlite::Connection,
+    keep_since_ns: u64,
+    max_rows: u64,
+) -> rusqlite::Result<u64> {
+    let transaction = connection.transaction()?;
+    let mut deleted = transaction.execute(
+        "DELETE FROM entries WHERE time_ns < ?1",
+        [as_time(keep_since_ns)],
+    )?;
+    for which in ["kind IN ('verdict', 'grant')", "true"] {
+        let rows: i64 =
+            transaction.query_row("SELECT count(*) FROM entries", [], |row| row.get(0))?;
+        let excess = rows.saturating_sub(i64::try_from(max_rows).unwrap_or(i64::MAX));
+        if excess > 0 {
+            let text = format!(
+                "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE {which} ORDER BY id LIMIT ?1)"
+            );
+            deleted += transaction.execute(&text, [excess])?;
+        }
+    }
+    transaction.commit()?;
+    Ok(deleted as u64)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<StoredEntry> {
+    Ok(StoredEntry {
+        id: row.get::<_, i64>(0)? as u64,
+        time_ns: row.get::<_, i64>(1)? as u64,
+        kind: row.get(2)?,
+        uid: row.get(3)?,
+        body: row.get(4)?,
+    })
+}
