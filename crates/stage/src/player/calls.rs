@@ -1,0 +1,278 @@
+//! The system calls of the stand-in programs that have no safe wrapper, each behind a safe
+//! function. A stand-in program has one thread when it makes them, unless stated otherwise.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// What `fork` returned.
+pub(super) enum Forked {
+    Child,
+    Parent(i32),
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Lets the kernel end this process after a time, even if it hangs.
+pub(super) fn end_after(limit: Duration) {
+    // SAFETY: alarm takes a number and has no memory effects.
+    unsafe { libc::alarm(limit.as_secs() as u32) };
+}
+
+/// Forks. The child must not return to its caller's caller but exit.
+pub(super) fn fork() -> io::Result<Forked> {
+    // SAFETY: there is one thread, so the child has a whole and consistent process.
+    match check(libc::c_long::from(unsafe { libc::fork() }))? {
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid as i32)),
+    }
+}
+
+/// Forks with flags of clone, without a new stack or shared memory.
+pub(super) fn fork_with(flags: i32) -> io::Result<Forked> {
+    let flags =
+        (flags & !(libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND)) as libc::c_ulong;
+    // The exit signal must be absent with CLONE_PARENT, which takes over that of the parent.
+    let signal = if flags & libc::CLONE_PARENT as libc::c_ulong == 0 {
+        libc::SIGCHLD as libc::c_ulong
+    } else {
+        0
+    };
+    // SAFETY: without CLONE_VM this is a fork: null pointers mean the same stack, copied,
+    // and no thread identifiers to write.
+    match check(unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            flags | signal,
+            0usize,
+            0usize,
+            0usize,
+            0usize,
+        )
+    })? {
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid as i32)),
+    }
+}
+
+/// Starts a program with vfork semantics, which is what posix_spawn does.
+pub(super) fn spawn_like_vfork(argv: &[String]) -> io::Result<i32> {
+    let words = c_strings(argv)?;
+    let pointers = null_terminated(&words);
+    let mut pid = 0;
+    // SAFETY: all pointers are to null-terminated strings and arrays that outlive the call;
+    // null attributes mean the defaults.
+    let errno = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            pointers[0],
+            std::ptr::null(),
+            std::ptr::null(),
+            pointers.as_ptr().cast(),
+            environ().cast(),
+        )
+    };
+    if errno == 0 {
+        Ok(pid)
+    } else {
+        Err(io::Error::from_raw_os_error(errno))
+    }
+}
+
+/// Becomes the program behind a descriptor. Returns only on failure.
+pub(super) fn exec_descriptor(descriptor: &OwnedFd, argv: &[String]) -> io::Error {
+    let Ok(words) = c_strings(argv) else {
+        return io::Error::from_raw_os_error(libc::EINVAL);
+    };
+    let pointers = null_terminated(&words);
+    // SAFETY: the path is an empty string and the arrays are null-terminated and outlive the
+    // call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            descriptor.as_raw_fd(),
+            c"".as_ptr(),
+            pointers.as_ptr(),
+            environ(),
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    io::Error::last_os_error()
+}
+
+fn environ() -> *const *const libc::c_char {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    // SAFETY: the C library's variable; nothing changes the environment meanwhile.
+    unsafe { environ }
+}
+
+fn c_strings(words: &[String]) -> io::Result<Vec<CString>> {
+    if words.is_empty() {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    words
+        .iter()
+        .map(|word| CString::new(word.as_str()).map_err(io::Error::from))
+        .collect()
+}
+
+fn null_terminated(words: &[CString]) -> Vec<*const libc::c_char> {
+    words
+        .iter()
+        .map(|word| word.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
+}
+
+/// Takes over a socket that came with the exec, by its number.
+pub(super) fn inherited_socket(number: i32) -> io::Result<TcpStream> {
+    // SAFETY: fcntl on any number is harmless and tells whether it is open.
+    check(libc::c_long::from(unsafe {
+        libc::fcntl(number, libc::F_GETFD)
+    }))?;
+    if number <= 2 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: it is open, and whoever gave its number to this program left it to it.
+    Ok(unsafe { TcpStream::from_raw_fd(number) })
+}
+
+/// Makes a later connect wait for the first data (TCP_FASTOPEN_CONNECT).
+pub(super) fn set_fast_open_connect(socket: &OwnedFd) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1)
+}
+
+fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    // SAFETY: the value is an int and its size is given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<i32>() as u32,
+        )
+    };
+    check(libc::c_long::from(result)).map(drop)
+}
+
+/// Connects through io_uring. Returns what the ring's connect returned.
+pub(super) fn connect_by_ring(socket: &OwnedFd, server: SocketAddr) -> io::Result<()> {
+    let SocketAddr::V4(server) = server else {
+        return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+    };
+    let mut ring = io_uring::IoUring::new(4)?;
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: server.port().to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: u32::from_ne_bytes(server.ip().octets()),
+        },
+        sin_zero: [0; 8],
+    };
+    let length = size_of_val(&address) as u32;
+    let connect = io_uring::opcode::Connect::new(
+        io_uring::types::Fd(socket.as_raw_fd()),
+        (&raw const address).cast(),
+        length,
+    );
+    // SAFETY: the address lives until the completion has been waited for.
+    unsafe { ring.submission().push(&connect.build()) }
+        .map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
+    ring.submit_and_wait(1)?;
+    match ring.completion().next().map(|entry| entry.result()) {
+        Some(code) if code < 0 => Err(io::Error::from_raw_os_error(-code)),
+        Some(_) => Ok(()),
+        None => Err(io::Error::from_raw_os_error(libc::EIO)),
+    }
+}
+
+/// Sends a whole link-layer frame on the loopback interface.
+pub(super) fn send_frame(socket: &OwnedFd, ethertype: u16, frame: &[u8]) -> io::Result<usize> {
+    // SAFETY: an all-zero sockaddr_ll is valid.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = ethertype.to_be();
+    address.sll_ifindex = 1;
+    address.sll_halen = 6;
+    // SAFETY: the buffer and the address are valid for the lengths given.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            frame.as_ptr().cast(),
+            frame.len(),
+            0,
+            (&raw const address).cast(),
+            size_of_val(&address) as u32,
+        )
+    };
+    check(sent as libc::c_long).map(|sent| sent as usize)
+}
+
+/// One ptrace request without address and data.
+pub(super) fn trace(request: libc::c_uint, pid: i32) -> io::Result<()> {
+    // SAFETY: attach, seize, detach, continue and traceme take no pointers; zero means none.
+    check(unsafe { libc::ptrace(request, pid, 0usize, 0usize) }).map(drop)
+}
+
+/// Waits until a traced or own child changes state; returns the raw status.
+pub(super) fn wait_for(pid: i32) -> io::Result<i32> {
+    let mut status = 0;
+    // SAFETY: status is a valid place for an int.
+    check(libc::c_long::from(unsafe {
+        libc::waitpid(pid, &raw mut status, libc::__WALL)
+    }))?;
+    Ok(status)
+}
+
+/// Writes bytes into another process (process_vm_writev).
+pub(super) fn write_memory_of(pid: i32, address: u64, bytes: &[u8]) -> io::Result<usize> {
+    let local = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let remote = libc::iovec {
+        iov_base: address as usize as *mut libc::c_void,
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the local vector is only read and is valid; the remote one is another
+    // process's, which the kernel checks.
+    let written =
+        unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    check(written as libc::c_long).map(|written| written as usize)
+}
+
+/// Puts a character into the terminal's input as if it had been typed.
+pub(super) fn type_into(terminal: impl AsFd, character: u8) -> io::Result<()> {
+    // SAFETY: TIOCSTI reads one byte.
+    let result = unsafe {
+        libc::ioctl(
+            terminal.as_fd().as_raw_fd(),
+            libc::TIOCSTI,
+            (&raw const character).cast::<u8>(),
+        )
+    };
+    check(libc::c_long::from(result)).map(drop)
+}
+
+/// Gives the process another short name.
+pub(super) fn rename_process(name: &CStr) -> io::Result<()> {
+    Ok(rustix::thread::set_name(name)?)
+}
+
+/// Leaves namespaces for new ones.
+pub(super) fn unshare(flags: rustix::thread::UnshareFlags) -> io::Result<()> {
+    // SAFETY: no caller passes FILES, which is what could break descriptors.
+    unsafe { rustix::thread::unshare_unsafe(flags & !rustix::thread::UnshareFlags::FILES) }?;
+    Ok(())
+}

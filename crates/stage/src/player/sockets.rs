@@ -1,0 +1,199 @@
+//! Ways to come to a connected socket.
+
+use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, connect, ipproto, recvmsg, sendmsg,
+    sendto, socket_with, sockopt,
+};
+
+use super::calls;
+use crate::smtp::client::SmtpFailure;
+
+/// `MSG_FASTOPEN`, which has no name in the wrapper.
+const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
+
+/// The bytes that a technique sends when it cannot hold a conversation.
+pub(super) const FIRST_LINE: &[u8] = b"EHLO bot.example.org\r\n";
+
+/// Counts the payload bytes that the kernel accepted.
+pub(super) struct Counting<'a> {
+    pub stream: &'a TcpStream,
+    pub written: u64,
+}
+
+impl Write for Counting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.stream.write(bytes)?;
+        self.written += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+/// The usual way: connect and wait, bounded.
+pub(super) fn connect_plainly(
+    server: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream, SmtpFailure> {
+    let socket = open(server, None).map_err(|e| SmtpFailure::System("make a socket", e))?;
+    bound(&socket, limit).map_err(|e| SmtpFailure::System("set a time limit", e))?;
+    // A blocking connect: what every simple program does. SO_SNDTIMEO bounds it.
+    connect(&socket, &server).map_err(|e| SmtpFailure::System("connect", e.into()))?;
+    Ok(TcpStream::from(socket))
+}
+
+/// A connect that returns at once and is polled for.
+pub(super) fn connect_nonblocking(server: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let family = family(server);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &server) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::INPROGRESS) => {
+            let limit = Timespec::try_from(limit).unwrap_or(Timespec {
+                tv_sec: 10,
+                tv_nsec: 0,
+            });
+            let mut polled = [PollFd::new(&socket, PollFlags::OUT)];
+            if poll(&mut polled, Some(&limit))? == 0 {
+                return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+            }
+            sockopt::socket_error(&socket)??;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let stream = TcpStream::from(socket);
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    Ok(stream)
+}
+
+/// An IPv6 socket to an IPv4 server, by its IPv4-mapped address.
+pub(super) fn mapped(server: SocketAddr) -> SocketAddr {
+    match server.ip() {
+        IpAddr::V4(v4) => SocketAddr::new(IpAddr::V6(v4.to_ipv6_mapped()), server.port()),
+        IpAddr::V6(_) => server,
+    }
+}
+
+/// The same port on the IPv6 loopback address, unless the server is IPv6 already.
+pub(super) fn over_ipv6(server: SocketAddr) -> SocketAddr {
+    match server.ip() {
+        IpAddr::V4(_) => SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), server.port()),
+        IpAddr::V6(_) => server,
+    }
+}
+
+/// Multipath TCP.
+pub(super) fn connect_multipath(server: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let socket = open(server, Some(ipproto::MPTCP))?;
+    bound(&socket, limit)?;
+    connect(&socket, &server)?;
+    Ok(TcpStream::from(socket))
+}
+
+/// TCP Fast Open without a connect: the first line goes with the SYN. Returns the socket
+/// and the bytes accepted.
+pub(super) fn fast_open_by_sendto(
+    server: SocketAddr,
+    limit: Duration,
+) -> io::Result<(TcpStream, usize)> {
+    let socket = open(server, None)?;
+    bound(&socket, limit)?;
+    let sent = sendto(
+        &socket,
+        FIRST_LINE,
+        FAST_OPEN | SendFlags::NOSIGNAL,
+        &server,
+    )?;
+    Ok((TcpStream::from(socket), sent))
+}
+
+/// TCP Fast Open by a connect that does nothing until the first write.
+pub(super) fn fast_open_by_connect(
+    server: SocketAddr,
+    limit: Duration,
+) -> io::Result<(TcpStream, usize)> {
+    let socket = open(server, None)?;
+    bound(&socket, limit)?;
+    calls::set_fast_open_connect(&socket)?;
+    connect(&socket, &server)?;
+    let mut stream = TcpStream::from(socket);
+    let sent = stream.write(FIRST_LINE)?;
+    Ok((stream, sent))
+}
+
+/// By io_uring.
+pub(super) fn connect_by_ring(server: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let socket = open(server, None)?;
+    bound(&socket, limit)?;
+    calls::connect_by_ring(&socket, server)?;
+    Ok(TcpStream::from(socket))
+}
+
+/// Sends one descriptor over a UNIX socket.
+pub(super) fn send_descriptor(socket: impl AsFd, descriptor: impl AsFd) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(
+        socket,
+        &[IoSlice::new(b"s")],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}
+
+/// Receives one descriptor over a UNIX socket.
+pub(super) fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    let received = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    received.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
+}
+
+fn open(server: SocketAddr, protocol: Option<rustix::net::Protocol>) -> io::Result<OwnedFd> {
+    Ok(socket_with(
+        family(server),
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        protocol,
+    )?)
+}
+
+fn family(server: SocketAddr) -> AddressFamily {
+    if server.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    }
+}
+
+/// Bounds connecting, writing and reading.
+fn bound(socket: &OwnedFd, limit: Duration) -> io::Result<()> {
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(limit))?;
+    sockopt::set_socket_timeout(socket, sockopt::Timeout::Send, Some(limit))?;
+    Ok(())
+}

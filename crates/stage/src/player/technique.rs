@@ -1,0 +1,128 @@
+//! The techniques by name.
+
+use std::io;
+use std::process::ExitCode;
+
+use super::args::Args;
+use super::mailer::{Report, converse, mail};
+use super::{lineage, memory, packets, sockets};
+use crate::smtp::client::SmtpFailure;
+
+/// Every technique that `technique NAME` knows.
+pub const TECHNIQUES: &[&str] = &[
+    // Sockets of its own.
+    "plain",
+    "nonblocking",
+    "ipv6",
+    "mapped",
+    "fastopen-sendto",
+    "fastopen-connect",
+    "mptcp",
+    "io-uring",
+    "raw",
+    "packet",
+    "thread",
+    "send-fd",
+    "storm",
+    // Forks of itself that connect.
+    "double-fork",
+    "setsid",
+    "reparented",
+    "clone-parent",
+    "new-user",
+    "new-net",
+    "new-pid",
+    "new-mount",
+    // Starting the program after `--`.
+    "fork-exec",
+    "double-fork-exec",
+    "setsid-exec",
+    "reparented-exec",
+    "vfork-exec",
+    "clone-parent-exec",
+    "new-user-exec",
+    "new-net-exec",
+    "new-pid-exec",
+    "new-mount-exec",
+    "exec",
+    "exec-memfd",
+    "exec-deleted",
+    "exec-empty-path",
+    "exec-spoofed",
+    "exec-copy",
+    "exec-link",
+    "exec-symlink",
+    "exec-loader",
+    "inherit-exec",
+    "exec-mounted-over",
+    "preload-exec",
+    // Other processes, by `--pid`.
+    "ptrace-attach",
+    "ptrace-traceme",
+    "vm-writev",
+    "proc-mem",
+    "pidfd-getfd",
+    "tiocsti",
+];
+
+/// Runs one technique and prints its report. Exit status 0 unless it failed.
+pub(super) fn run(args: &Args) -> Result<ExitCode, String> {
+    let name = args.words.first().map(String::as_str).unwrap_or_default();
+    if !TECHNIQUES.contains(&name) {
+        return Err(format!("no technique {name}; `techniques` lists them"));
+    }
+    // The short name tells which one it is in a process listing; spoofing sets its own.
+    if let Some(report) = attempt(name, args)? {
+        report.print();
+        return Ok(report.exit_code());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tries it. No report where another process prints one.
+pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String> {
+    let limit = args.duration("--timeout-ms", 5_000)?;
+    let talk = |stream: io::Result<std::net::TcpStream>| match stream {
+        Ok(stream) => converse(name, &stream, &mail(args)),
+        Err(error) => Report::failed(name, &SmtpFailure::System("connect", error), 0),
+    };
+    let plainly = |server| match sockets::connect_plainly(server, limit) {
+        Ok(stream) => converse(name, &stream, &mail(args)),
+        Err(failure) => Report::failed(name, &failure, 0),
+    };
+    Ok(Some(match name {
+        "plain" => plainly(args.server()?),
+        "ipv6" => plainly(sockets::over_ipv6(args.server()?)),
+        "mapped" => plainly(sockets::mapped(args.server()?)),
+        "nonblocking" => talk(sockets::connect_nonblocking(args.server()?, limit)),
+        "mptcp" => talk(sockets::connect_multipath(args.server()?, limit)),
+        "io-uring" => talk(sockets::connect_by_ring(args.server()?, limit)),
+        "fastopen-sendto" => fast_open(name, sockets::fast_open_by_sendto(args.server()?, limit)),
+        "fastopen-connect" => fast_open(name, sockets::fast_open_by_connect(args.server()?, limit)),
+        "raw" => packets::raw(args.server()?),
+        "packet" => packets::link_layer(args.server()?),
+        "thread" => {
+            let server = args.server()?;
+            std::thread::scope(|scope| scope.spawn(|| plainly(server)).join())
+                .unwrap_or_else(|_| Report::new(name, "failed", 0))
+        }
+        "ptrace-attach" | "vm-writev" | "proc-mem" | "pidfd-getfd" | "tiocsti"
+        | "ptrace-traceme" => {
+            return memory::attempt(name, args);
+        }
+        _ => return lineage::attempt(name, args),
+    }))
+}
+
+/// The first line is on its way; whether it arrives is for the server to say. Waits a
+/// moment, so that closing the socket does not take it back.
+fn fast_open(name: &str, result: io::Result<(std::net::TcpStream, usize)>) -> Report {
+    match result {
+        Ok((stream, sent)) => {
+            let mut answer = [0; 64];
+            let _ = io::Read::read(&mut &stream, &mut answer);
+            Report::new(name, "sent", sent as u64)
+        }
+        Err(error) => Report::failed(name, &SmtpFailure::System("send with the SYN", error), 0),
+    }
+}
