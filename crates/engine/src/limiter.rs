@@ -152,3 +152,96 @@ impl<K: Clone + Eq + Hash, V> Limiter<K, V> {
         self.windows.values().map(|held| held.count).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PERIOD_NS: u64 = 60;
+
+    #[test]
+    fn the_first_goes_out_and_the_rest_waits() {
+        let mut limiter = Limiter::new(PERIOD_NS, 8);
+        let first = limiter.offer("a", FindingKind::IllegalSend, 1, Timestamp(0));
+        assert_eq!(
+            first,
+            Some(Report {
+                value: 1,
+                suppressed: 0,
+                of_others: false
+            })
+        );
+        assert_eq!(limiter.next_deadline(), None);
+        for value in 2..5 {
+            assert_eq!(
+                limiter.offer("a", FindingKind::IllegalSend, value, Timestamp(10)),
+                None
+            );
+        }
+        assert_eq!(limiter.next_deadline(), Some(Timestamp(60)));
+        assert_eq!(limiter.expire(Timestamp(59)), []);
+        let held = Report {
+            value: 4,
+            suppressed: 2,
+            of_others: false,
+        };
+        assert_eq!(limiter.expire(Timestamp(60)), [held]);
+        assert_eq!(limiter.open_windows(), 1);
+        assert_eq!(limiter.expire(Timestamp(120)), []);
+        assert_eq!(limiter.open_windows(), 0);
+    }
+
+    #[test]
+    fn the_gravest_of_those_held_goes_out() {
+        let mut limiter = Limiter::new(PERIOD_NS, 8);
+        let kinds = [
+            FindingKind::IllegalSend,
+            FindingKind::BotSuspected,
+            FindingKind::IllegalSend,
+        ];
+        for (value, kind) in kinds.into_iter().enumerate() {
+            let _ = limiter.offer("a", kind, value, Timestamp(0));
+        }
+        let reports = limiter.expire(Timestamp(60));
+        assert_eq!((reports[0].value, reports[0].suppressed), (1, 1));
+    }
+
+    proptest! {
+        /// Reported plus suppressed plus held is what came in, no key is reported twice
+        /// within a period, and the state stays within its bounds.
+        #[test]
+        fn nothing_is_lost_and_nobody_is_reported_too_often(
+            steps in prop::collection::vec((0u8..12, 0u64..40, any::<bool>()), 1..300),
+        ) {
+            let mut limiter = Limiter::new(PERIOD_NS, 5);
+            let mut now = Timestamp(1000);
+            let (mut came, mut told) = (0u64, 0u64);
+            let mut last: HashMap<Option<u8>, Timestamp> = HashMap::new();
+            for (key, wait, offers) in steps {
+                now = now.plus_ns(wait);
+                let mut reports = limiter.expire(now);
+                if offers {
+                    came += 1;
+                    reports.extend(limiter.offer(key, FindingKind::IllegalSend, key, now));
+                }
+                for report in reports {
+                    told += 1 + report.suppressed;
+                    let who = (!report.of_others).then_some(report.value);
+                    if let Some(before) = last.insert(who, now) {
+                        prop_assert!(now.since_ns(before) >= PERIOD_NS);
+                    }
+                }
+                prop_assert!(limiter.open_windows() <= 6);
+                prop_assert_eq!(came, told + limiter.held());
+                prop_assert_eq!(limiter.next_deadline().is_some(), limiter.held() > 0);
+            }
+            now = now.plus_ns(PERIOD_NS);
+            told += limiter.expire(now).iter().map(|report| 1 + report.suppressed).sum::<u64>();
+            prop_assert_eq!(came, told);
+        }
+    }
+}

@@ -32,6 +32,7 @@ pub(crate) struct Draft {
     finding: FindingKind,
     uid: u32,
     culprit: Arc<str>,
+    observed: bool,
     body: String,
 }
 
@@ -49,14 +50,18 @@ impl Draft {
             finding: entry.finding,
             uid: entry.uid,
             culprit,
+            observed: entry.observed,
             body,
         }
     }
 
     pub(crate) fn finish(self, suppressed: u64, of_others: bool) -> Warning {
-        let title = match self.finding {
-            FindingKind::BotSuspected => "This computer may be infected by a bot",
-            FindingKind::IllegalSend => "Mail that nobody asked for was stopped",
+        let title = match (self.finding, self.observed) {
+            (FindingKind::BotSuspected, _) => "This computer may be infected by a bot",
+            (FindingKind::IllegalSend, false) => "Mail that nobody asked for was stopped",
+            (FindingKind::IllegalSend, true) => {
+                "Mail that nobody asked for would have been stopped"
+            }
         };
         let mut body = self.body;
         match (suppressed, of_others) {
