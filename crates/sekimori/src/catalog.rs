@@ -36,6 +36,8 @@ pub struct Entry {
     pub part_of: Option<String>,
     /// Paths, one of which has to exist.
     pub needs: Vec<String>,
+    /// For a service: the names under which a service manager starts it.
+    pub units: Vec<String>,
     /// What is not obvious about it.
     pub why: Option<String>,
 }
@@ -74,6 +76,8 @@ struct Raw {
     part_of: Option<String>,
     #[serde(default)]
     needs: Vec<String>,
+    #[serde(default)]
+    units: Vec<String>,
     why: Option<String>,
 }
 
@@ -226,6 +230,7 @@ fn check(raw: Raw, text: &str, path: &Path) -> Result<Entry> {
         paths: raw.paths.into_inner(),
         part_of: raw.part_of,
         needs: raw.needs,
+        units: raw.units,
         why: raw.why,
     })
 }
