@@ -1,0 +1,391 @@
+//! What to do when a refusal was wrong: the exact `register` command, or why none helps.
+
+use engine::{FindingEntry, LineageLink, VerdictEntry, program_name};
+use policy::{Kind, Origin, Reason, Role};
+
+use super::shell_word;
+
+/// What advice depends on.
+pub(super) struct Refused<'a> {
+    pub(super) reason: Reason,
+    pub(super) program: &'a str,
+    pub(super) role: Role,
+    pub(super) culprit: Option<&'a str>,
+    pub(super) culprit_pid: Option<u32>,
+    pub(super) links: &'a [LineageLink],
+}
+
+impl<'a> From<&'a VerdictEntry> for Refused<'a> {
+    fn from(entry: &'a VerdictEntry) -> Self {
+        Self {
+            reason: entry.reason,
+            program: &entry.program,
+            role: entry.role,
+            culprit: entry.culprit.as_deref(),
+            culprit_pid: entry.culprit_pid,
+            links: &entry.lineage,
+        }
+    }
+}
+
+impl<'a> From<&'a FindingEntry> for Refused<'a> {
+    fn from(entry: &'a FindingEntry) -> Self {
+        Self {
+            reason: entry.reason,
+            program: &entry.program,
+            role: entry.role,
+            culprit: entry.culprit.as_deref(),
+            culprit_pid: entry.culprit_pid,
+            links: &entry.lineage,
+        }
+    }
+}
+
+/// What to do if it was legitimate: sentences and commands, one a line; commands are
+/// indented by two spaces.
+pub(super) fn advice(refused: &Refused<'_>) -> Vec<String> {
+    let program = refused.program;
+    match refused.reason {
+        Reason::Permitted => Vec::new(),
+        Reason::UnknownProcess | Reason::NoGrant => vec![format!("Close {} and start it again.", name(program))],
+        Reason::NotAMailer => not_a_mailer(refused),
+        Reason::FileChanged => {
+            let role = if refused.role == Role::Unknown { Role::Mailer } else { refused.role };
+            vec![
+                "If you changed or upgraded it, register it again:".to_owned(),
+                command(program, role, own_kind(refused).filter(|_| role == Role::Mailer)),
+            ]
+        }
+        Reason::ForeignOrigin => foreign(refused),
+        Reason::NeedsUser => service(program),
+        Reason::NeedsTerminal if refused.role == Role::Submitter => {
+            vec![format!("Start what called {} at a terminal.", name(program))]
+        }
+        Reason::NeedsTerminal => vec![
+            "Start it at a terminal. If it sends only when a person presses a button:".to_owned(),
+            command(program, Role::Mailer, Some(Kind::Interactive)),
+        ],
+        Reason::NeedsSystem => vec![
+            "Let the system start it, as a service. If you mean to start it yourself:".to_owned(),
+            command(program, Role::Mailer, Some(Kind::Batch)),
+        ],
+        Reason::Tampered => vec![
+            "Start it again without what is named above. No registration permits a mailer that was tampered with."
+                .to_owned(),
+        ],
+        Reason::RateExceeded => {
+            vec!["Wait a minute, or raise rate_per_minute in /etc/sekimori/config.toml.".to_owned()]
+        }
+    }
+}
+
+/// It tried to send itself. When somebody else made it foreign, that one stands in the way
+/// of the registration and must be known too.
+fn not_a_mailer(refused: &Refused<'_>) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(culprit) = refused
+        .culprit
+        .filter(|culprit| *culprit != refused.program)
+    {
+        match culprit_role(refused) {
+            _ if is_interpreter(culprit) => return script(culprit),
+            Role::Unknown => lines.push(command(
+                culprit,
+                vouching_role(Kind::Batch),
+                Some(Kind::Batch),
+            )),
+            _ => return wrong_start(refused, culprit),
+        }
+    }
+    if is_interpreter(refused.program) {
+        return script(refused.program);
+    }
+    if refused.program.is_empty() {
+        return vec![
+            "Its program is not known, so it cannot be registered; start it again.".to_owned(),
+        ];
+    }
+    if refused.role != Role::Unknown {
+        lines.insert(
+            0,
+            format!(
+                "It is registered as {} now. A program has one role; if it is to be a mailer instead:",
+                refused.role.word()
+            ),
+        );
+    }
+    lines.push(command(refused.program, Role::Mailer, Some(Kind::Batch)));
+    lines
+}
+
+/// A mailer or submitter that somebody drives.
+fn foreign(refused: &Refused<'_>) -> Vec<String> {
+    let Some(culprit) = refused.culprit.filter(|culprit| !culprit.is_empty()) else {
+        return vec![format!(
+            "Close {} and start it again; it is older than the gate.",
+            name(refused.program)
+        )];
+    };
+    if is_interpreter(culprit) {
+        return script(culprit);
+    }
+    if culprit_role(refused) != Role::Unknown {
+        return wrong_start(refused, culprit);
+    }
+    let kind = if refused.role == Role::Submitter {
+        Kind::Batch
+    } else {
+        own_kind(refused).unwrap_or(Kind::Batch)
+    };
+    let role = vouching_role(kind);
+    vec![command(
+        culprit,
+        role,
+        (role == Role::Mailer).then_some(Kind::Batch),
+    )]
+}
+
+/// As what a program must be registered that may start a mailer of this kind. A launcher
+/// only passes the user's will on, which is enough for an interactive mailer; one that sends
+/// whatever it is handed needs a starter that may send itself.
+fn vouching_role(kind: Kind) -> Role {
+    match kind {
+        Kind::Interactive => Role::Launcher,
+        Kind::Batch | Kind::Service => Role::Mailer,
+    }
+}
+
+/// The culprit is registered, but was started by the wrong side.
+fn wrong_start(refused: &Refused<'_>, culprit: &str) -> Vec<String> {
+    if culprit_role(refused) == Role::Mailer && culprit_began_as_system(refused) {
+        return service(culprit);
+    }
+    vec![format!(
+        "Start {} from your desktop or at a terminal.",
+        name(culprit)
+    )]
+}
+
+fn service(program: &str) -> Vec<String> {
+    vec![
+        "Start it from your desktop or at a terminal. If the system is meant to run it:".to_owned(),
+        command(program, Role::Mailer, Some(Kind::Service)),
+    ]
+}
+
+fn script(interpreter: &str) -> Vec<String> {
+    vec![
+        format!(
+            "{} runs whatever it is given, so it is not registered itself. Give your script a #! line, make it \
+             executable, start it by its own path, and:",
+            name(interpreter)
+        ),
+        "  sudo sekimori register PATH-OF-YOUR-SCRIPT --as mailer --kind batch".to_owned(),
+    ]
+}
+
+fn command(path: &str, role: Role, kind: Option<Kind>) -> String {
+    let kind = kind.map_or_else(String::new, |kind| format!(" --kind {}", kind.word()));
+    format!(
+        "  sudo sekimori register {} --as {}{kind}",
+        shell_word(path),
+        role.word()
+    )
+}
+
+fn name(path: &str) -> String {
+    if path.is_empty() {
+        "it".to_owned()
+    } else {
+        program_name(path).into_owned()
+    }
+}
+
+/// The kind that the program itself is registered as.
+fn own_kind(refused: &Refused<'_>) -> Option<Kind> {
+    refused
+        .links
+        .last()
+        .filter(|link| &*link.program == refused.program)
+        .map(|link| link.kind)
+}
+
+fn culprit_place(refused: &Refused<'_>) -> Option<usize> {
+    let culprit = refused.culprit?;
+    refused.links.iter().position(|link| {
+        &*link.program == culprit
+            && link.origin == Origin::Foreign
+            && refused.culprit_pid.is_none_or(|pid| pid == link.pid)
+    })
+}
+
+fn culprit_role(refused: &Refused<'_>) -> Role {
+    culprit_place(refused).map_or(Role::Unknown, |place| refused.links[place].role)
+}
+
+fn culprit_began_as_system(refused: &Refused<'_>) -> bool {
+    let before = culprit_place(refused).and_then(|place| place.checked_sub(1));
+    before.is_some_and(|before| refused.links[before].origin == Origin::System)
+}
+
+/// Whether a program runs whatever it is given. Registering one would let every script send.
+fn is_interpreter(path: &str) -> bool {
+    const NAMES: [&str; 21] = [
+        "ash", "bash", "busybox", "dash", "deno", "env", "fish", "gawk", "java", "ksh", "lua",
+        "mawk", "node", "perl", "php", "python", "ruby", "sh", "tclsh", "wish", "zsh",
+    ];
+    let file = path.rsplit('/').next().unwrap_or_default();
+    // python3.12, perl5.38.2, lua5.4: the version is part of the name.
+    let stem = file
+        .trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.' || letter == '-');
+    NAMES.contains(&stem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lineage::tests::{figure_4, link};
+    use super::*;
+
+    fn driven(kind: Kind) -> Vec<String> {
+        let mut links = figure_4();
+        links[3].kind = kind;
+        advice(&Refused {
+            reason: Reason::ForeignOrigin,
+            program: "/usr/bin/thunderbird",
+            role: Role::Mailer,
+            culprit: Some("/tmp/update"),
+            culprit_pid: Some(4242),
+            links: &links,
+        })
+    }
+
+    fn alone(program: &str, role: Role) -> Vec<String> {
+        let links = [link(program, 5, role, Origin::Foreign)];
+        let refused = Refused {
+            reason: Reason::NotAMailer,
+            program,
+            role,
+            culprit: Some(program),
+            culprit_pid: Some(5),
+            links: &links,
+        };
+        advice(&refused)
+    }
+
+    #[test]
+    fn the_role_that_is_proposed_is_the_one_that_helps() {
+        assert_eq!(
+            alone("/opt/report", Role::Unknown),
+            ["  sudo sekimori register /opt/report --as mailer --kind batch"]
+        );
+        assert_eq!(
+            driven(Kind::Interactive)[0],
+            "  sudo sekimori register /tmp/update --as launcher"
+        );
+        assert_eq!(
+            driven(Kind::Batch)[0],
+            "  sudo sekimori register /tmp/update --as mailer --kind batch"
+        );
+    }
+
+    /// The policy itself says whether following the advice would have helped.
+    #[test]
+    fn following_the_advice_makes_the_policy_agree() {
+        use policy::{Invocation, Program, Rate, Standing, Tamper, Verdict, may_send};
+        let shell = Standing {
+            origin: Origin::User,
+            role: Role::Shell,
+            kind: Kind::Batch,
+            ..Standing::ROOT
+        };
+        let exec = |from: &Standing, role, kind| {
+            from.after_exec(
+                Program::registered(role, kind),
+                Invocation::Plain,
+                Tamper::NONE,
+            )
+        };
+        for kind in [Kind::Interactive, Kind::Batch] {
+            let starter = exec(&shell, vouching_role(kind), Kind::Batch);
+            let mailer = exec(&starter, Role::Mailer, kind);
+            assert_eq!(
+                may_send(&mailer, Rate::UNLIMITED),
+                Verdict::Allow,
+                "{kind:?}"
+            );
+        }
+        let alone = exec(&shell, Role::Mailer, Kind::Batch);
+        assert_eq!(may_send(&alone, Rate::UNLIMITED), Verdict::Allow);
+    }
+
+    #[test]
+    fn an_interpreter_is_never_proposed() {
+        for program in [
+            "/usr/bin/python3.12",
+            "/bin/sh",
+            "/usr/bin/perl",
+            "/usr/bin/env",
+            "/opt/node-22/bin/node",
+        ] {
+            let lines = alone(program, Role::Unknown);
+            assert!(
+                lines[1].contains("PATH-OF-YOUR-SCRIPT") && !lines[1].contains(program),
+                "{lines:?}"
+            );
+        }
+        // The script's own path is what stands in the lineage when it has a #! line.
+        assert!(
+            alone("/home/u/report.py", Role::Unknown)[0]
+                .contains("register /home/u/report.py --as mailer")
+        );
+    }
+
+    #[test]
+    fn a_mailer_that_the_system_starts_is_proposed_as_a_service() {
+        let links = [
+            link("/usr/sbin/cron", 1, Role::System, Origin::System),
+            link("/usr/bin/msmtp", 5, Role::Mailer, Origin::Foreign),
+        ];
+        let refused = Refused {
+            reason: Reason::ForeignOrigin,
+            program: "/usr/bin/msmtp",
+            role: Role::Mailer,
+            culprit: Some("/usr/bin/msmtp"),
+            culprit_pid: Some(5),
+            links: &links,
+        };
+        assert_eq!(
+            advice(&refused)[1],
+            "  sudo sekimori register /usr/bin/msmtp --as mailer --kind service"
+        );
+    }
+
+    #[test]
+    fn every_reason_but_one_has_advice() {
+        let links = figure_4();
+        for reason in Reason::ALL {
+            let refused = Refused {
+                reason,
+                program: "/usr/bin/thunderbird",
+                role: Role::Mailer,
+                culprit: None,
+                culprit_pid: None,
+                links: &links,
+            };
+            assert_eq!(
+                advice(&refused).is_empty(),
+                reason == Reason::Permitted,
+                "{reason:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hostile_path_stays_one_word_of_the_command() {
+        let lines = alone("/tmp/x; rm -rf ~\n", Role::Unknown);
+        assert_eq!(
+            lines[0],
+            "  sudo sekimori register $'/tmp/x; rm -rf ~\\x0a' --as mailer --kind batch"
+        );
+    }
+}

@@ -1,0 +1,332 @@
+//! The explanation of one entry: what, who, when, why, how it came to be, the evidence, and
+//! what to do if it was legitimate.
+
+use engine::{
+    Case, Entry, FindingEntry, FindingKind, LineageLink, VerdictEntry, printable, reason_sentence,
+};
+use policy::{Reason, Tamper};
+use serde_json::Value;
+
+use super::advice::{Refused, advice};
+use super::lineage::lineage;
+use super::log::{FromJournal, line, to_seconds};
+use super::{Style, Tone};
+
+/// The explanation of an entry as `log --json` prints it, ending with a line break.
+///
+/// # Errors
+///
+/// When the JSON is not an entry that this program writes; the error names the field.
+pub fn explain(entry: &Value, style: Style) -> Result<String, serde_json::Error> {
+    let head = (
+        entry["id"].as_u64().unwrap_or(0),
+        to_seconds(entry["time"].as_str().unwrap_or("?")),
+    );
+    Ok(match Entry::deserialize_from(entry)? {
+        Entry::Verdict(verdict) => explain_verdict(&verdict, &head, style),
+        Entry::Finding(finding) => explain_finding(&finding, &head, style),
+        other => {
+            let (tone, word, text) = line(&other);
+            format!("{}\n\n{text}\n", title(word, tone, &head, style))
+        }
+    })
+}
+
+fn explain_verdict(verdict: &VerdictEntry, head: &(u64, String), style: Style) -> String {
+    let (tone, word, _) = line(&Entry::Verdict(verdict.clone()));
+    let mut text = title(&format!("verdict: {word}"), tone, head, style) + "\n\n";
+    text += &reason_sentence(verdict.reason, &Case::from(verdict));
+    text.push('\n');
+    text += &who(
+        verdict.pid,
+        verdict.uid,
+        &verdict.comm,
+        verdict.tampered,
+        verdict.reason,
+    );
+    text += &how(
+        &verdict.lineage,
+        verdict.lost,
+        verdict.culprit.as_deref(),
+        verdict.culprit_pid,
+        style,
+    );
+    text += &what_to_do(&Refused::from(verdict), style);
+    text
+}
+
+fn explain_finding(finding: &FindingEntry, head: &(u64, String), style: Style) -> String {
+    let mut text = title(
+        &format!("finding: {}", finding.finding.word()),
+        Tone::Bad,
+        head,
+        style,
+    ) + "\n\n";
+    text += &reason_sentence(finding.reason, &Case::from(finding));
+    text.push('\n');
+    text += match finding.finding {
+        FindingKind::BotSuspected => {
+            "IRC communication was going on at the same time: this computer may be infected by a bot.\n"
+        }
+        FindingKind::IllegalSend => {
+            "No IRC communication was going on that would point to a bot.\n"
+        }
+    };
+    text += &who(
+        finding.pid,
+        finding.uid,
+        &finding.comm,
+        finding.tampered,
+        finding.reason,
+    );
+    match finding.suppressed {
+        0 => {}
+        1 => text += "It stands for 1 more of the same that was held back since the one before.\n",
+        more => {
+            text += &format!(
+                "It stands for {more} more of the same that were held back since the one before.\n"
+            )
+        }
+    }
+    text += &how(
+        &finding.lineage,
+        finding.lost,
+        finding.culprit.as_deref(),
+        finding.culprit_pid,
+        style,
+    );
+    text += &evidence(finding, style);
+    text += &what_to_do(&Refused::from(finding), style);
+    text
+}
+
+fn title(what: &str, tone: Tone, (id, time): &(u64, String), style: Style) -> String {
+    format!(
+        "{id}  {}  {}",
+        style.paint(tone, what),
+        style.paint(Tone::Faint, time)
+    )
+}
+
+fn who(pid: u32, uid: u32, comm: &str, tampered: Tamper, reason: Reason) -> String {
+    let mut text = match pid {
+        0 => "Which process it was is not known.\n".to_owned(),
+        _ => format!(
+            "It was process {pid} of user {uid}, which calls itself \"{}\".\n",
+            printable(comm)
+        ),
+    };
+    // The sentence of that reason names the signs already.
+    if tampered.any() && reason != Reason::Tampered {
+        text += &format!(
+            "It was tampered with: {}.\n",
+            tampered.words().collect::<Vec<_>>().join("; ")
+        );
+    }
+    text
+}
+
+fn how(
+    links: &[LineageLink],
+    lost: u32,
+    culprit: Option<&str>,
+    culprit_pid: Option<u32>,
+    style: Style,
+) -> String {
+    if links.is_empty() {
+        return "\nHow it came to be is not recorded.\n".to_owned();
+    }
+    let picture = lineage(
+        links,
+        lost,
+        culprit.map(|culprit| (culprit, culprit_pid)),
+        style,
+    );
+    format!(
+        "\n{}\n{}",
+        style.paint(
+            Tone::Strong,
+            "How it came to be (program, process, role, origin):"
+        ),
+        indented(&picture)
+    )
+}
+
+fn evidence(finding: &FindingEntry, style: Style) -> String {
+    if finding.evidence.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\n{}\n",
+        style.paint(Tone::Strong, "Evidence, strongest first:")
+    );
+    for one in &finding.evidence {
+        text += &format!("  {:+4}  {}\n", one.weight, printable(&one.detail));
+    }
+    text
+}
+
+fn what_to_do(refused: &Refused<'_>, style: Style) -> String {
+    let lines = advice(refused);
+    let Some((first, rest)) = lines.split_first() else {
+        return String::new();
+    };
+    let mut text = format!(
+        "\n{}\n  {first}\n",
+        style.paint(Tone::Strong, "If this was you:")
+    );
+    for line in rest {
+        text += &format!("  {line}\n");
+    }
+    text
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::json;
+
+    use super::super::lineage::tests::figure_4;
+    use super::*;
+
+    pub(crate) fn entry(id: u64, body: Value) -> Value {
+        let mut whole = json!({"id": id, "time": "2026-01-01T00:00:02.123456Z"});
+        for (name, value) in body.as_object().unwrap() {
+            whole[name] = value.clone();
+        }
+        whole
+    }
+
+    fn common() -> Value {
+        json!({
+            "reason": "foreign-origin", "judged": "connect", "observed": false, "pid": 4243, "uid": 1000,
+            "comm": "thunderbird", "program": "/usr/bin/thunderbird", "role": "mailer", "kind": "interactive",
+            "origin": "foreign", "culprit": "/tmp/update", "culprit_pid": 4242, "destination": "192.0.2.25:587",
+            "tampered": [], "lost": 0, "lineage": figure_4(),
+        })
+    }
+
+    pub(crate) fn verdict() -> Value {
+        let mut body = common();
+        body["type"] = "verdict".into();
+        body["verdict"] = "refuse".into();
+        body["lineage"][3]["kind"] = "interactive".into();
+        entry(41, body)
+    }
+
+    pub(crate) fn finding() -> Value {
+        let mut body = common();
+        body["type"] = "finding".into();
+        body["finding"] = "bot-suspected".into();
+        body["suppressed"] = 17.into();
+        body["evidence"] = json!([
+            {"what": "irc-same-lineage", "weight": 60,
+             "detail": "IRC connection to 192.0.2.66:6667 by /tmp/update (pid 4242), open for 62 s"},
+            {"what": "drives-mailer", "weight": 30, "detail": "/usr/bin/thunderbird was started on behalf of /tmp/update (pid 4242)"},
+            {"what": "older-than-gate", "weight": -10, "detail": "1 of 4 links of the lineage are older than the gate"},
+        ]);
+        body["lineage"][3]["kind"] = "interactive".into();
+        entry(42, body)
+    }
+
+    #[test]
+    fn a_finding_is_explained_from_what_to_what_to_do() {
+        assert_eq!(
+            explain(&finding(), Style::default()).unwrap(),
+            "\
+42  finding: bot-suspected  2026-01-01T00:00:02Z
+
+/usr/bin/thunderbird asked for a connection to the mail server 192.0.2.25:587, but it does not act for the user: \
+/tmp/update stands in its lineage.
+IRC communication was going on at the same time: this computer may be infected by a bot.
+It was process 4243 of user 1000, which calls itself \"thunderbird\".
+It stands for 17 more of the same that were held back since the one before.
+
+How it came to be (program, process, role, origin):
+  /usr/lib/systemd/systemd       pid 1     system     system (older than the gate)
+  └─ /usr/bin/gnome-shell        pid 1200  session    user
+     └─ /tmp/update              pid 4242  unknown    foreign  ◀ culprit
+        └─ /usr/bin/thunderbird  pid 4243  mailer     foreign
+
+Evidence, strongest first:
+   +60  IRC connection to 192.0.2.66:6667 by /tmp/update (pid 4242), open for 62 s
+   +30  /usr/bin/thunderbird was started on behalf of /tmp/update (pid 4242)
+   -10  1 of 4 links of the lineage are older than the gate
+
+If this was you:
+    sudo sekimori register /tmp/update --as launcher
+"
+        );
+    }
+
+    #[test]
+    fn a_verdict_is_explained() {
+        let mut own = verdict();
+        own["program"] = "/tmp/update".into();
+        own["role"] = "unknown".into();
+        own["reason"] = "not-a-mailer".into();
+        own["tampered"] = json!(["another process traced it"]);
+        own["lineage"].as_array_mut().unwrap().pop();
+        assert_eq!(
+            explain(&own, Style::default()).unwrap(),
+            "\
+41  verdict: refuse  2026-01-01T00:00:02Z
+
+/tmp/update asked for a connection to the mail server 192.0.2.25:587, but it is not registered as a mailer.
+It was process 4243 of user 1000, which calls itself \"thunderbird\".
+It was tampered with: another process traced it.
+
+How it came to be (program, process, role, origin):
+  /usr/lib/systemd/systemd  pid 1     system     system (older than the gate)
+  └─ /usr/bin/gnome-shell   pid 1200  session    user
+     └─ /tmp/update         pid 4242  unknown    foreign  ◀ culprit
+
+If this was you:
+    sudo sekimori register /tmp/update --as mailer --kind batch
+"
+        );
+    }
+
+    #[test]
+    fn what_was_permitted_needs_no_advice() {
+        let mut allowed = verdict();
+        allowed["verdict"] = "allow".into();
+        allowed["reason"] = "permitted".into();
+        allowed["culprit"] = Value::Null;
+        allowed["culprit_pid"] = Value::Null;
+        let text = explain(&allowed, Style::default()).unwrap();
+        assert!(text.starts_with("41  verdict: allow  2026"), "{text}");
+        assert!(
+            !text.contains("register ") && !text.contains("culprit"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn other_entries_are_told_in_a_line() {
+        let notice = entry(44, json!({"type": "notice", "text": "the gate is up"}));
+        assert_eq!(
+            explain(&notice, Style::default()).unwrap(),
+            "44  notice  2026-01-01T00:00:02Z\n\nthe gate is up\n"
+        );
+        assert!(explain(&json!({"id": 1, "type": "verdict"}), Style::default()).is_err());
+    }
+
+    #[test]
+    fn nothing_hostile_reaches_the_terminal() {
+        let mut hostile = finding();
+        for field in ["program", "culprit", "comm"] {
+            hostile[field] = "/tmp/\x1b]0;x\x07\u{202e}\n".into();
+        }
+        hostile["lineage"][2]["program"] = "/tmp/\x1b]0;x\x07\u{202e}\n".into();
+        hostile["evidence"][0]["detail"] = "\x1b[2J".into();
+        let text = explain(&hostile, Style::default()).unwrap();
+        assert!(
+            text.lines().all(|line| engine::printable(line) == line),
+            "{text:?}"
+        );
+    }
+}
