@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -12,19 +13,31 @@ use crate::{Error, Journal, Opened, connect};
 /// it only what is read anyway: a check of all would hold up the start.
 const CHECKED_WHOLE_BYTES: u64 = 16 * 1024 * 1024;
 
+/// A database is at least one page of 512 bytes long (SQLite's file format, section 1.3.2).
+const SHORTEST_BYTES: u64 = 512;
+
+/// How long another process may take between making the file and making its tables.
+const MAKING: Duration = Duration::from_millis(200);
+
 /// SQLite takes an empty file for a new database; here it is one that lost its content.
 pub(crate) fn check_length(path: &Path) -> Result<(), Error> {
-    let bytes = fs::metadata(path)
-        .map_err(|source| Error::Open {
-            path: path.to_owned(),
-            source,
-        })?
-        .len();
-    if bytes == 0 && !beside(path, "-wal").exists() {
-        return Err(Error::Damaged {
-            path: path.to_owned(),
-            detail: "it is empty".to_owned(),
-        });
+    let bytes = || {
+        let about = fs::metadata(path);
+        about
+            .map(|about| about.len())
+            .map_err(|source| Error::Open {
+                path: path.to_owned(),
+                source,
+            })
+    };
+    if bytes()? < SHORTEST_BYTES {
+        thread::sleep(MAKING);
+        if bytes()? < SHORTEST_BYTES {
+            return Err(Error::Damaged {
+                path: path.to_owned(),
+                detail: "it is empty or cut short".to_owned(),
+            });
+        }
     }
     Ok(())
 }
