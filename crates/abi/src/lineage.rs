@@ -158,12 +158,37 @@ pub struct ProcessRecord {
     pub culprit_pid: u32,
     /// How many execs the lineage has, kept or not.
     pub depth: u32,
+    /// User at the last exec, in the initial user namespace.
+    pub uid: u32,
+    /// Zero.
+    pub reserved2: u32,
     /// The lineage, oldest first. When it is longer than the array, the last slot holds the
     /// newest exec and those between are lost.
     pub chain: [Link; CHAIN_LENGTH],
 }
 
 impl ProcessRecord {
+    /// A record without a lineage.
+    pub const fn of(standing: &Standing) -> Self {
+        Self {
+            origin: standing.origin as u8,
+            role: standing.role as u8,
+            kind: standing.kind as u8,
+            tampered: standing.tampered.0,
+            vouched: standing.vouched as u8,
+            changed: standing.changed as u8,
+            seeded: 0,
+            reserved: 0,
+            program: 0,
+            culprit: 0,
+            culprit_pid: 0,
+            depth: 0,
+            uid: 0,
+            reserved2: 0,
+            chain: [Link { program: 0, pid: 0, role: 0, origin: 0, kind: 0, seeded: 0 }; CHAIN_LENGTH],
+        }
+    }
+
     /// The part that the policy looks at.
     #[inline(always)]
     pub fn standing(&self) -> Standing {

@@ -150,8 +150,6 @@ pub struct Offsets {
     pub cred_user_ns: u32,
     /// `user_namespace.ns.inum`
     pub user_ns_inum: u32,
-    /// `sock.__sk_common.skc_dport`
-    pub sock_dport: u32,
     /// `tcp_sock.bytes_acked`
     pub tcp_bytes_acked: u32,
     /// `tcp_sock.bytes_received`
@@ -173,7 +171,14 @@ pub struct Flow {
     pub program: u32,
     /// Index of the culprit in its lineage; 0 when there is none.
     pub culprit: u32,
-    /// Code of the [`crate::FlowKind`]; 0 when the connection holds nothing any more.
+    /// Destination in network order; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+    /// Destination port in host order.
+    pub port: u16,
+    /// 4 or 6.
+    pub family: u8,
+    /// Code of the [`crate::FlowKind`]; 0 when the connection holds nothing: it is only
+    /// remembered that it was reported.
     pub kind: u8,
     /// Code of the program's role.
     pub role: u8,
@@ -183,11 +188,10 @@ pub struct Flow {
     pub established: u8,
     /// 1 when the grant exists only because the gate observes.
     pub observed: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
 }
 
-/// A mailer's use of its rate: value of the map `rates`, key [`crate::RegistrationKey`].
+/// A mailer's use of its rate: value of the map `rates`. The key is the user in the upper
+/// half and the program's index in the lower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "user", derive(Pod, Zeroable))]
 #[repr(C)]

@@ -1,3 +1,21 @@
-//! What the program asks of Linux.
+//! What the program asks of Linux: it loads and pins the gate, decodes its events, seeds
+//! the process table and identifies programs.
+//!
+//! Loading happens once, in [`load`]; everything else works on what is pinned, through
+//! [`gate::Gate`]. That a daemon adopts an older gate and that it starts a new one is so
+//! the same code.
 
+mod btf;
+pub mod cgroup;
+pub mod decode;
+mod error;
+pub mod gate;
 pub mod identity;
+pub mod load;
+pub mod mounts;
+pub mod pins;
+pub mod procfs;
+pub mod programs;
+pub mod seed;
+
+pub use error::Error;

@@ -51,13 +51,11 @@ impl Tamper {
 /// Variables that make a loader or an interpreter run code from elsewhere, by their first
 /// eight bytes. Eight bytes are one register, which is what the kernel can compare cheaply,
 /// and are enough to tell these apart from everything usual.
-///
-/// `GTK_MODULES` is set on many desktops to plain module names, which are only searched in
-/// the system's folders; see [`variable_tampers`].
-const VARIABLES: [&[u8; 8]; 17] = [
+const VARIABLES: [&[u8; 8]; 18] = [
     b"LD_PRELO", // LD_PRELOAD
     b"LD_AUDIT",
     b"LD_LIBRA", // LD_LIBRARY_PATH
+    b"GTK_MODU", // GTK_MODULES; see variable_tampers
     b"GTK_PATH",
     b"GTK3_MOD", // GTK3_MODULES
     b"GIO_EXTR", // GIO_EXTRA_MODULES
@@ -74,23 +72,59 @@ const VARIABLES: [&[u8; 8]; 17] = [
     b"RUBYOPT=",
 ];
 
+const SLOT_BITS: u32 = 7;
+
+/// A multiplier that sends each variable to a slot of its own, so that the kernel needs one
+/// comparison for each variable of an environment, and its verifier one branch.
+const MULTIPLIER: u64 = multiplier();
+
+const TABLE: [u64; 1 << SLOT_BITS] = match table(MULTIPLIER) {
+    Some(table) => table,
+    None => panic!("no slot of its own for each variable"),
+};
+
+#[inline(always)]
+const fn slot(word: u64, multiplier: u64) -> usize {
+    (word.wrapping_mul(multiplier) >> (64 - SLOT_BITS)) as usize
+}
+
+const fn table(multiplier: u64) -> Option<[u64; 1 << SLOT_BITS]> {
+    let mut table = [0; 1 << SLOT_BITS];
+    let mut index = 0;
+    while index < VARIABLES.len() {
+        let word = u64::from_ne_bytes(*VARIABLES[index]);
+        let slot = slot(word, multiplier);
+        if table[slot] != 0 {
+            return None;
+        }
+        table[slot] = word;
+        index += 1;
+    }
+    Some(table)
+}
+
+const fn multiplier() -> u64 {
+    // Any odd number with its bits well spread; the golden ratio is the usual one.
+    let mut multiplier = 0x9e37_79b9_7f4a_7c15_u64;
+    while table(multiplier).is_none() {
+        multiplier = multiplier.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(2) | 1;
+    }
+    multiplier
+}
+
 /// Whether an environment string that begins with these sixteen bytes is a sign of
 /// tampering. Shorter strings are padded with zero bytes.
+///
+/// `GTK_MODULES` is set on many desktops to plain module names, which are only searched in
+/// the system's folders. It is a sign only when it begins with a path.
 #[inline(always)]
 pub fn variable_tampers(first: [u8; 8], second: [u8; 8]) -> bool {
     let word = u64::from_ne_bytes(first);
-    if word == u64::from_ne_bytes(*b"GTK_MODU") {
-        // "LES=" and then a path instead of a name.
-        return second[4] == b'/' || second[4] == b'.';
+    if TABLE[slot(word, MULTIPLIER)] != word || word == 0 {
+        return false;
     }
-    let mut index = 0;
-    while index < VARIABLES.len() {
-        if word == u64::from_ne_bytes(*VARIABLES[index]) {
-            return true;
-        }
-        index += 1;
-    }
-    false
+    // "LES=" comes before the value.
+    word != u64::from_ne_bytes(*b"GTK_MODU") || second[4] == b'/' || second[4] == b'.'
 }
 
 /// Whether an argument that begins with these sixteen bytes puts a mailer under remote

@@ -1,0 +1,261 @@
+//! `cgroup/connect4` and `connect6`: the gate.
+//!
+//! Why here: every way to open a TCP connection from a socket of a guarded cgroup comes
+//! through, in the calling task and before a packet leaves: connect() blocking or not,
+//! IPv6 and IPv4 mapped into it, TCP Fast Open by either call, MPTCP, io_uring. A program of
+//! the gate cannot be overruled by one attached further down. Since 4.17; helpers used here
+//! since 5.11.
+
+use abi::{Counter, EventTag, Flow, FlowKind, ProcessRecord, RateWindow, Settings, VerdictEvent, VerdictOrigin};
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::helpers::bpf_get_current_comm;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns};
+use aya_ebpf::macros::cgroup_sock_addr;
+use aya_ebpf::programs::SockAddrContext;
+use policy::{Kind, Rate, Reason, Tamper, Verdict, may_send};
+
+use crate::kernel_memory::Address;
+use crate::maps::{FLOWS, PROCESSES, RATES, SETTINGS, offset};
+use crate::report::{count, current_process, current_user, header, reserve};
+
+const ALLOW: i32 = 1;
+/// The caller gets EPERM.
+const REFUSE: i32 = 0;
+const SOCK_DGRAM: u32 = 2;
+const MINUTE_NS: u64 = 60_000_000_000;
+
+#[cgroup_sock_addr(connect4)]
+pub fn connect4(ctx: SockAddrContext) -> i32 {
+    gate(&ctx, 4)
+}
+
+#[cgroup_sock_addr(connect6)]
+pub fn connect6(ctx: SockAddrContext) -> i32 {
+    gate(&ctx, 6)
+}
+
+/// What is judged, and where it goes.
+pub struct Judged {
+    /// What kind of deed.
+    pub what: VerdictOrigin,
+    /// Socket cookie; 0 when there is no socket.
+    pub cookie: u64,
+    /// Destination in network order.
+    pub address: [u8; 16],
+    /// Destination port in host order.
+    pub port: u16,
+    /// 4, 6 or 0.
+    pub family: u8,
+    /// Whether the gate only observes.
+    pub observe: u8,
+}
+
+/// Everything that does not go to a watched port leaves here after one map look-up and a
+/// handful of comparisons: that is all that other traffic pays.
+#[inline(always)]
+fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
+    // SAFETY: the context is valid while the program runs.
+    let call = unsafe { &*ctx.sock_addr };
+    let port = u16::from_be(call.user_port as u16);
+    let Some(settings) = SETTINGS.get(0) else {
+        return REFUSE;
+    };
+    let kind = if settings.is_mail_port(port) {
+        FlowKind::Grant
+    } else if settings.is_irc_port(port) {
+        FlowKind::Irc
+    } else {
+        return ALLOW;
+    };
+    // The address of a UDP socket may be set to a mail port; no mail goes that way.
+    if call.type_ == SOCK_DGRAM {
+        return ALLOW;
+    }
+    let address = destination(ctx, family);
+    match kind {
+        FlowKind::Irc => {
+            let record = PROCESSES.get_ptr(current_process());
+            // SAFETY: the record of the current process stays while it is in this call.
+            let record = record.map(|record| unsafe { &*record });
+            if !keep(ctx, &flow(FlowKind::Irc, record, &address, port, family)) {
+                count(Counter::FlowsLost);
+            }
+            ALLOW
+        }
+        FlowKind::Grant => judge(ctx, settings, address, port, family),
+    }
+}
+
+#[inline(always)]
+fn judge(ctx: &SockAddrContext, settings: &Settings, address: [u8; 16], port: u16, family: u8) -> i32 {
+    count(Counter::ConnectsJudged);
+    let record = PROCESSES.get_ptr(current_process());
+    // SAFETY: the record of the current process stays while it is in this call.
+    let record = record.map(|record| unsafe { &*record });
+    let mut verdict = match record {
+        Some(record) => may_send(&standing_now(record), rate(settings, record)),
+        None => Verdict::Refuse(Reason::UnknownProcess),
+    };
+    let observed = settings.observe != 0 && verdict != Verdict::Allow;
+    if verdict == Verdict::Allow || observed {
+        let mut grant = flow(FlowKind::Grant, record, &address, port, family);
+        grant.observed = observed as u8;
+        if !keep(ctx, &grant) {
+            // Without a place for the grant the second gate would drop every packet.
+            count(Counter::FlowsLost);
+            verdict = Verdict::Refuse(Reason::NoGrant);
+        }
+    }
+    let judged = Judged {
+        what: VerdictOrigin::Connect,
+        cookie: cookie(ctx),
+        address,
+        port,
+        family,
+        observe: settings.observe,
+    };
+    match verdict {
+        Verdict::Allow => {
+            count(Counter::ConnectsAllowed);
+            report_verdict(&judged, Reason::Permitted, record);
+            ALLOW
+        }
+        Verdict::Refuse(reason) => {
+            count(Counter::ConnectsRefused);
+            report_verdict(&judged, reason, record);
+            if settings.observe != 0 { ALLOW } else { REFUSE }
+        }
+    }
+}
+
+/// The recorded standing, and whether somebody traces the task at this very moment.
+#[inline(always)]
+fn standing_now(record: &ProcessRecord) -> policy::Standing {
+    let mut standing = record.standing();
+    let task = Address::current_task();
+    if task.read::<u32>(offset!(task_ptrace)) != 0 {
+        standing.tampered = standing.tampered.with(Tamper::TRACED);
+    }
+    standing
+}
+
+/// Counts this connection against the mailer's rate. A service has none: its mail comes
+/// from many people. Two connections at once may count as one; the limit is no exact science.
+#[inline(always)]
+fn rate(settings: &Settings, record: &ProcessRecord) -> Rate {
+    if settings.rate_limit == 0 || record.kind == Kind::Service as u8 {
+        return Rate::UNLIMITED;
+    }
+    let key = (u64::from(current_user()) << 32) | u64::from(record.program);
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let Some(window) = RATES.get_ptr_mut(key) else {
+        let first = RateWindow { began_ns: now, used: 1, reserved: 0 };
+        let _ = RATES.insert(key, &first, u64::from(BPF_ANY));
+        return Rate { used: 0, limit: settings.rate_limit };
+    };
+    // SAFETY: the slot stays valid while the program runs; see above for races.
+    let window = unsafe { &mut *window };
+    if now - window.began_ns > MINUTE_NS {
+        window.began_ns = now;
+        window.used = 0;
+    }
+    let used = window.used;
+    window.used = used.saturating_add(1);
+    Rate { used, limit: settings.rate_limit }
+}
+
+#[inline(always)]
+fn flow(kind: FlowKind, record: Option<&ProcessRecord>, address: &[u8; 16], port: u16, family: u8) -> Flow {
+    // SAFETY: the helper has no preconditions.
+    let connected_ns = unsafe { bpf_ktime_get_boot_ns() };
+    let (program, culprit, role, origin) = match record {
+        Some(record) => (record.program, record.culprit, record.role, record.origin),
+        None => (0, 0, policy::Role::Unknown as u8, policy::Origin::Foreign as u8),
+    };
+    Flow {
+        connected_ns,
+        pid: current_process(),
+        uid: current_user(),
+        program,
+        culprit,
+        address: *address,
+        port,
+        family,
+        kind: kind as u8,
+        role,
+        origin,
+        established: 0,
+        observed: 0,
+    }
+}
+
+/// Puts a flow into the socket's own storage.
+#[inline(always)]
+fn keep(ctx: &SockAddrContext, flow: &Flow) -> bool {
+    // SAFETY: the socket belongs to the context.
+    let slot = unsafe { FLOWS.get_or_insert_ptr_mut(ctx, None) };
+    if slot.is_null() {
+        return false;
+    }
+    // SAFETY: the storage lives as long as the socket, which is inside its own connect().
+    unsafe { *slot = *flow };
+    true
+}
+
+#[inline(always)]
+fn destination(ctx: &SockAddrContext, family: u8) -> [u8; 16] {
+    // SAFETY: the context is valid while the program runs.
+    let call = unsafe { &*ctx.sock_addr };
+    let mut address = [0; 16];
+    if family == 4 {
+        address[..4].copy_from_slice(&call.user_ip4.to_ne_bytes());
+    } else {
+        address[..4].copy_from_slice(&call.user_ip6[0].to_ne_bytes());
+        address[4..8].copy_from_slice(&call.user_ip6[1].to_ne_bytes());
+        address[8..12].copy_from_slice(&call.user_ip6[2].to_ne_bytes());
+        address[12..].copy_from_slice(&call.user_ip6[3].to_ne_bytes());
+    }
+    address
+}
+
+#[inline(always)]
+fn cookie(ctx: &SockAddrContext) -> u64 {
+    // SAFETY: the helper takes the program's own context.
+    unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
+}
+
+/// Reports a verdict on the current process.
+#[inline(always)]
+pub fn report_verdict(judged: &Judged, reason: Reason, record: Option<&ProcessRecord>) {
+    let Some(mut event) = reserve::<VerdictEvent>(Counter::EventsLost) else {
+        return;
+    };
+    let room = event.as_mut_ptr();
+    // SAFETY: `room` is a whole VerdictEvent in the ring buffer; every field is written.
+    unsafe {
+        (*room).header = header(EventTag::Verdict);
+        (*room).cookie = judged.cookie;
+        (*room).address = judged.address;
+        (*room).port = judged.port;
+        (*room).family = judged.family;
+        (*room).judged = judged.what as u8;
+        (*room).reason = reason as u8;
+        (*room).observed = (judged.observe != 0 && reason as u8 != Reason::Permitted as u8) as u8;
+        (*room).reserved = [0; 2];
+        (*room).comm = bpf_get_current_comm().unwrap_or([0; 16]);
+        (*room).reserved2 = 0;
+        match record {
+            Some(record) => {
+                (*room).known = 1;
+                (*room).record = *record;
+            }
+            None => {
+                (*room).known = 0;
+                (*room).record = ProcessRecord::of(&policy::Standing::STRANGER);
+            }
+        }
+    }
+    event.submit(0);
+}

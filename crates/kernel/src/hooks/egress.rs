@@ -1,0 +1,138 @@
+//! `cgroup_skb/egress`: the second gate. A TCP packet to a mail port leaves only from a
+//! socket that holds a grant.
+//!
+//! Why here: it sees what never came through connect(): raw sockets, and connections that
+//! are older than the gate. It runs for each packet of a guarded socket, so the first test
+//! is the cheapest: a TCP socket knows its port, and no byte of the packet is read. Since
+//! 4.10; socket storage here since 5.2.
+
+use abi::{Counter, EventTag, Flow, FlowKind, ProcessRecord, Settings, VerdictEvent, VerdictOrigin};
+use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_get_socket_uid, bpf_sk_fullsock, bpf_sk_storage_get};
+use aya_ebpf::macros::cgroup_skb;
+use aya_ebpf::programs::SkBuffContext;
+use policy::{Reason, Standing};
+
+use crate::maps::{SETTINGS, flows};
+use crate::report::{count, header_for, reserve};
+
+const PASS: i32 = 1;
+const DROP: i32 = 0;
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const IPPROTO_TCP: u8 = 6;
+const AF_INET6: u32 = 10;
+const IPV6_HEADER_BYTES: usize = 40;
+
+#[cgroup_skb(egress)]
+pub fn egress(ctx: SkBuffContext) -> i32 {
+    // SAFETY: the context is valid while the program runs.
+    let socket = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return PASS;
+    }
+    // SAFETY: the socket is the context's own and not null.
+    let socket = unsafe { bpf_sk_fullsock(socket) };
+    if socket.is_null() {
+        return PASS;
+    }
+    let Some(settings) = SETTINGS.get(0) else {
+        return DROP;
+    };
+    // SAFETY: a full socket, checked above.
+    let (kind, port) = unsafe { ((*socket).type_, u16::from_be((*socket).dst_port)) };
+    match kind {
+        SOCK_STREAM if settings.is_mail_port(port) => granted(&ctx, settings, socket, port),
+        SOCK_STREAM | SOCK_DGRAM => PASS,
+        _ => raw(&ctx, settings, socket),
+    }
+}
+
+/// A stream socket to a mail port.
+#[inline(always)]
+fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port: u16) -> i32 {
+    // SAFETY: map and socket are valid; without the create flag nothing is written.
+    let flow = unsafe { bpf_sk_storage_get(flows(), socket.cast(), core::ptr::null_mut(), 0) }.cast::<Flow>();
+    // SAFETY: the storage lives as long as its socket.
+    if !flow.is_null() && unsafe { (*flow).kind } == FlowKind::Grant as u8 {
+        return PASS;
+    }
+    refuse(ctx, settings, socket, port)
+}
+
+/// A raw socket can put any packet together: the packet itself has to be read. A raw socket
+/// never holds a grant.
+#[inline(never)]
+fn raw(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> i32 {
+    let version = ctx.load::<u8>(0).unwrap_or(0);
+    let (protocol, transport) = if version >> 4 == 4 {
+        let protocol = ctx.load::<u8>(9).unwrap_or(0);
+        // Only the first fragment has ports; without it the rest is worth nothing.
+        (protocol, usize::from(version & 0xf) * 4)
+    } else {
+        (ctx.load::<u8>(6).unwrap_or(0), IPV6_HEADER_BYTES)
+    };
+    if protocol != IPPROTO_TCP {
+        return PASS;
+    }
+    let port = u16::from_be(ctx.load::<u16>(transport + 2).unwrap_or(0));
+    if settings.is_mail_port(port) { refuse(ctx, settings, socket, port) } else { PASS }
+}
+
+/// Drops the packet, and reports it once for each socket: the sender retries.
+#[inline(never)]
+fn refuse(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port: u16) -> i32 {
+    count(Counter::PacketsRefused);
+    let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
+    // SAFETY: map and socket are valid; a null value means zeroed.
+    let flow =
+        unsafe { bpf_sk_storage_get(flows(), socket.cast(), core::ptr::null_mut(), create) }.cast::<Flow>();
+    if !flow.is_null() {
+        // SAFETY: the storage lives as long as its socket.
+        let known = unsafe { (*flow).port } == port;
+        if !known {
+            // SAFETY: as above.
+            unsafe { (*flow).port = port };
+            report(ctx, settings, socket, port);
+        }
+    }
+    if settings.observe != 0 { PASS } else { DROP }
+}
+
+#[inline(always)]
+fn report(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port: u16) {
+    // SAFETY: the helper takes the program's own context.
+    let (uid, cookie) = unsafe { (bpf_get_socket_uid(ctx.skb.skb), bpf_get_socket_cookie(ctx.skb.skb.cast())) };
+    let Some(mut event) = reserve::<VerdictEvent>(Counter::EventsLost) else {
+        return;
+    };
+    // SAFETY: a full socket, checked by the caller.
+    let family = if unsafe { (*socket).family } == AF_INET6 { 6 } else { 4 };
+    let mut address = [0; 16];
+    if family == 4 {
+        let destination: [u8; 4] = ctx.load(16).unwrap_or([0; 4]);
+        address[..4].copy_from_slice(&destination);
+    } else {
+        address = ctx.load(24).unwrap_or([0; 16]);
+    }
+    let room = event.as_mut_ptr();
+    // The packet may be sent from an interrupt or on behalf of another task: nobody is named
+    // here. User space finds the owner by the cookie.
+    // SAFETY: `room` is a whole VerdictEvent in the ring buffer; every field is written.
+    unsafe {
+        (*room).header = header_for(EventTag::Verdict, 0, uid);
+        (*room).cookie = cookie;
+        (*room).address = address;
+        (*room).port = port;
+        (*room).family = family;
+        (*room).judged = VerdictOrigin::Packet as u8;
+        (*room).reason = Reason::NoGrant as u8;
+        (*room).observed = settings.observe;
+        (*room).reserved = [0; 2];
+        (*room).comm = [0; 16];
+        (*room).reserved2 = 0;
+        (*room).known = 0;
+        (*room).record = ProcessRecord::of(&Standing::STRANGER);
+    }
+    event.submit(0);
+}

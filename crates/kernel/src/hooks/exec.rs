@@ -1,0 +1,108 @@
+//! `tp_btf/sched_process_exec`: a process has a new program; its standing follows.
+//!
+//! Why here: `exec_binprm` calls it in the task itself, when the new image can no longer
+//! fail and before it has run one instruction. Arguments and environment lie in its memory,
+//! and a signal sent now is delivered on the way out: a submitter that must not run is gone
+//! before its loader, constructors and all. tp_btf since 5.5, bpf_send_signal since 5.3.
+
+use abi::{Counter, ProcessRecord, VerdictOrigin};
+use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_signal};
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use policy::{Invocation, Kind, Origin, Role, Standing, Tamper, Verdict, may_submit};
+
+use crate::image::{Image, invocation, signs};
+use crate::kernel_memory::Address;
+use crate::maps::{PROCESSES, SCRATCH, SETTINGS};
+use crate::report::{count, current_process, current_user};
+
+use super::connect::{Judged, report_verdict};
+
+const SIGKILL: u32 = 9;
+
+/// The record of a process that was there before the gate and escaped the seeding.
+static STRANGER: ProcessRecord = ProcessRecord::of(&Standing::STRANGER);
+
+#[btf_tracepoint(function = "sched_process_exec")]
+pub fn exec(ctx: BtfTracePointContext) -> i32 {
+    let task = Address::from(ctx.arg::<*const c_void>(0));
+    let binprm = Address::from(ctx.arg::<*const c_void>(2));
+    let pid = current_process();
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`.
+    let scratch = unsafe { &mut *scratch };
+    let Some(record) = PROCESSES.get_ptr_mut(pid).or_else(|| stranger(pid)) else {
+        count(Counter::ProcessesLost);
+        return 0;
+    };
+    // SAFETY: only this process's own exec and fork touch its record, and it is here.
+    let record = unsafe { &mut *record };
+
+    let image = Image::of(binprm, scratch);
+    let program = image.program(scratch, task);
+    let index = image.index(scratch);
+    let before = record.standing();
+    let how = if image.is_script {
+        Invocation::Plain
+    } else if program.role == Role::Shell {
+        invocation()
+    } else {
+        Invocation::Plain
+    };
+    // What is foreign stays so, and what the system starts only root can tamper with: the
+    // look at the environment is for the user's own programs, which are few.
+    let unspoiled = before.after_exec(program, how, Tamper::NONE);
+    let found = if unspoiled.origin == Origin::User {
+        signs(task, program.role == Role::Mailer && program.kind == Kind::Interactive)
+    } else {
+        Tamper::NONE
+    };
+    let after = before.after_exec(program, how, found);
+    record.uid = current_user();
+    record.record_exec(&after, index, pid);
+    guard_submitter(record, &after);
+    0
+}
+
+/// A record for a process that has none: it is foreign until it is started anew.
+#[inline(always)]
+fn stranger(pid: u32) -> Option<*mut ProcessRecord> {
+    count(Counter::ExecsUnknown);
+    PROCESSES.insert(pid, &STRANGER, u64::from(BPF_ANY)).ok()?;
+    PROCESSES.get_ptr_mut(pid)
+}
+
+#[inline(always)]
+fn guard_submitter(record: &ProcessRecord, standing: &Standing) {
+    let Some(verdict) = may_submit(standing) else {
+        return;
+    };
+    let Some(settings) = SETTINGS.get(0) else {
+        return;
+    };
+    if settings.guard_submitters == 0 || !in_guarded_cgroup(settings) {
+        return;
+    }
+    if let Verdict::Refuse(_) = verdict {
+        if settings.observe == 0 {
+            // SAFETY: the helper has no preconditions.
+            unsafe { bpf_send_signal(SIGKILL) };
+        }
+        count(Counter::SubmittersRefused);
+    }
+    let judged =
+        Judged { what: VerdictOrigin::Submit, cookie: 0, address: [0; 16], port: 0, family: 0, observe: settings.observe };
+    report_verdict(&judged, verdict.reason(), Some(record));
+}
+
+/// Tracepoints see the whole machine; the gate may guard a part of it.
+#[inline(always)]
+fn in_guarded_cgroup(settings: &abi::Settings) -> bool {
+    // SAFETY: the helper has no preconditions; an unknown level gives 0.
+    let id = unsafe { bpf_get_current_ancestor_cgroup_id(settings.cgroup_level as i32) };
+    id == settings.cgroup_id
+}

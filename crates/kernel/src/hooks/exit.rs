@@ -1,0 +1,27 @@
+//! `tp_btf/sched_process_exit`: the record goes with the last thread of its process.
+//!
+//! Why here: `do_exit` calls it for each thread, after it has counted the thread out of
+//! `signal->live`. Two last threads may both read 0; removing twice does no harm. tp_btf
+//! since 5.5.
+
+use aya_ebpf::cty::c_void;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+
+use crate::kernel_memory::Address;
+use crate::maps::{PROCESSES, THREADS, offset};
+
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn exit(ctx: BtfTracePointContext) -> i32 {
+    let task = Address::from(ctx.arg::<*const c_void>(0));
+    let process: u32 = task.read(offset!(task_tgid));
+    let thread: u32 = task.read(offset!(task_pid));
+    if thread != process {
+        let _ = THREADS.remove(thread);
+    }
+    let live: i32 = task.follow(offset!(task_signal)).read(offset!(signal_live));
+    if live == 0 {
+        let _ = PROCESSES.remove(process);
+    }
+    0
+}

@@ -1,0 +1,118 @@
+//! `tracepoint/syscalls/sys_{enter,exit}_ptrace` and `sys_enter_process_vm_writev`: who
+//! reaches into another process spoils it for good.
+//!
+//! Why here: there is no LSM or kprobe to rely on, and these calls are rare, so that
+//! watching them costs nothing. ptrace counts only when it succeeded, or anybody could
+//! spoil anybody's mailer by a call that the kernel refuses. Since 4.7.
+
+use abi::{Counter, EventTag, ProcessRecord, TamperEvent};
+use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use policy::{Origin, Tamper};
+
+use crate::maps::{AIMS, PROCESSES, THREADS};
+use crate::report::{current_process, current_user, header, reserve};
+
+/// Offsets in the records of syscall tracepoints: eight bytes of common fields, the number
+/// of the call padded to eight, then one word for each argument, or the result.
+const FIRST_ARGUMENT: usize = 16;
+const SECOND_ARGUMENT: usize = 24;
+const RESULT: usize = 16;
+
+/// `linux/ptrace.h`. These are how a tracer begins; everything else needs one of them first.
+const PTRACE_ATTACH: u64 = 16;
+const PTRACE_SEIZE: u64 = 0x4206;
+
+#[tracepoint(category = "syscalls", name = "sys_enter_ptrace")]
+pub fn ptrace_enter(ctx: TracePointContext) -> u32 {
+    // SAFETY: fields of the tracepoint's own record.
+    let request: u64 = unsafe { ctx.read_at(FIRST_ARGUMENT) }.unwrap_or(0);
+    // SAFETY: as above.
+    let target: u64 = unsafe { ctx.read_at(SECOND_ARGUMENT) }.unwrap_or(0);
+    if request == PTRACE_ATTACH || request == PTRACE_SEIZE {
+        let _ = AIMS.insert(bpf_get_current_pid_tgid(), target as u32, u64::from(BPF_ANY));
+    }
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_ptrace")]
+pub fn ptrace_exit(ctx: TracePointContext) -> u32 {
+    let caller = bpf_get_current_pid_tgid();
+    // SAFETY: the value is copied out at once.
+    let Some(&target) = (unsafe { AIMS.get(caller) }) else {
+        return 0;
+    };
+    let _ = AIMS.remove(caller);
+    // SAFETY: a field of the tracepoint's own record.
+    let result: i64 = unsafe { ctx.read_at(RESULT) }.unwrap_or(-1);
+    if result == 0 {
+        spoil(target, Tamper::TRACED);
+    }
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_enter_process_vm_writev")]
+pub fn vm_write(ctx: TracePointContext) -> u32 {
+    // SAFETY: a field of the tracepoint's own record.
+    let target: u64 = unsafe { ctx.read_at(FIRST_ARGUMENT) }.unwrap_or(0);
+    // After the call it would be too late: the bytes are there already. A call that the
+    // kernel will refuse must not spoil another user's process.
+    let caller = current_user();
+    if caller == 0 || record_of(target as u32).is_some_and(|(_, record)| record.uid == caller) {
+        spoil(target as u32, Tamper::MEMORY_WRITTEN);
+    }
+    0
+}
+
+/// The record behind a process or thread id, with the process's id.
+#[inline(always)]
+fn record_of(target: u32) -> Option<(u32, &'static mut ProcessRecord)> {
+    let process = match PROCESSES.get_ptr_mut(target) {
+        Some(_) => target,
+        // SAFETY: the value is copied out at once.
+        None => *unsafe { THREADS.get(target) }?,
+    };
+    let record = PROCESSES.get_ptr_mut(process)?;
+    // SAFETY: the slot may be reused when the process ends meanwhile; then a newer process
+    // can be spoiled by mistake, never trusted.
+    Some((process, unsafe { &mut *record }))
+}
+
+#[inline(always)]
+fn spoil(target: u32, signs: Tamper) {
+    let own = current_process();
+    let program = match PROCESSES.get_ptr(own) {
+        // SAFETY: the record of the current process stays while it is in this call.
+        Some(record) => unsafe { (*record).program },
+        None => 0,
+    };
+    let Some((process, record)) = record_of(target) else {
+        return;
+    };
+    if process == own || record.origin == Origin::Foreign as u8 {
+        return;
+    }
+    let before = record.tampered;
+    record.tampered = before | signs.0;
+    if record.culprit == 0 {
+        record.culprit = program;
+        record.culprit_pid = own;
+    }
+    if before == record.tampered {
+        return;
+    }
+    let target_program = record.program;
+    if let Some(mut event) = reserve::<TamperEvent>(Counter::EventsLost) {
+        event.write(TamperEvent {
+            header: header(EventTag::Tamper),
+            target_pid: process,
+            target_program,
+            program,
+            signs: signs.0,
+            reserved: [0; 3],
+        });
+        event.submit(0);
+    }
+}

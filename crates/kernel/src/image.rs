@@ -1,0 +1,7 @@
+//! What an exec has just put in place: which program it is and how it was started.
+
+mod identity;
+mod start;
+
+pub use identity::Image;
+pub use start::{invocation, signs};

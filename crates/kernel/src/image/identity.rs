@@ -1,0 +1,221 @@
+//! Which program an image is: its file, its script, its registration and its name.
+
+use abi::{
+    Counter, EventTag, PATH_PARTS, ProgramEvent, ProgramKey, ProgramPath, RegistrationKey, SCRIPT_PATH_BYTES,
+};
+use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};
+use policy::Program;
+
+use crate::kernel_memory::Address;
+use crate::maps::{PROGRAMS, PROGRAMS_SEEN, REGISTRATIONS, SCRATCH, SCRIPTS, SETTINGS, Scratch, offset};
+use crate::report::{count, header, reserve};
+
+/// Mounts and folders that a path walk passes at the most.
+const PATH_STEPS: usize = PATH_PARTS + 8;
+
+/// Bits of a program's index that hold the CPU.
+const CPU_BITS: u32 = 10;
+
+/// Since 6.13 the kernel keeps a flag in the upper bit of the change time's nanoseconds.
+const NANOSECONDS_MASK: u32 = 0x7fff_ffff;
+
+/// The file of an image.
+pub struct Image {
+    /// `struct file` of the executable, or of the interpreter of a script.
+    file: Address,
+    /// Its identity.
+    key: ProgramKey,
+    /// It is a script that the kernel handed to its interpreter.
+    pub is_script: bool,
+}
+
+impl Image {
+    /// Looks at the file that `binprm` has loaded. The script's path, if there is one, is left
+    /// in the scratch space.
+    #[inline(always)]
+    pub fn of(binprm: Address, scratch: &mut Scratch) -> Self {
+        let file = binprm.follow(offset!(bprm_file));
+        let inode = file.follow(offset!(file_inode));
+        let seconds: u64 = inode.read(offset!(inode_ctime_sec));
+        let nanoseconds: u32 = inode.read(offset!(inode_ctime_nsec));
+        let filename = binprm.follow(offset!(bprm_filename));
+        // They begin as one pointer; binfmt_script gives `interp` a string of its own.
+        let is_script = filename != binprm.follow(offset!(bprm_interp));
+        scratch.script.path = [0; SCRIPT_PATH_BYTES];
+        let mut script = 0;
+        if is_script {
+            // SAFETY: the destination is as long as said; the helper checks the source.
+            let length = unsafe {
+                bpf_probe_read_kernel_str(
+                    scratch.script.path.as_mut_ptr().cast(),
+                    SCRIPT_PATH_BYTES as u32,
+                    filename.0 as *const _,
+                )
+            };
+            if length == SCRIPT_PATH_BYTES as i64 {
+                // Cut off, or just fitting: either way no registered path is this long.
+                scratch.script.path[0] = 0;
+            }
+            script = hash(&scratch.script.path);
+        }
+        let number: u64 = inode.read(offset!(inode_ino));
+        if number == 0 {
+            count(Counter::ReadsFailed);
+        }
+        Self {
+            file,
+            key: ProgramKey {
+                inode: number,
+                changed_ns: seconds * 1_000_000_000 + u64::from(nanoseconds & NANOSECONDS_MASK),
+                script,
+                device: inode.follow(offset!(inode_sb)).read(offset!(sb_dev)),
+                reserved: 0,
+            },
+            is_script,
+        }
+    }
+
+    /// The program as the policy sees it.
+    #[inline(always)]
+    pub fn program(&self, scratch: &Scratch, task: Address) -> Program {
+        if self.is_script {
+            if !paths_mean_what_they_say(task) {
+                return Program::UNKNOWN;
+            }
+            // SAFETY: nothing is removed from the map while the reference is used.
+            return match unsafe { SCRIPTS.get(&scratch.script) } {
+                Some(registration) => registration.program(0),
+                None => Program::UNKNOWN,
+            };
+        }
+        let key = RegistrationKey { inode: self.key.inode, device: self.key.device, reserved: 0 };
+        // SAFETY: as above.
+        match unsafe { REGISTRATIONS.get(&key) } {
+            Some(registration) => registration.program(self.key.changed_ns),
+            None => Program::UNKNOWN,
+        }
+    }
+
+    /// The program's number; a program that was never seen before gets one, and its path is
+    /// kept for the journal. 0 when that fails, which is counted.
+    #[inline(always)]
+    pub fn index(&self, scratch: &mut Scratch) -> u32 {
+        // SAFETY: the value is copied out at once.
+        if let Some(known) = unsafe { PROGRAMS.get(&self.key) } {
+            return known.index;
+        }
+        let Some(index) = next_index() else {
+            return 0;
+        };
+        scratch.entry.index = index;
+        scratch.entry.reserved = 0;
+        scratch.entry.path.script = scratch.script.path;
+        walk(self.file.0);
+        if PROGRAMS.insert(&self.key, &scratch.entry, u64::from(BPF_ANY)).is_err() {
+            count(Counter::ProgramsLost);
+            return 0;
+        }
+        if let Some(mut event) = reserve::<ProgramEvent>(Counter::ProgramsLost) {
+            event.write(ProgramEvent { header: header(EventTag::Program), key: self.key, index, reserved: 0 });
+            event.submit(0);
+        }
+        index
+    }
+}
+
+/// A new index: this CPU's number in the lower bits, its count in the upper ones. Each CPU
+/// counts for itself because BPF targets before v3 have no fetching atomics. They come
+/// round after four million programs, which could only mix up names in the journal.
+#[inline(always)]
+fn next_index() -> Option<u32> {
+    let seen = PROGRAMS_SEEN.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own slot, and exec hooks of one CPU do not overlap.
+    let count = unsafe {
+        *seen = (*seen).wrapping_add(1);
+        *seen
+    };
+    // SAFETY: the helper has no preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    Some((count << CPU_BITS) | (cpu & ((1 << CPU_BITS) - 1)))
+}
+
+/// Whether a path names for this task what it names for the machine: not in a mount
+/// namespace of its own, where anything can lie at `/usr/bin`, nor in a user namespace of
+/// its own, which is what a task without privilege needs for chroot.
+#[inline(always)]
+fn paths_mean_what_they_say(task: Address) -> bool {
+    let Some(settings) = SETTINGS.get(0) else {
+        return false;
+    };
+    let mounts = task.follow(offset!(task_nsproxy)).follow(offset!(nsproxy_mnt));
+    let users = task.follow(offset!(task_cred)).follow(offset!(cred_user_ns));
+    mounts.read::<u32>(offset!(mnt_ns_inum)) == settings.mount_namespace
+        && users.read::<u32>(offset!(user_ns_inum)) == settings.user_namespace
+}
+
+/// FNV-1a over the whole field. Only tells scripts apart in the journal.
+#[inline(always)]
+fn hash(bytes: &[u8; SCRIPT_PATH_BYTES]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for &byte in bytes {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash
+}
+
+/// Walks from a file up to the root of its mount tree and keeps the names on the way.
+///
+/// bpf_d_path would do this, but not from a tracepoint. Names are read without locks: a
+/// rename at the same moment can give a torn path, which only the journal would show.
+///
+/// External linkage: the verifier checks it once, for any argument.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk(file: u64) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`. The caller's reference to it is not used
+    // during the call.
+    keep_path(Address(file), unsafe { &mut (*scratch).entry.path });
+    0
+}
+
+#[inline(always)]
+fn keep_path(file: Address, path: &mut ProgramPath) {
+    let mut dentry = file.follow(offset!(file_dentry));
+    let mut mount_point = file.follow(offset!(file_mnt));
+    path.filled = 0;
+    path.complete = 0;
+    let mut filled = 0_usize;
+    for _ in 0..PATH_STEPS {
+        let root = mount_point.follow(offset!(vfsmount_root));
+        let parent = dentry.follow(offset!(dentry_parent));
+        if dentry == root {
+            let mount = Address(mount_point.0 - offset!(mount_mnt) as u64);
+            let above = mount.follow(offset!(mount_parent));
+            if above == mount || above.is_null() {
+                path.complete = 1;
+                break;
+            }
+            dentry = mount.follow(offset!(mount_mountpoint));
+            mount_point = above.field(offset!(mount_mnt));
+            continue;
+        }
+        if filled >= PATH_PARTS {
+            break;
+        }
+        let part = &mut path.parts[filled];
+        let name = dentry.follow(offset!(dentry_name));
+        // SAFETY: the destination is as long as said; the helper checks the source.
+        unsafe { bpf_probe_read_kernel_str(part.as_mut_ptr().cast(), part.len() as u32, name.0 as *const _) };
+        filled += 1;
+        path.filled = filled as u32;
+        if dentry == parent {
+            // A file without a place in any folder, such as a memfd.
+            break;
+        }
+        dentry = parent;
+    }
+}

@@ -1,0 +1,223 @@
+//! How an image was started: interactively or with a script, and with which signs of
+//! tampering.
+//!
+//! Arguments and environment are read from the new image's own memory, right after exec has
+//! put them there and before the program's first instruction, so the program cannot have
+//! changed them.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
+use policy::{Invocation, Tamper, is_terminal, keeps_shell_interactive, remote_control_argument, variable_tampers};
+
+use crate::kernel_memory::Address;
+use crate::maps::{SCRATCH, TEXT_BYTES, offset};
+
+/// Pieces of the environment that are looked at. A longer one counts as unreadable.
+const ENVIRONMENT_PIECES: usize = 512;
+/// The same for arguments.
+const ARGUMENT_PIECES: usize = 64;
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFCHR: u16 = 0o020_000;
+/// The kernel's own device numbers have the minor in the lower 20 bits.
+const MINOR_BITS: u32 = 20;
+
+/// What [`Strings::next`] found.
+enum Piece {
+    /// The beginning of a string: its first and its second eight bytes.
+    Begin([u8; 8], [u8; 8]),
+    /// More of a string that did not fit.
+    More,
+    /// No more strings.
+    End,
+    /// Memory that could not be read.
+    Unreadable,
+}
+
+/// Strings that lie one after the other in user memory, read in pieces.
+struct Strings {
+    at: u64,
+    end: u64,
+    continues: bool,
+}
+
+impl Strings {
+    #[inline(always)]
+    fn next(&mut self, text: &mut [u64; TEXT_BYTES / 8]) -> Piece {
+        if self.at >= self.end {
+            return Piece::End;
+        }
+        // Shorter strings than sixteen bytes must not show what lay there before.
+        text[0] = 0;
+        text[1] = 0;
+        // SAFETY: the destination is as long as said; the helper checks the source.
+        let length =
+            unsafe { bpf_probe_read_user_str(text.as_mut_ptr().cast(), TEXT_BYTES as u32, self.at as *const _) };
+        if length <= 0 {
+            return Piece::Unreadable;
+        }
+        let begins = !self.continues;
+        self.continues = length == TEXT_BYTES as i64;
+        // A full piece ends with a zero byte that the helper put there.
+        self.at += if self.continues { TEXT_BYTES as u64 - 1 } else { length as u64 };
+        if !begins {
+            return Piece::More;
+        }
+        Piece::Begin(text[0].to_ne_bytes(), text[1].to_ne_bytes())
+    }
+}
+
+/// How a shell was started. For other programs it does not matter.
+#[inline(always)]
+pub fn invocation() -> Invocation {
+    match shell_invocation() {
+        0 => Invocation::Terminal,
+        _ => Invocation::Script,
+    }
+}
+
+/// 0 when the shell that the current task runs was started interactively. See [`environment_signs`]
+/// for why it stands alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn shell_invocation() -> u32 {
+    const SCRIPT: u32 = 1;
+    let task = Address::current_task();
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return SCRIPT;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`.
+    let text = unsafe { &mut (*scratch).text };
+    if !stdin_is_terminal(task) {
+        return SCRIPT;
+    }
+    let memory = task.follow(offset!(task_mm));
+    let mut arguments = Strings {
+        at: memory.read(offset!(mm_arg_start)),
+        end: memory.read(offset!(mm_arg_end)),
+        continues: false,
+    };
+    // The shell's own name, then at most two harmless options.
+    match arguments.next(text) {
+        Piece::Begin(..) if !arguments.continues => {}
+        _ => return SCRIPT,
+    }
+    for _ in 0..2 {
+        match arguments.next(text) {
+            Piece::End => return 0,
+            Piece::Begin(first, second) if second == [0; 8] && keeps_shell_interactive(first) => {}
+            _ => return SCRIPT,
+        }
+    }
+    match arguments.next(text) {
+        Piece::End => 0,
+        _ => SCRIPT,
+    }
+}
+
+/// Signs of tampering that the new image starts with.
+#[inline(always)]
+pub fn signs(task: Address, take_arguments: bool) -> Tamper {
+    let mut signs = Tamper::NONE;
+    if task.read::<u32>(offset!(task_ptrace)) != 0 {
+        signs = signs.with(Tamper::TRACED);
+    }
+    let memory = task.follow(offset!(task_mm));
+    signs = signs.with(Tamper(environment_signs(memory.0) as u8));
+    if take_arguments {
+        signs = signs.with(Tamper(argument_signs(memory.0) as u8));
+    }
+    signs
+}
+
+/// Signs in the environment of the `mm_struct` at `memory`.
+///
+/// A function of its own for the verifier: with external linkage it is checked once, for any
+/// argument, instead of again for each way that leads to its call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn environment_signs(memory: u64) -> u32 {
+    let memory = Address(memory);
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return u32::from(Tamper::UNREADABLE.0);
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`.
+    let text = unsafe { &mut (*scratch).text };
+    u32::from(look_at_environment(memory, text).0)
+}
+
+#[inline(always)]
+fn look_at_environment(memory: Address, text: &mut [u64; TEXT_BYTES / 8]) -> Tamper {
+    let mut variables = Strings {
+        at: memory.read(offset!(mm_env_start)),
+        end: memory.read(offset!(mm_env_end)),
+        continues: false,
+    };
+    for _ in 0..ENVIRONMENT_PIECES {
+        match variables.next(text) {
+            Piece::Begin(first, second) => {
+                if variable_tampers(first, second) {
+                    return Tamper::ENVIRONMENT;
+                }
+            }
+            Piece::More => {}
+            Piece::End => return Tamper::NONE,
+            Piece::Unreadable => return Tamper::UNREADABLE,
+        }
+    }
+    Tamper::UNREADABLE
+}
+
+/// The same for arguments.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn argument_signs(memory: u64) -> u32 {
+    let memory = Address(memory);
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return u32::from(Tamper::UNREADABLE.0);
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`.
+    let text = unsafe { &mut (*scratch).text };
+    u32::from(look_at_arguments(memory, text).0)
+}
+
+#[inline(always)]
+fn look_at_arguments(memory: Address, text: &mut [u64; TEXT_BYTES / 8]) -> Tamper {
+    let mut arguments = Strings {
+        at: memory.read(offset!(mm_arg_start)),
+        end: memory.read(offset!(mm_arg_end)),
+        continues: false,
+    };
+    for _ in 0..ARGUMENT_PIECES {
+        match arguments.next(text) {
+            Piece::Begin(first, second) => {
+                if remote_control_argument(first, second) {
+                    return Tamper::REMOTE_CONTROL;
+                }
+            }
+            Piece::More => {}
+            Piece::End => return Tamper::NONE,
+            Piece::Unreadable => return Tamper::UNREADABLE,
+        }
+    }
+    Tamper::UNREADABLE
+}
+
+/// Whether file descriptor 0 is a terminal and the process has a controlling terminal.
+#[inline(always)]
+fn stdin_is_terminal(task: Address) -> bool {
+    if task.follow(offset!(task_signal)).follow(offset!(signal_tty)).is_null() {
+        return false;
+    }
+    let table = task.follow(offset!(task_files)).follow(offset!(files_fdt)).follow(offset!(fdt_fd));
+    if table.is_null() {
+        return false;
+    }
+    let file = table.follow(0);
+    if file.is_null() {
+        return false;
+    }
+    let inode = file.follow(offset!(file_inode));
+    let mode: u16 = inode.read(offset!(inode_mode));
+    let device: u32 = inode.read(offset!(inode_rdev));
+    mode & S_IFMT == S_IFCHR && is_terminal(device >> MINOR_BITS)
+}

@@ -1,0 +1,57 @@
+//! Reading fields of kernel structures by offsets that the loader took from BTF.
+//!
+//! All reads go through `bpf_probe_read_kernel`, which cannot fault. A failed read gives
+//! zero; callers treat zero as "unknown", which never permits anything.
+
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
+
+/// An address in the kernel. 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub u64);
+
+impl Address {
+    /// The task that runs this program.
+    #[inline(always)]
+    pub fn current_task() -> Self {
+        // SAFETY: the helper has no preconditions.
+        Self(unsafe { bpf_get_current_task() })
+    }
+
+    /// Whether this is no address.
+    #[inline(always)]
+    pub fn is_null(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The value that lies `offset` bytes further, or zero.
+    ///
+    /// There is no branch on failure, because the verifier would have to follow both ways
+    /// after each read: the helper itself fills what it cannot read with zeroes.
+    #[inline(always)]
+    pub fn read<T: Copy + Default>(self, offset: usize) -> T {
+        let mut value = T::default();
+        let source = (self.0 + offset as u64) as *const c_void;
+        // SAFETY: the destination is as long as said; the helper checks the source.
+        unsafe { bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, source) };
+        value
+    }
+
+    /// The address that lies `offset` bytes further.
+    #[inline(always)]
+    pub fn follow(self, offset: usize) -> Self {
+        Self(self.read(offset))
+    }
+
+    /// The address `offset` bytes further on, without reading.
+    #[inline(always)]
+    pub fn field(self, offset: usize) -> Self {
+        Self(self.0 + offset as u64)
+    }
+}
+
+impl From<*const c_void> for Address {
+    fn from(pointer: *const c_void) -> Self {
+        Self(pointer as u64)
+    }
+}

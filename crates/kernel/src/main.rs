@@ -1,0 +1,28 @@
+//! The gate: the kernel programs that record lineages and permit or refuse mail.
+//!
+//! Each file in `hooks` is one hook: why this one, and since which kernel it exists. They
+//! only gather what the policy needs, ask it, and report. No program loops without a fixed
+//! bound, and what cannot be recorded or reported is counted.
+//!
+//! The oldest kernel that has all of it is 5.12 (socket cookies and socket storage in
+//! tracing programs).
+
+#![no_std]
+#![no_main]
+
+mod hooks;
+mod image;
+mod kernel_memory;
+mod maps;
+mod report;
+
+/// The helpers that read kernel memory are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+/// Never reached: the verifier refuses programs that could get here. The compiler asks for it.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

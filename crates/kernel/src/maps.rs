@@ -1,0 +1,102 @@
+//! The maps and globals that the programs share. Sizes are bounds: what happens when one is
+//! full stands beside it.
+
+use abi::{
+    Flow, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow, Registration, RegistrationKey, ScriptKey,
+    Settings,
+};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
+use aya_ebpf::macros::btf_map;
+
+/// Bytes read of one environment string at a time.
+pub const TEXT_BYTES: usize = 256;
+
+/// Work space of the exec hook. One for each CPU is enough, because a tracepoint's programs
+/// run with preemption off and exec never happens in an interrupt.
+#[repr(C)]
+pub struct Scratch {
+    /// A program that is seen for the first time.
+    pub entry: ProgramEntry,
+    /// A script's path.
+    pub script: ScriptKey,
+    /// A piece of the arguments or the environment.
+    pub text: [u64; TEXT_BYTES / 8],
+}
+
+/// What user space sets.
+#[btf_map(name = "settings")]
+pub static SETTINGS: Array<Settings, 1> = Array::new();
+
+/// Processes by id. When it is full, a new process has no record and may not send; that is
+/// counted.
+#[btf_map(name = "processes")]
+pub static PROCESSES: HashMap<u32, ProcessRecord, 32768> = HashMap::new();
+
+/// Threads other than the first, of processes that have something to lose, with their
+/// process: ptrace takes either.
+#[btf_map(name = "threads")]
+pub static THREADS: HashMap<u32, u32, 32768> = HashMap::new();
+
+/// Registered files.
+#[btf_map(name = "registrations")]
+pub static REGISTRATIONS: HashMap<RegistrationKey, Registration, 4096> = HashMap::new();
+
+/// Registered scripts.
+#[btf_map(name = "scripts")]
+pub static SCRIPTS: HashMap<ScriptKey, Registration, 1024> = HashMap::new();
+
+/// Programs seen, with their names, for the journal only. The oldest leave first.
+#[btf_map(name = "programs")]
+pub static PROGRAMS: LruHashMap<ProgramKey, ProgramEntry, 8192> = LruHashMap::new();
+
+/// How many programs each CPU has given an index to.
+#[btf_map(name = "programs_seen")]
+pub static PROGRAMS_SEEN: PerCpuArray<u32, 1> = PerCpuArray::new();
+
+/// Watched connections, grants among them. Each lives in its socket and dies with it, so
+/// there is nothing to clean up and nothing to leak. Since 5.2.
+#[btf_map(name = "flows")]
+pub static FLOWS: SkStorage<Flow> = SkStorage::new();
+
+/// The map `flows` as helpers take it, for sockets that no `SockAddrContext` wraps.
+#[inline(always)]
+pub fn flows() -> *mut c_void {
+    (&raw const FLOWS).cast_mut().cast()
+}
+
+/// How often each mailer connected in this minute, for each user.
+#[btf_map(name = "rates")]
+pub static RATES: LruHashMap<u64, RateWindow, 1024> = LruHashMap::new();
+
+/// For a thread inside a ptrace call, the process that it aims at.
+#[btf_map(name = "aims")]
+pub static AIMS: LruHashMap<u64, u32, 1024> = LruHashMap::new();
+
+/// What is counted: slots of [`abi::Counter`].
+#[btf_map(name = "counters")]
+pub static COUNTERS: PerCpuArray<u64, 13> = PerCpuArray::new();
+
+/// Reports to user space. When it is full, the loss is counted; verdicts do not depend on it.
+#[btf_map(name = "events")]
+pub static EVENTS: RingBuf<u8, { 2 * 1024 * 1024 }> = RingBuf::new();
+
+/// See [`Scratch`].
+#[btf_map(name = "scratch")]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// Where fields lie in this kernel; the loader fills it in.
+#[unsafe(no_mangle)]
+pub static OFFSETS: core::mem::MaybeUninit<Offsets> = core::mem::MaybeUninit::new(NO_OFFSETS);
+
+// SAFETY: `Offsets` is made of integers only, for which all bits zero is a value.
+const NO_OFFSETS: Offsets = unsafe { core::mem::zeroed() };
+
+/// Reads one offset. Volatile, because the loader changes the constant after compilation.
+macro_rules! offset {
+    ($field:ident) => {{
+        // SAFETY: the static is initialised, aligned and never written while programs run.
+        unsafe { core::ptr::read_volatile(&raw const (*$crate::maps::OFFSETS.as_ptr()).$field) as usize }
+    }};
+}
+pub(crate) use offset;

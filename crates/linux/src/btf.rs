@@ -1,0 +1,260 @@
+//! Where fields lie in the running kernel, read from its own type information.
+//!
+//! Only what is needed of the BTF format (kernel `Documentation/bpf/btf.rst`) is understood
+//! here: the tables are walked once, and only the few structs that are asked for are kept.
+//! The file comes from the kernel, but it is read with checked bounds all the same.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use abi::Offsets;
+
+use crate::Error;
+
+/// Where the kernel shows its type information.
+pub const PATH: &str = "/sys/kernel/btf/vmlinux";
+
+const MAGIC: u16 = 0xeb9f;
+const KIND_INT: u32 = 1;
+const KIND_ARRAY: u32 = 3;
+const KIND_STRUCT: u32 = 4;
+const KIND_UNION: u32 = 5;
+const KIND_ENUM: u32 = 6;
+const KIND_TYPEDEF: u32 = 8;
+const KIND_CONST: u32 = 10;
+const KIND_VOLATILE: u32 = 9;
+const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC_PROTO: u32 = 13;
+const KIND_VAR: u32 = 14;
+const KIND_DATASEC: u32 = 15;
+const KIND_DECL_TAG: u32 = 17;
+const KIND_TYPE_TAG: u32 = 18;
+const KIND_ENUM64: u32 = 19;
+
+/// One type: where it begins, and its head.
+#[derive(Clone, Copy)]
+struct Type {
+    at: usize,
+    name: u32,
+    info: u32,
+    /// Size of a struct, or the type that is referred to.
+    target: u32,
+}
+
+impl Type {
+    const fn kind(self) -> u32 {
+        (self.info >> 24) & 0x1f
+    }
+    const fn members(self) -> usize {
+        (self.info & 0xffff) as usize
+    }
+    const fn has_bitfields(self) -> bool {
+        self.info >> 31 == 1
+    }
+}
+
+/// The kernel's types.
+struct Types<'a> {
+    bytes: &'a [u8],
+    strings: &'a [u8],
+    /// Type n is at index n - 1.
+    types: Vec<Type>,
+    structs: HashMap<&'a [u8], u32>,
+}
+
+/// Resolves every offset of [`Offsets`] from the running kernel.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] when the kernel shows no type information or lacks a field.
+pub fn offsets() -> Result<Offsets, Error> {
+    let path = Path::new(PATH);
+    let bytes = fs::read(path).map_err(|error| {
+        Error::Unsupported(format!("{PATH}: {error} (the gate needs a kernel built with CONFIG_DEBUG_INFO_BTF)"))
+    })?;
+    let types = Types::parse(&bytes).ok_or_else(|| Error::Unsupported(format!("{PATH}: not readable as BTF")))?;
+    types.offsets()
+}
+
+impl<'a> Types<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+        if u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?) != MAGIC {
+            return None;
+        }
+        let header = word(4)? as usize;
+        let types_at = header.checked_add(word(8)? as usize)?;
+        let types_end = types_at.checked_add(word(12)? as usize)?;
+        let strings_at = header.checked_add(word(16)? as usize)?;
+        let strings = bytes.get(strings_at..strings_at.checked_add(word(20)? as usize)?)?;
+        bytes.get(types_at..types_end)?;
+
+        let mut types = Vec::with_capacity((types_end - types_at) / 24);
+        let mut structs = HashMap::new();
+        let mut at = types_at;
+        while at < types_end {
+            let found = Type { at, name: word(at)?, info: word(at + 4)?, target: word(at + 8)? };
+            types.push(found);
+            let count = found.members();
+            let kind = found.kind();
+            at += 12
+                + match kind {
+                    KIND_INT | KIND_VAR | KIND_DECL_TAG => 4,
+                    KIND_ARRAY => 12,
+                    KIND_STRUCT | KIND_UNION | KIND_DATASEC | KIND_ENUM64 => 12 * count,
+                    KIND_ENUM | KIND_FUNC_PROTO => 8 * count,
+                    _ => 0,
+                };
+            if kind == KIND_STRUCT && count > 0 {
+                let name = string(strings, found.name)?;
+                if !name.is_empty() {
+                    structs.entry(name).or_insert(types.len() as u32);
+                }
+            }
+        }
+        Some(Self { bytes, strings, types, structs })
+    }
+
+    fn word(&self, at: usize) -> u32 {
+        self.bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_ne_bytes)
+    }
+
+    /// Follows typedefs and qualifiers down to a struct or union.
+    fn composite(&self, mut id: u32) -> Option<Type> {
+        for _ in 0..16 {
+            let found = *self.types.get(id.checked_sub(1)? as usize)?;
+            match found.kind() {
+                KIND_STRUCT | KIND_UNION => return Some(found),
+                KIND_TYPEDEF | KIND_CONST | KIND_VOLATILE | KIND_RESTRICT | KIND_TYPE_TAG => id = found.target,
+                _ => return None,
+            }
+        }
+        None
+    }
+
+    /// Bit offset and type of a member, also inside members without a name.
+    fn member(&self, composite: Type, name: &[u8], depth: u32) -> Option<(u32, u32)> {
+        for index in 0..composite.members() {
+            let at = composite.at + 12 + 12 * index;
+            let (member_name, target, offset) = (self.word(at), self.word(at + 4), self.word(at + 8));
+            let bits = if composite.has_bitfields() { offset & 0x00ff_ffff } else { offset };
+            let found = string(self.strings, member_name)?;
+            if found == name {
+                return Some((bits, target));
+            }
+            if found.is_empty() && depth > 0 {
+                let inner = self.composite(target).and_then(|inner| self.member(inner, name, depth - 1));
+                if let Some((inner_bits, target)) = inner {
+                    return Some((bits + inner_bits, target));
+                }
+            }
+        }
+        None
+    }
+
+    /// Bytes from the start of `structure` to a path of members such as `f_path.mnt`.
+    fn offset(&self, structure: &str, path: &str) -> Option<u32> {
+        let id = *self.structs.get(structure.as_bytes())?;
+        let mut composite = self.composite(id)?;
+        let mut bits = 0;
+        let mut names = path.split('.').peekable();
+        while let Some(name) = names.next() {
+            let (more, target) = self.member(composite, name.as_bytes(), 4)?;
+            bits += more;
+            if names.peek().is_some() {
+                composite = self.composite(target)?;
+            }
+        }
+        Some(bits / 8)
+    }
+
+    fn offsets(&self) -> Result<Offsets, Error> {
+        // Where a field moved between kernel versions, the newest spelling comes first.
+        let field = |structure: &str, paths: &[&str]| {
+            paths.iter().find_map(|path| self.offset(structure, path)).ok_or_else(|| {
+                Error::Unsupported(format!("{PATH}: this kernel has no field {structure}.{}", paths[0]))
+            })
+        };
+        Ok(Offsets {
+            task_tgid: field("task_struct", &["tgid"])?,
+            task_pid: field("task_struct", &["pid"])?,
+            task_mm: field("task_struct", &["mm"])?,
+            task_signal: field("task_struct", &["signal"])?,
+            task_files: field("task_struct", &["files"])?,
+            task_ptrace: field("task_struct", &["ptrace"])?,
+            task_nsproxy: field("task_struct", &["nsproxy"])?,
+            task_cred: field("task_struct", &["cred"])?,
+            signal_live: field("signal_struct", &["live"])?,
+            signal_tty: field("signal_struct", &["tty"])?,
+            mm_exe_file: field("mm_struct", &["exe_file"])?,
+            mm_arg_start: field("mm_struct", &["arg_start"])?,
+            mm_arg_end: field("mm_struct", &["arg_end"])?,
+            mm_env_start: field("mm_struct", &["env_start"])?,
+            mm_env_end: field("mm_struct", &["env_end"])?,
+            file_inode: field("file", &["f_inode"])?,
+            file_mnt: field("file", &["f_path.mnt"])?,
+            file_dentry: field("file", &["f_path.dentry"])?,
+            file_private: field("file", &["private_data"])?,
+            inode_ino: field("inode", &["i_ino"])?,
+            inode_mode: field("inode", &["i_mode"])?,
+            inode_rdev: field("inode", &["i_rdev"])?,
+            inode_sb: field("inode", &["i_sb"])?,
+            // 6.11 and later, 6.6 to 6.10, older.
+            inode_ctime_sec: field("inode", &["i_ctime_sec", "__i_ctime.tv_sec", "i_ctime.tv_sec"])?,
+            inode_ctime_nsec: field("inode", &["i_ctime_nsec", "__i_ctime.tv_nsec", "i_ctime.tv_nsec"])?,
+            sb_dev: field("super_block", &["s_dev"])?,
+            dentry_parent: field("dentry", &["d_parent"])?,
+            dentry_name: field("dentry", &["d_name.name", "__d_name.name"])?,
+            vfsmount_root: field("vfsmount", &["mnt_root"])?,
+            mount_mnt: field("mount", &["mnt"])?,
+            mount_parent: field("mount", &["mnt_parent"])?,
+            mount_mountpoint: field("mount", &["mnt_mountpoint"])?,
+            bprm_file: field("linux_binprm", &["file"])?,
+            bprm_filename: field("linux_binprm", &["filename"])?,
+            bprm_interp: field("linux_binprm", &["interp"])?,
+            files_fdt: field("files_struct", &["fdt"])?,
+            fdt_fd: field("fdtable", &["fd"])?,
+            nsproxy_mnt: field("nsproxy", &["mnt_ns"])?,
+            mnt_ns_inum: field("mnt_namespace", &["ns.inum"])?,
+            cred_user_ns: field("cred", &["user_ns"])?,
+            user_ns_inum: field("user_namespace", &["ns.inum"])?,
+            tcp_bytes_acked: field("tcp_sock", &["bytes_acked"])?,
+            tcp_bytes_received: field("tcp_sock", &["bytes_received"])?,
+        })
+    }
+}
+
+fn string(strings: &[u8], at: u32) -> Option<&[u8]> {
+    let rest = strings.get(at as usize..)?;
+    let end = rest.iter().position(|&byte| byte == 0)?;
+    Some(&rest[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_every_field() {
+        if !Path::new(PATH).exists() {
+            println!("skipped: {PATH} is not there");
+            return;
+        }
+        let offsets = offsets().expect("offsets");
+        // `tgid` follows `pid` in every kernel there is.
+        assert_eq!(offsets.task_tgid, offsets.task_pid + 4);
+        assert_ne!(offsets.bprm_filename, offsets.bprm_interp);
+    }
+
+    #[test]
+    fn damaged_type_information_is_refused() {
+        assert!(Types::parse(b"").is_none());
+        assert!(Types::parse(&[0x9f, 0xeb, 1, 0]).is_none());
+        let mut cut = vec![0x9f, 0xeb, 1, 0, 24, 0, 0, 0];
+        for number in [0_u32, 0xffff_ffff, 0, 1] {
+            cut.extend(number.to_ne_bytes());
+        }
+        assert!(Types::parse(&cut).is_none());
+    }
+}

@@ -1,0 +1,321 @@
+//! The gate as it is pinned: settings, registrations, the process table, counters, events.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use abi::{Counter, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey, ScriptKey, Settings};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use bytemuck::{AnyBitPattern, NoUninit};
+use policy::{Kind, Role};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::pins::Pins;
+
+// aya takes plain bytes as keys and values; casting to the shared structs happens here and
+// nowhere else, without unsafe code.
+type Bytes<T> = <T as Plain>::Bytes;
+
+/// A struct of `abi` with its size as a type.
+trait Plain: NoUninit + AnyBitPattern {
+    type Bytes: aya::Pod + NoUninit + AnyBitPattern;
+}
+
+macro_rules! plain {
+    ($($name:ty),* $(,)?) => {$(
+        impl Plain for $name {
+            type Bytes = [u8; size_of::<$name>()];
+        }
+    )*};
+}
+
+plain!(Settings, ProcessRecord, ProgramKey, Registration, RegistrationKey, ScriptKey);
+
+/// A registered program, as the gate is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// Word of the [`Role`].
+    pub role: String,
+    /// Word of the [`Kind`].
+    pub kind: String,
+    /// Every path that callers may write for it, when it is a script; else empty.
+    pub script_paths: Vec<String>,
+    /// Device in the kernel's own encoding.
+    pub device: u32,
+    /// Inode number.
+    pub inode: u64,
+    /// Change time in nanoseconds since 1970.
+    pub changed_ns: u64,
+    /// The file changed and waits to be verified again.
+    pub suspended: bool,
+}
+
+impl Registered {
+    fn registration(&self) -> Registration {
+        let role = Role::from_word(&self.role).unwrap_or(Role::Unknown);
+        let kind = Kind::from_word(&self.kind).unwrap_or(Kind::Batch);
+        let is_script = !self.script_paths.is_empty();
+        Registration {
+            changed_ns: if is_script { 0 } else { self.changed_ns },
+            role: role as u8,
+            kind: kind as u8,
+            suspended: self.suspended.into(),
+            reserved: [0; 5],
+        }
+    }
+
+    fn scripts(&self) -> Result<Vec<ScriptKey>, Error> {
+        self.script_paths
+            .iter()
+            .map(|path| {
+                let mut key = ScriptKey { path: [0; abi::SCRIPT_PATH_BYTES] };
+                // One byte stays zero: the kernel cuts longer paths and never matches them.
+                if path.len() >= key.path.len() {
+                    return Err(Error::Failed(format!("{path}: too long for a registered script")));
+                }
+                key.path[..path.len()].copy_from_slice(path.as_bytes());
+                Ok(key)
+            })
+            .collect()
+    }
+
+    fn file(&self) -> RegistrationKey {
+        RegistrationKey { inode: self.inode, device: self.device, reserved: 0 }
+    }
+}
+
+/// The pinned gate.
+pub struct Gate {
+    pins: Pins,
+    settings: Array<MapData, Bytes<Settings>>,
+    processes: HashMap<MapData, u32, Bytes<ProcessRecord>>,
+    registrations: HashMap<MapData, Bytes<RegistrationKey>, Bytes<Registration>>,
+    scripts: HashMap<MapData, Bytes<ScriptKey>, Bytes<Registration>>,
+    programs: HashMap<MapData, Bytes<ProgramKey>, [u8; size_of::<ProgramEntry>()]>,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+fn map(pins: &Pins, name: &str) -> Result<Map, Error> {
+    let path = pins.map(name);
+    let data = MapData::from_pin(&path).map_err(|error| Error::failed(path.display(), &error))?;
+    Map::from_map_data(data).map_err(|error| Error::failed(path.display(), &error))
+}
+
+fn typed<T: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<T, Error> {
+    T::try_from(map(pins, name)?).map_err(|error| Error::failed(pins.map(name).display(), &error))
+}
+
+impl Gate {
+    /// Opens what is pinned.
+    ///
+    /// # Errors
+    ///
+    /// When a map is missing or of another shape.
+    pub fn open(pins: &Pins) -> Result<Self, Error> {
+        Ok(Self {
+            pins: pins.clone(),
+            settings: typed(pins, "settings")?,
+            processes: typed(pins, "processes")?,
+            registrations: typed(pins, "registrations")?,
+            scripts: typed(pins, "scripts")?,
+            programs: typed(pins, "programs")?,
+            counters: typed(pins, "counters")?,
+        })
+    }
+
+    /// The ring buffer of events. Only one process may read it at a time.
+    ///
+    /// # Errors
+    ///
+    /// When the map is missing.
+    pub fn events(&self) -> Result<Events, Error> {
+        Ok(Events(typed(&self.pins, "events")?))
+    }
+
+    /// The settings in force.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        let bytes = self.settings.get(&0, 0).map_err(|error| Error::failed("map settings", &error))?;
+        Ok(bytemuck::cast(bytes))
+    }
+
+    /// Puts settings in force, all at once.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written.
+    pub fn apply_settings(&mut self, settings: &Settings) -> Result<(), Error> {
+        let bytes: Bytes<Settings> = bytemuck::cast(*settings);
+        self.settings.set(0, bytes, 0).map_err(|error| Error::failed("map settings", &error))
+    }
+
+    /// Registers a program, or changes its registration.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full.
+    pub fn register(&mut self, program: &Registered) -> Result<(), Error> {
+        let value: Bytes<Registration> = bytemuck::cast(program.registration());
+        if program.script_paths.is_empty() {
+            let key: Bytes<RegistrationKey> = bytemuck::cast(program.file());
+            return self.registrations.insert(key, value, 0).map_err(|_| Error::Full("the table of registered files"));
+        }
+        for script in program.scripts()? {
+            let key: Bytes<ScriptKey> = bytemuck::cast(script);
+            self.scripts.insert(key, value, 0).map_err(|_| Error::Full("the table of registered scripts"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a registration back. A program that runs already keeps its standing until its
+    /// next exec.
+    ///
+    /// # Errors
+    ///
+    /// When a script's path is too long; not when the registration is gone already.
+    pub fn unregister(&mut self, program: &Registered) -> Result<(), Error> {
+        if program.script_paths.is_empty() {
+            let key: Bytes<RegistrationKey> = bytemuck::cast(program.file());
+            let _ = self.registrations.remove(&key);
+        }
+        for script in program.scripts()? {
+            let key: Bytes<ScriptKey> = bytemuck::cast(script);
+            let _ = self.scripts.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Makes the registrations these and no others. New ones come before old ones go, so a
+    /// program that is in both is registered all the time.
+    ///
+    /// # Errors
+    ///
+    /// When a table is full.
+    pub fn replace_registrations(&mut self, programs: &[Registered]) -> Result<(), Error> {
+        let mut files = Vec::new();
+        let mut scripts: Vec<Bytes<ScriptKey>> = Vec::new();
+        for program in programs {
+            self.register(program)?;
+            if program.script_paths.is_empty() {
+                files.push(bytemuck::cast::<_, Bytes<RegistrationKey>>(program.file()));
+            }
+            scripts.extend(program.scripts()?.into_iter().map(bytemuck::cast::<_, Bytes<ScriptKey>>));
+        }
+        let old: Vec<_> = self.registrations.keys().filter_map(Result::ok).filter(|key| !files.contains(key)).collect();
+        for key in old {
+            let _ = self.registrations.remove(&key);
+        }
+        let old: Vec<_> = self.scripts.keys().filter_map(Result::ok).filter(|key| !scripts.contains(key)).collect();
+        for key in old {
+            let _ = self.scripts.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// What a file is registered as in the gate at this moment.
+    pub fn registration(&self, device: u32, inode: u64) -> Option<Registration> {
+        let key: Bytes<RegistrationKey> = bytemuck::cast(RegistrationKey { inode, device, reserved: 0 });
+        self.registrations.get(&key, 0).ok().map(bytemuck::cast)
+    }
+
+    /// What a script is registered as in the gate at this moment.
+    pub fn script(&self, path: &str) -> Option<Registration> {
+        let mut key = ScriptKey { path: [0; abi::SCRIPT_PATH_BYTES] };
+        key.path.get_mut(..path.len())?.copy_from_slice(path.as_bytes());
+        let key: Bytes<ScriptKey> = bytemuck::cast(key);
+        self.scripts.get(&key, 0).ok().map(bytemuck::cast)
+    }
+
+    /// The record of a process.
+    pub fn process(&self, pid: u32) -> Option<ProcessRecord> {
+        self.processes.get(&pid, 0).ok().map(bytemuck::cast)
+    }
+
+    /// All records.
+    pub fn processes(&self) -> impl Iterator<Item = (u32, ProcessRecord)> + '_ {
+        self.processes.iter().filter_map(Result::ok).map(|(pid, bytes)| (pid, bytemuck::cast(bytes)))
+    }
+
+    /// Records a process that the hooks have not recorded themselves. Returns whether it was
+    /// new.
+    ///
+    /// # Errors
+    ///
+    /// When the table is full.
+    pub fn record_process(&mut self, pid: u32, record: &ProcessRecord) -> Result<bool, Error> {
+        const ONLY_IF_NEW: u64 = 1;
+        let bytes: Bytes<ProcessRecord> = bytemuck::cast(*record);
+        match self.processes.insert(pid, bytes, ONLY_IF_NEW) {
+            Ok(()) => Ok(true),
+            Err(_) if self.process(pid).is_some() => Ok(false),
+            Err(_) => Err(Error::Full("the process table")),
+        }
+    }
+
+    /// Forgets a process that ended while it was being recorded.
+    pub fn forget_process(&mut self, pid: u32) {
+        let _ = self.processes.remove(&pid);
+    }
+
+    /// A program that was seen, by its identity.
+    pub fn program(&self, key: &ProgramKey) -> Option<ProgramEntry> {
+        let key: Bytes<ProgramKey> = bytemuck::cast(*key);
+        let bytes = self.programs.get(&key, 0).ok()?;
+        Some(bytemuck::pod_read_unaligned(&bytes))
+    }
+
+    /// Keeps a program's name under an index of user space.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written.
+    pub fn remember_program(&mut self, key: &ProgramKey, entry: &ProgramEntry) -> Result<(), Error> {
+        let key: Bytes<ProgramKey> = bytemuck::cast(*key);
+        let mut bytes = [0; size_of::<ProgramEntry>()];
+        bytes.copy_from_slice(bytemuck::bytes_of(entry));
+        self.programs.insert(key, bytes, 0).map_err(|error| Error::failed("map programs", &error))
+    }
+
+    /// Every program that was seen.
+    pub fn programs(&self) -> impl Iterator<Item = ProgramEntry> + '_ {
+        self.programs.iter().filter_map(Result::ok).map(|(_, bytes)| bytemuck::pod_read_unaligned(&bytes))
+    }
+
+    /// A counter, summed over all CPUs.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.counters.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum())
+    }
+
+    /// Where it is pinned.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+}
+
+/// Reports of the gate.
+pub struct Events(RingBuf<MapData>);
+
+impl Events {
+    /// Hands each waiting report to `each`, at most `limit` of them, and returns how many
+    /// there were.
+    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> usize {
+        let mut count = 0;
+        while count < limit {
+            let Some(item) = self.0.next() else { break };
+            each(&item);
+            count += 1;
+        }
+        count
+    }
+}
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        use std::os::fd::AsRawFd as _;
+        let raw = self.0.as_raw_fd();
+        // SAFETY: the ring buffer owns the descriptor and lives as long as the borrow.
+        unsafe { BorrowedFd::borrow_raw(raw) }
+    }
+}

@@ -1,0 +1,298 @@
+//! Loads the gate into the kernel and pins it. Done once, in a short-lived process: reading
+//! the kernel's type information takes memory that the daemon must not keep.
+//!
+//! The order matters. Settings and registrations come first, then the connect hooks: from
+//! that moment mail ports are closed for everybody. Then the lineage hooks, then seeding,
+//! which makes known who was there before. A gate of another version is removed last, so
+//! that at every moment one of the two guards.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use abi::Settings;
+use aya::maps::{Array, Map, MapData};
+use aya::programs::links::FdLink;
+use aya::programs::{CgroupAttachMode, Program, ProgramError};
+use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Cgroup;
+use crate::gate::{Gate, Registered};
+use crate::pins::{MAPS, Pins};
+use crate::seed::{self, Seeded};
+use crate::{Error, btf};
+
+/// The compiled kernel programs.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../kernel/object/gate.o");
+
+/// Where a program is attached.
+enum Hook {
+    Connect,
+    Egress,
+    Tracepoint(&'static str),
+    Syscall(&'static str),
+}
+
+/// Every program with its hook, in the order in which they are attached. The name is also
+/// the link's pin.
+const HOOKS: [(&str, Hook); 10] = [
+    ("connect4", Hook::Connect),
+    ("connect6", Hook::Connect),
+    ("socket_state", Hook::Tracepoint("inet_sock_set_state")),
+    ("egress", Hook::Egress),
+    ("exit", Hook::Tracepoint("sched_process_exit")),
+    ("exec", Hook::Tracepoint("sched_process_exec")),
+    ("fork", Hook::Tracepoint("sched_process_fork")),
+    ("ptrace_enter", Hook::Syscall("sys_enter_ptrace")),
+    ("ptrace_exit", Hook::Syscall("sys_exit_ptrace")),
+    ("vm_write", Hook::Syscall("sys_enter_process_vm_writev")),
+];
+
+/// What is to be loaded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// Folder of the pins.
+    pub pins: PathBuf,
+    /// Folder of the guarded cgroup.
+    pub cgroup: PathBuf,
+    /// Mail ports.
+    pub mail_ports: Vec<u16>,
+    /// Ports where IRC servers listen, first and last.
+    pub irc_ports: (u16, u16),
+    /// Refuse nothing.
+    pub observe: bool,
+    /// End submitters that may not run.
+    pub guard_submitters: bool,
+    /// Whether packets are watched.
+    pub watch_packets: bool,
+    /// Connections a minute for one mailer; 0 is no limit.
+    pub rate_per_minute: u32,
+    /// Programs that are registered.
+    pub registered: Vec<Registered>,
+}
+
+/// What loading did.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Loaded {
+    /// A whole gate was there already, and it was kept.
+    pub adopted: bool,
+    /// Processes that were recorded from /proc.
+    pub seeded: u32,
+    /// Of these, foreign.
+    pub foreign: u32,
+}
+
+impl Request {
+    /// The pins that the request is about.
+    pub fn pins(&self) -> Pins {
+        Pins::new(&self.pins, OBJECT)
+    }
+
+    /// The settings as the kernel programs read them.
+    ///
+    /// # Errors
+    ///
+    /// When the cgroup is none, or /proc does not tell the own namespaces.
+    pub fn settings(&self) -> Result<Settings, Error> {
+        let cgroup = Cgroup::at(&self.cgroup)?;
+        let mut settings = Settings {
+            irc_first: self.irc_ports.0,
+            irc_last: self.irc_ports.1,
+            observe: self.observe.into(),
+            guard_submitters: self.guard_submitters.into(),
+            rate_limit: self.rate_per_minute,
+            cgroup_level: cgroup.level,
+            cgroup_id: cgroup.id,
+            mount_namespace: namespace("mnt")?,
+            user_namespace: namespace("user")?,
+            ..Settings::default()
+        };
+        if self.mail_ports.len() > settings.mail_ports.len() {
+            return Err(Error::Full("the table of mail ports"));
+        }
+        settings.mail_ports[..self.mail_ports.len()].copy_from_slice(&self.mail_ports);
+        Ok(settings)
+    }
+
+    fn links(&self) -> impl Iterator<Item = (&'static str, &'static Hook)> {
+        HOOKS
+            .iter()
+            .filter(|(_, hook)| self.watch_packets || !matches!(hook, Hook::Egress))
+            .map(|(name, hook)| (*name, hook))
+    }
+}
+
+/// Makes sure that a gate as requested stands, and says what it took.
+///
+/// # Errors
+///
+/// [`Error::Unsupported`] when this kernel or user cannot have it; then nothing is left
+/// behind.
+pub fn load(request: &Request) -> Result<Loaded, Error> {
+    let pins = request.pins();
+    pins.prepare()?;
+    let settings = request.settings()?;
+    if pins.is_whole(request.links().map(|(name, _)| name)) {
+        let mut gate = Gate::open(&pins)?;
+        if gate.settings()?.cgroup_id == settings.cgroup_id {
+            gate.apply_settings(&settings)?;
+            gate.replace_registrations(&request.registered)?;
+            pins.remove_strangers()?;
+            return Ok(Loaded { adopted: true, ..Loaded::default() });
+        }
+    }
+    let had_maps = pins.has_maps();
+    load_new(request, &pins, &settings).inspect_err(|_| {
+        // Half a gate would be taken for a whole one by nobody, but it would stay.
+        let _ = pins.remove_links();
+        if !had_maps {
+            let _ = pins.remove_maps();
+        }
+        if !pins.any_gate() {
+            let _ = pins.remove_all();
+        }
+    })
+}
+
+fn load_new(request: &Request, pins: &Pins, settings: &Settings) -> Result<Loaded, Error> {
+    let offsets = btf::offsets()?;
+    let types = Btf::from_sys_fs().map_err(|error| Error::failed(btf::PATH, &error))?;
+    for folder in [pins.maps(), pins.links()] {
+        fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
+    }
+    // Links of an attempt that was cut off.
+    pins.remove_links()?;
+    fs::create_dir_all(pins.links()).map_err(Error::file(pins.links()))?;
+
+    let mut loader = EbpfLoader::new();
+    loader.btf(Some(&types)).verifier_log_level(VerifierLogLevel::DISABLE);
+    loader.override_global("OFFSETS", bytemuck::bytes_of(&offsets), true);
+    for name in MAPS {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    let mut gate = loader.load(OBJECT).map_err(|error| refused("the gate cannot be loaded", &error))?;
+    write_settings(&mut gate, settings)?;
+    Gate::open(pins)?.replace_registrations(&request.registered)?;
+
+    let tracefs = Tracefs::prepare();
+    let cgroup = Cgroup::at(&request.cgroup)?;
+    for (name, hook) in request.links() {
+        attach(&mut gate, name, hook, &types, &cgroup, &tracefs)?
+            .pin(pins.links().join(name))
+            .map_err(|error| Error::failed(format_args!("{name}: the link cannot be pinned"), &error))?;
+    }
+    drop(tracefs);
+    let Seeded { processes, foreign } = seed::seed(&mut Gate::open(pins)?, &cgroup)?;
+    pins.remove_strangers()?;
+    Ok(Loaded { adopted: false, seeded: processes, foreign })
+}
+
+fn write_settings(gate: &mut Ebpf, settings: &Settings) -> Result<(), Error> {
+    let map: &mut Map =
+        gate.map_mut("settings").ok_or_else(|| Error::Failed("the object has no map settings".to_owned()))?;
+    let mut map: Array<&mut MapData, [u8; size_of::<Settings>()]> =
+        Array::try_from(map).map_err(|error| Error::failed("map settings", &error))?;
+    let bytes: [u8; size_of::<Settings>()] = bytemuck::cast(*settings);
+    map.set(0, bytes, 0).map_err(|error| Error::failed("map settings", &error))
+}
+
+fn attach(
+    gate: &mut Ebpf,
+    name: &str,
+    hook: &Hook,
+    types: &Btf,
+    cgroup: &Cgroup,
+    tracefs: &Tracefs,
+) -> Result<FdLink, Error> {
+    let program =
+        gate.program_mut(name).ok_or_else(|| Error::Failed(format!("the object has no program {name}")))?;
+    let what = format!("{name} cannot be attached");
+    let fail = |error: ProgramError| refused(&what, &error);
+    let mode = CgroupAttachMode::Single;
+    let wrong = || Error::Failed(format!("the object has a program {name} of another type"));
+    match (hook, program) {
+        (Hook::Connect, Program::CgroupSockAddr(program)) => {
+            program.load().map_err(fail)?;
+            let link = program.attach(cgroup.open()?, mode).map_err(fail)?;
+            program.take_link(link).map_err(fail)?.try_into().map_err(|error| Error::failed(&what, &error))
+        }
+        (Hook::Egress, Program::CgroupSkb(program)) => {
+            program.load().map_err(fail)?;
+            let direction = aya::programs::CgroupSkbAttachType::Egress;
+            let link = program.attach(cgroup.open()?, direction, mode).map_err(fail)?;
+            program.take_link(link).map_err(fail)?.try_into().map_err(|error| Error::failed(&what, &error))
+        }
+        (Hook::Tracepoint(point), Program::BtfTracePoint(program)) => {
+            program.load(point, types).map_err(fail)?;
+            let link = program.attach().map_err(fail)?;
+            Ok(program.take_link(link).map_err(fail)?.into())
+        }
+        (Hook::Syscall(point), Program::TracePoint(program)) => {
+            program.load().map_err(fail)?;
+            let link = program.attach("syscalls", point).map_err(|error| tracefs.explain(fail(error)))?;
+            program.take_link(link).map_err(fail)?.try_into().map_err(|error| Error::failed(&what, &error))
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// Tells a kernel that refuses BPF from any other failure.
+fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
+    let mut cause = Some(error);
+    while let Some(current) = cause {
+        let system = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        let system = system.map(rustix::io::Errno::from_raw_os_error);
+        if matches!(system, Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS | rustix::io::Errno::NOSYS)) {
+            return Error::Unsupported(format!(
+                "{what}: the kernel refuses BPF here: {} (it takes root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, \
+                 as on a host or in a privileged container)",
+                crate::error::chain(error)
+            ));
+        }
+        cause = current.source();
+    }
+    Error::failed(what, error)
+}
+
+/// The number of one of our own namespaces.
+fn namespace(kind: &str) -> Result<u32, Error> {
+    let path = format!("/proc/self/ns/{kind}");
+    let target = fs::read_link(&path).map_err(Error::file(&path))?;
+    // "mnt:[4026531841]"
+    let text = target.to_string_lossy();
+    let number = text.split(['[', ']']).nth(1).and_then(|number| number.parse().ok());
+    number.ok_or_else(|| Error::Failed(format!("{path}: unexpected target {text}")))
+}
+
+/// The numbers of syscall tracepoints stand in tracefs, which is not mounted everywhere.
+struct Tracefs {
+    problem: Option<String>,
+}
+
+impl Tracefs {
+    const PLACE: &str = "/sys/kernel/tracing";
+
+    /// Mounts tracefs in a mount namespace of this process when nobody else has: the
+    /// machine's own mounts stay as they are.
+    fn prepare() -> Self {
+        if Path::new(Self::PLACE).join("events").is_dir() {
+            return Self { problem: None };
+        }
+        use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+        use rustix::thread::{UnshareFlags, unshare_unsafe};
+        let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+        // SAFETY: leaving the mount namespace does not touch memory or file descriptors; the
+        // loading process has one thread.
+        let done = unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
+            .and_then(|()| mount_change("/", private))
+            .and_then(|()| mount("tracefs", Self::PLACE, "tracefs", MountFlags::empty(), None));
+        Self { problem: done.err().map(|error| error.to_string()) }
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        match &self.problem {
+            Some(problem) => Error::Unsupported(format!("{}: tracefs cannot be mounted: {problem}", Self::PLACE)),
+            None => error,
+        }
+    }
+}

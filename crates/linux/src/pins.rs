@@ -1,0 +1,192 @@
+//! Where the gate is pinned, so that it outlives every process of ours.
+//!
+//! ```text
+//! BASE/maps-1/settings …          maps of layout 1
+//! BASE/links-3f2a9c01d4e5/…       links of the object with that hash
+//! ```
+//!
+//! A gate is adopted only when it is whole: all maps of our layout and all links of our
+//! object. Anything else is replaced, and removed only after the new one is attached.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{Error, mounts};
+
+/// Maps that live on. The others are work space of one object.
+pub const MAPS: [&str; 12] = [
+    "settings",
+    "processes",
+    "threads",
+    "registrations",
+    "scripts",
+    "programs",
+    "programs_seen",
+    "flows",
+    "rates",
+    "aims",
+    "counters",
+    "events",
+];
+
+/// The pins of one gate.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    base: PathBuf,
+    object: String,
+}
+
+impl Pins {
+    /// The pins below `base` for the object with these bytes.
+    pub fn new(base: impl Into<PathBuf>, object: &[u8]) -> Self {
+        let hash = Sha256::digest(object);
+        let object = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Self { base: base.into(), object }
+    }
+
+    /// The folder that everything is below.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// The folder of maps.
+    pub fn maps(&self) -> PathBuf {
+        self.base.join(format!("maps-{}", abi::LAYOUT))
+    }
+
+    /// The pin of one map.
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    /// The folder of links.
+    pub fn links(&self) -> PathBuf {
+        self.base.join(format!("links-{}", self.object))
+    }
+
+    /// Whether all maps are there.
+    pub fn has_maps(&self) -> bool {
+        MAPS.iter().all(|name| self.map(name).exists())
+    }
+
+    /// Whether a whole gate of this object is there, with these links.
+    pub fn is_whole<'a>(&self, mut links: impl Iterator<Item = &'a str>) -> bool {
+        self.has_maps() && links.all(|name| self.links().join(name).exists())
+    }
+
+    /// Whether any gate is there, of whatever version.
+    pub fn any_gate(&self) -> bool {
+        self.strangers("").is_ok_and(|found| !found.is_empty())
+    }
+
+    /// Makes sure that the base is a folder on a bpffs; mounts one there when it is not.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be made or the mount is refused.
+    pub fn prepare(&self) -> Result<(), Error> {
+        let base = &self.base;
+        if base.parent().is_some_and(|parent| parent.is_dir() && mounts::is_bpffs(parent)) {
+            fs::create_dir_all(base).map_err(Error::file(base))?;
+            return private(base);
+        }
+        fs::create_dir_all(base).map_err(Error::file(base)).or_else(|error| {
+            // /sys/fs/bpf is an empty folder of sysfs until somebody mounts a bpffs on it.
+            let parent = base.parent().filter(|parent| *parent == Path::new("/sys/fs/bpf")).ok_or(error)?;
+            mount_bpffs(parent)?;
+            fs::create_dir_all(base).map_err(Error::file(base))
+        })?;
+        if !mounts::is_bpffs(base) {
+            mount_bpffs(base)?;
+        }
+        private(base)
+    }
+
+    /// Removes maps and links that are not this gate's.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be read or something cannot be removed.
+    pub fn remove_strangers(&self) -> Result<(), Error> {
+        for path in self.strangers(&self.object)? {
+            remove(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Removes this gate's links: it stops guarding.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be removed.
+    pub fn remove_links(&self) -> Result<(), Error> {
+        remove(&self.links())
+    }
+
+    /// Removes this gate's maps.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be removed.
+    pub fn remove_maps(&self) -> Result<(), Error> {
+        remove(&self.maps())
+    }
+
+    /// Removes every gate, of any version, and the folder. Mail ports are open afterwards.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be removed.
+    pub fn remove_all(&self) -> Result<(), Error> {
+        if !self.base.exists() {
+            return Ok(());
+        }
+        for path in self.strangers("")? {
+            remove(&path)?;
+        }
+        // A mount point of our own can stay busy; what matters is that it is empty.
+        let _ = fs::remove_dir(&self.base);
+        Ok(())
+    }
+
+    fn strangers(&self, object: &str) -> Result<Vec<PathBuf>, Error> {
+        let own_links = format!("links-{object}");
+        let own_maps = format!("maps-{}", abi::LAYOUT);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.base).map_err(Error::file(&self.base))? {
+            let entry = entry.map_err(Error::file(&self.base))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = name.starts_with("links-") || name.starts_with("maps-");
+            let keep = !object.is_empty() && (name == own_links || name == own_maps);
+            if ours && !keep {
+                found.push(entry.path());
+            }
+        }
+        // Links first: a map must not go before the programs that guard with it.
+        found.sort();
+        Ok(found)
+    }
+}
+
+fn private(base: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(base, fs::Permissions::from_mode(0o700)).map_err(Error::file(base))
+}
+
+fn mount_bpffs(at: &Path) -> Result<(), Error> {
+    use rustix::mount::{MountFlags, mount};
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("bpf", at, "bpf", flags, c"mode=0700").map_err(|error| {
+        Error::Unsupported(format!("{}: a bpffs cannot be mounted there: {error}", at.display()))
+    })
+}
+
+fn remove(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::file(folder)(error)),
+    }
+}

@@ -1,0 +1,135 @@
+//! What /proc tells about a process. Everything here may be gone or half written by the
+//! time it is read: then there is no answer, never a guess.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use policy::{Invocation, keeps_shell_interactive};
+
+/// A process as /proc has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its parent's id; 0 for none.
+    pub parent: u32,
+    /// Its name for itself.
+    pub comm: String,
+    /// A kernel thread.
+    pub is_kernel: bool,
+}
+
+/// All processes, in no order.
+pub fn all() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// One process.
+pub fn process(pid: u32) -> Option<Process> {
+    const PF_KTHREAD: u32 = 0x0020_0000;
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat).into_owned();
+    // The name stands in parentheses and may itself hold anything, parentheses too.
+    let (front, back) = (stat.find('(')?, stat.rfind(')')?);
+    let comm = stat.get(front + 1..back)?.to_owned();
+    let mut fields = stat.get(back + 2..)?.split(' ');
+    let parent = fields.nth(1)?.parse().ok()?;
+    let flags: u32 = fields.nth(4)?.parse().ok()?;
+    Some(Process { pid, parent, comm, is_kernel: flags & PF_KTHREAD != 0 })
+}
+
+/// Where its program lay when it was started.
+pub fn program_path(pid: u32) -> Option<PathBuf> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    // The kernel adds this to the name of a file that is gone.
+    let text = path.to_str().and_then(|text| text.strip_suffix(" (deleted)"));
+    Some(text.map_or_else(|| path.clone(), PathBuf::from))
+}
+
+/// Its arguments, at most the first `limit` bytes of them.
+pub fn arguments(pid: u32, limit: u64) -> Vec<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    let read = fs::File::open(format!("/proc/{pid}/cmdline")).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    if read.is_err() {
+        return Vec::new();
+    }
+    bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// Its user.
+pub fn user(pid: u32) -> Option<u32> {
+    fs::metadata(format!("/proc/{pid}")).ok().map(|found| found.uid())
+}
+
+/// How a shell was started, as far as /proc shows it now. A process can rewrite its
+/// arguments, so this is only for processes that are older than the gate.
+pub fn invocation(pid: u32) -> Invocation {
+    let arguments = arguments(pid, 4096);
+    let harmless = arguments.iter().skip(1).filter(|argument| !argument.is_empty()).all(|argument| {
+        let mut first = [0; 8];
+        argument.len() <= first.len() && {
+            first[..argument.len()].copy_from_slice(argument);
+            keeps_shell_interactive(first)
+        }
+    });
+    if harmless && stdin_is_terminal(pid) { Invocation::Terminal } else { Invocation::Script }
+}
+
+/// The script that an interpreter was started with, when that is its first argument and an
+/// absolute path.
+pub fn script(pid: u32) -> Option<String> {
+    let arguments = arguments(pid, 4096);
+    let first = String::from_utf8(arguments.get(1)?.clone()).ok()?;
+    Path::new(&first).is_absolute().then_some(first)
+}
+
+fn stdin_is_terminal(pid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}/fd/0")).is_ok_and(|found| {
+        found.file_type().is_char_device() && policy::is_terminal(rustix::fs::major(found.rdev()))
+    })
+}
+
+/// Which process holds the socket with this inode number. Reads much of /proc: for rare
+/// questions only.
+pub fn socket_owner(inode: u64) -> Option<u32> {
+    let wanted = format!("socket:[{inode}]");
+    all().into_iter().find(|pid| {
+        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            return false;
+        };
+        entries
+            .filter_map(Result::ok)
+            .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_process_is_found() {
+        let own = std::process::id();
+        let process = process(own).expect("own process");
+        assert_eq!(process.pid, own);
+        assert_eq!(process.parent, std::os::unix::process::parent_id());
+        assert!(!process.is_kernel);
+        assert_eq!(program_path(own), std::env::current_exe().ok());
+        assert!(all().contains(&own));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_gives_no_answer() {
+        let mut child = std::process::Command::new("/bin/true").spawn().expect("spawn");
+        let pid = child.id();
+        child.wait().expect("wait");
+        assert_eq!(process(pid), None);
+        assert_eq!(program_path(pid), None);
+        assert!(arguments(pid, 10).is_empty());
+    }
+}

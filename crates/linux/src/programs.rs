@@ -1,0 +1,98 @@
+//! Names of programs by the index that events call them by.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use abi::ProgramPath;
+
+/// How many names are kept. Past that all are dropped and asked for again as needed.
+const NAMES_MAX: usize = 16_384;
+
+/// The names known so far.
+#[derive(Default)]
+pub struct Programs {
+    names: HashMap<u32, Arc<str>>,
+}
+
+impl Programs {
+    /// The name under an index.
+    pub fn name(&self, index: u32) -> Option<Arc<str>> {
+        self.names.get(&index).cloned()
+    }
+
+    /// Keeps a name.
+    pub fn learn(&mut self, index: u32, path: &ProgramPath) {
+        if self.names.len() >= NAMES_MAX {
+            self.names.clear();
+        }
+        self.names.insert(index, display(path).into());
+    }
+}
+
+/// A path as people write it. Of a script, the script's own.
+pub fn display(path: &ProgramPath) -> String {
+    let script = text(&path.script);
+    if !script.is_empty() {
+        return script;
+    }
+    let filled = (path.filled as usize).min(path.parts.len());
+    let mut out = String::new();
+    if path.complete == 0 {
+        // A file in no folder, or one too deep down to be walked up to the root.
+        out.push_str(if filled < path.parts.len() { "(in no folder)" } else { "…" });
+    }
+    for part in path.parts[..filled].iter().rev() {
+        out.push('/');
+        out.push_str(&text(part));
+        if part[part.len() - 2] != 0 {
+            out.push('…');
+        }
+    }
+    out
+}
+
+/// Cuts a path of the file system into the shape that the kernel side uses.
+pub fn parts(path: &str) -> ProgramPath {
+    let mut out: ProgramPath = bytemuck::Zeroable::zeroed();
+    let mut names = path.split('/').filter(|name| !name.is_empty()).rev();
+    for part in &mut out.parts {
+        let Some(name) = names.next() else { break };
+        let length = name.len().min(part.len() - 1);
+        part[..length].copy_from_slice(&name.as_bytes()[..length]);
+        out.filled += 1;
+    }
+    out.complete = names.next().is_none().into();
+    out
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_survive_the_way_there_and_back() {
+        for path in ["/usr/bin/msmtp", "/a", "/home/a b/ü/x"] {
+            assert_eq!(display(&parts(path)), path);
+        }
+    }
+
+    #[test]
+    fn what_was_cut_is_shown_as_cut() {
+        let long = format!("/tmp/{}", "x".repeat(100));
+        assert_eq!(display(&parts(&long)), format!("/tmp/{}…", "x".repeat(63)));
+        let deep = "/d".repeat(20);
+        assert_eq!(display(&parts(&deep)), format!("…{}", "/d".repeat(12)));
+    }
+
+    #[test]
+    fn a_script_is_called_by_its_own_name() {
+        let mut path = parts("/usr/bin/perl");
+        path.script[..14].copy_from_slice(b"/usr/bin/swaks");
+        assert_eq!(display(&path), "/usr/bin/swaks");
+    }
+}

@@ -1,0 +1,241 @@
+//! The command line: names and flags are a contract that other programs rely on.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::paths::STATE_DIR_VARIABLE;
+
+/// Keeps a computer from sending mail its user did not ask for.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sekimori",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        sekimori demo                 see it work, in a network of its own\n  \
+        sudo sekimori setup           choose your mailer\n  \
+        sudo sekimori install         guard this machine from now on\n  \
+        sekimori log --follow         watch what it decides\n\n\
+        Exit status: 0 done, 1 failed, 2 usage, 3 not permitted or not supported here."
+)]
+pub struct Cli {
+    /// Folder of the journal, the control socket and the pins, instead of the installed places
+    #[arg(long, global = true, value_name = "DIR", env = STATE_DIR_VARIABLE, hide_env = true)]
+    pub state_dir: Option<PathBuf>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Play the whole story on this machine, in a network namespace and cgroup of its own
+    #[command(after_help = "Plays figures 2, 3 and 4 of the paper with real processes against the real kernel, \
+        then 3 and 4 again while the bot holds an IRC connection.\nExit status 0 only when every scene went as it must.")]
+    Demo(DemoArgs),
+    /// Guard this machine
+    #[command(after_help = "Examples:\n  sudo sekimori run\n  sudo sekimori run --observe    refuse nothing, only record\n\n\
+        The gate outlives this command: mail ports stay closed until `sekimori uninstall`.")]
+    Run(RunArgs),
+    /// Find installed mailers, ask which are yours, and register them and the launchers
+    Setup {
+        /// Take the sensible default without asking
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Register a program
+    #[command(after_help = "Examples:\n  sudo sekimori register /usr/bin/thunderbird\n  \
+        sudo sekimori register /usr/bin/msmtp --kind batch\n  \
+        sudo sekimori register /usr/lib/postfix/sbin/smtp --kind service\n  \
+        sudo sekimori register /usr/bin/irssi --as chat")]
+    Register(RegisterArgs),
+    /// Take a registration back
+    Unregister {
+        /// The program, as `programs` lists it
+        path: PathBuf,
+    },
+    /// List the registered programs
+    Programs(JsonArg),
+    /// Show the gate's state, open grants, counters, and what was dropped
+    Status(JsonArg),
+    /// Show verdicts, grants, findings and notices
+    #[command(after_help = "Examples:\n  sekimori log --since 2h\n  sekimori log --since 2026-11-22T08:00:00Z --json\n  \
+        sekimori log --follow")]
+    Log(LogArgs),
+    /// Explain one verdict or finding: the process tree as it was, and the reason
+    Explain {
+        /// Number of the entry, as `log` shows it
+        id: u64,
+        /// Print the entry as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the live process tree with origins and roles
+    Tree {
+        /// Only this process, its ancestors and its descendants
+        pid: Option<u32>,
+        /// One JSON object for each process
+        #[arg(long)]
+        json: bool,
+    },
+    /// Install the systemd unit: closed before the network comes up
+    Install,
+    /// Remove everything that `install` and `run` made, pins included
+    Uninstall {
+        /// Remove the configuration and the journal too
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Manpage,
+    /// Load the gate: `run` starts this as a process of its own
+    #[command(hide = true)]
+    LoadGate,
+    /// Deliver a warning to one user's session: `run` starts this as a process of its own
+    #[command(hide = true)]
+    NotifyUser {
+        #[arg(long)]
+        uid: u32,
+    },
+    /// The topmost process of the demo's cgroup
+    #[command(hide = true, disable_help_flag = true)]
+    StageInit {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// A stand-in program of the demo
+    #[command(hide = true, disable_help_flag = true)]
+    StagePlayer {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// One JSON object for each scene
+    #[arg(long)]
+    pub json: bool,
+    /// Play the scenes through the same policy and engine, without a kernel
+    #[arg(long)]
+    pub simulate: bool,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Guard only this cgroup v2 folder and what is below
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
+    /// Permit everything, and record what would have been refused
+    #[arg(long)]
+    pub observe: bool,
+}
+
+/// Options of `register`.
+#[derive(Debug, Args)]
+pub struct RegisterArgs {
+    /// The program
+    pub path: PathBuf,
+    /// What it is
+    #[arg(long = "as", value_enum, default_value_t = RoleArg::Mailer, value_name = "ROLE")]
+    pub role: RoleArg,
+    /// How it comes to act [default: from the catalog, else interactive for a mailer and
+    /// service for the system]
+    #[arg(long, value_enum)]
+    pub kind: Option<KindArg>,
+}
+
+/// Whether to print JSON.
+#[derive(Debug, Args)]
+pub struct JsonArg {
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `log`.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Go on printing what comes
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only from this time on: 10m, 2h, 3d, or a time such as 2026-11-22T08:00:00Z
+    #[arg(long, value_name = "T", value_parser = crate::commands::log::parse_since)]
+    pub since: Option<crate::commands::log::Since>,
+}
+
+/// What a program can be registered as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleArg {
+    /// May send mail
+    Mailer,
+    /// An IRC client that people chat with
+    Chat,
+    /// Starts programs for the user
+    Launcher,
+    /// A command interpreter that people type into
+    Shell,
+    /// Takes mail from local programs
+    Submitter,
+    /// A desktop shell
+    Session,
+    /// Part of the machine
+    System,
+}
+
+/// How a program comes to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KindArg {
+    /// When a person presses a button; of a system program, it logs people in
+    Interactive,
+    /// Sends whatever it is handed
+    Batch,
+    /// Without a person
+    Service,
+}
+
+impl From<RoleArg> for policy::Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Mailer => Self::Mailer,
+            RoleArg::Chat => Self::Chat,
+            RoleArg::Launcher => Self::Launcher,
+            RoleArg::Shell => Self::Shell,
+            RoleArg::Submitter => Self::Submitter,
+            RoleArg::Session => Self::Session,
+            RoleArg::System => Self::System,
+        }
+    }
+}
+
+impl From<KindArg> for policy::Kind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Interactive => Self::Interactive,
+            KindArg::Batch => Self::Batch,
+            KindArg::Service => Self::Service,
+        }
+    }
+}
+
+/// Reads the command line. Ends the process with status 2 on a usage error.
+pub fn parse() -> Cli {
+    Cli::parse()
+}

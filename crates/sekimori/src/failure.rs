@@ -1,0 +1,63 @@
+//! Exit statuses, and the one line that says what went wrong.
+
+use std::process::ExitCode;
+
+/// How a command ends when it does not end well.
+#[derive(Debug)]
+pub struct Failure {
+    /// Exit status: 1 failed, 2 usage, 3 not permitted or not supported here.
+    pub status: u8,
+    /// One line.
+    pub message: String,
+}
+
+impl Failure {
+    /// The operation failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { status: 1, message: message.into() }
+    }
+
+    /// It is not permitted or not supported here; the message says what is missing.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self { status: 3, message: message.into() }
+    }
+
+    /// Says it on standard error and gives the exit status.
+    pub fn report(&self) -> ExitCode {
+        eprintln!("sekimori: {}", self.message);
+        ExitCode::from(self.status)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::failed(format!("{error:#}"))
+    }
+}
+
+impl From<linux::Error> for Failure {
+    fn from(error: linux::Error) -> Self {
+        match error {
+            linux::Error::Unsupported(message) => Self::unsupported(message),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}
+
+impl From<journal::Error> for Failure {
+    fn from(error: journal::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+/// Refuses unless root runs it.
+///
+/// # Errors
+///
+/// Status 3, naming what needs root.
+pub fn need_root(what: &str) -> Result<(), Failure> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Failure::unsupported(format!("{what} needs root (try: sudo sekimori {what})")))
+}
