@@ -1,6 +1,7 @@
 //! Telling a damaged file from a sound one, and going on without it.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,25 +20,44 @@ const SHORTEST_BYTES: u64 = 512;
 /// How long another process may take between making the file and making its tables.
 const MAKING: Duration = Duration::from_millis(200);
 
-/// SQLite takes an empty file for a new database; here it is one that lost its content.
+/// Checks the length, with which SQLite is generous: it takes an empty file for a new
+/// database, and fills up a last page that was cut with zeros.
 pub(crate) fn check_length(path: &Path) -> Result<(), Error> {
-    let bytes = || {
-        let about = fs::metadata(path);
-        about
-            .map(|about| about.len())
-            .map_err(|source| Error::Open {
-                path: path.to_owned(),
-                source,
-            })
+    let open = |source| Error::Open {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = || fs::metadata(path).map(|about| about.len()).map_err(open);
+    let damaged = |detail: &str| {
+        Err(Error::Damaged {
+            path: path.to_owned(),
+            detail: detail.to_owned(),
+        })
     };
     if bytes()? < SHORTEST_BYTES {
         thread::sleep(MAKING);
         if bytes()? < SHORTEST_BYTES {
-            return Err(Error::Damaged {
-                path: path.to_owned(),
-                detail: "it is empty or cut short".to_owned(),
-            });
+            return damaged("it is empty or cut short");
         }
+    }
+    // While there is a log, pages may be on their way from it.
+    if fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0) {
+        return Ok(());
+    }
+    let mut head = [0; 18];
+    fs::File::open(path)
+        .and_then(|mut file| file.read_exact(&mut head))
+        .map_err(open)?;
+    // 1 stands for 65,536 (file format, section 1.3.2).
+    let page_bytes = match u64::from(u16::from_be_bytes([head[16], head[17]])) {
+        1 => 65_536,
+        bytes => bytes,
+    };
+    if !head.starts_with(b"SQLite format 3\0") || page_bytes == 0 {
+        return damaged("it is no database");
+    }
+    if !bytes()?.is_multiple_of(page_bytes) {
+        return damaged("its last page is cut short");
     }
     Ok(())
 }

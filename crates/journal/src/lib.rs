@@ -68,12 +68,21 @@ impl Journal {
                 path: path.to_owned(),
                 source,
             })?;
+        damage::check_length(path)?;
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         schema::prepare_reader(&connection, path)?;
         Ok(Self {
             connection,
             path: path.to_owned(),
         })
+    }
+
+    /// Sets this journal aside, for damage that came to light after opening (see
+    /// [`Error::is_damage`]), and begins a new one in its place.
+    pub fn set_aside(self) -> Result<Opened, Error> {
+        let path = self.path.clone();
+        drop(self);
+        damage::begin_anew(&path)
     }
 
     /// Where it lies.
