@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open,
-    waitpid,
+    wait,
 };
 
 use crate::wire::{Exit, Order, Reply, Request, SetUp, receive, send};
@@ -28,8 +28,17 @@ const REAP_EVERY: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-/// TCP Fast Open for clients and servers, without cookies and without a socket option.
-const FAST_OPEN: &str = "1543";
+/// Settings of the network namespace, below `/proc/sys/net/ipv4`. They take away what would
+/// stop some attempts here for reasons that don't hold on a real network.
+const KERNEL_SETTINGS: [(&str, &str); 5] = [
+    // For clients and servers, without cookies and without a socket option.
+    ("tcp_fastopen", "1543"),
+    // Packets made by hand come from the loopback interface with its own addresses.
+    ("conf/all/accept_local", "1"),
+    ("conf/lo/accept_local", "1"),
+    ("conf/all/route_localnet", "1"),
+    ("conf/lo/route_localnet", "1"),
+];
 
 /// The entry point of the sandbox's own processes. `args` (without the program's name) is
 /// `init`, or `guard CGROUP FOLDER`. A program that serves it as a subcommand passes on
@@ -153,7 +162,7 @@ impl Init {
 
     /// Takes in every process that has ended, orphans included.
     fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             let Some(exit) = exit_of(status) else {
                 continue;
             };
@@ -192,6 +201,8 @@ fn set_up(wishes: &SetUp) -> Result<(), (String, io::Error)> {
         move |error: io::Error| (what, error)
     };
     let _ = rustix::process::setsid();
+    // What the owner's shell made it ignore must not be passed on to every program.
+    sys::restore_signals();
     let _ = rustix::thread::set_name(c"stage-init");
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(io::Error::from)
@@ -210,8 +221,10 @@ fn set_up(wishes: &SetUp) -> Result<(), (String, io::Error)> {
         mount_at("tracefs", tracefs, c"").map_err(step("mount tracefs"))?;
     }
     network::set_up_loopback(&wishes.addresses).map_err(step("set up the loopback interface"))?;
-    // Fast Open is part of what is tried against the gate. A kernel without it lacks the file.
-    let _ = fs::write("/proc/sys/net/ipv4/tcp_fastopen", FAST_OPEN);
+    for (file, value) in KERNEL_SETTINGS {
+        // Which of them a kernel has is up to its configuration.
+        let _ = fs::write(Path::new("/proc/sys/net/ipv4").join(file), value);
+    }
     Ok(())
 }
 

@@ -8,11 +8,13 @@ mod args;
 mod bot;
 mod calls;
 mod desktop;
+mod disguise;
 mod lineage;
 mod mailer;
 mod memory;
 mod packets;
 mod sockets;
+mod storm;
 mod technique;
 
 use std::ffi::OsString;

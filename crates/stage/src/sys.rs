@@ -24,6 +24,22 @@ pub(crate) fn unshare_mount_and_network() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the signals of a terminal their usual effect, which is inherited by programs.
+pub(crate) fn restore_signals() {
+    for signal in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+    ] {
+        // SAFETY: the default disposition runs no code of this process.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 /// The namespaces of a sandbox, held open.
 #[derive(Debug)]
 pub(crate) struct Namespaces {

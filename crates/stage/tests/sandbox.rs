@@ -228,7 +228,10 @@ fn a_shell_on_a_terminal_takes_what_is_typed() {
     pty.read_until("has-terminal", LIMIT).unwrap();
     pty.read_until("ready> ", LIMIT).unwrap();
     pty.type_line("exit 3").unwrap();
-    assert_eq!(pty.wait(LIMIT).unwrap().code, Some(3));
+    let exit = pty
+        .wait(LIMIT)
+        .unwrap_or_else(|error| panic!("{error}: {}", pty.screen()));
+    assert_eq!(exit.code, Some(3));
 }
 
 #[test]

@@ -81,6 +81,14 @@ impl Args {
             .map_err(|_| format!("{name} wants ADDRESS:PORT, not {text}"))
     }
 
+    /// All options as words again, for a program of the same kind.
+    pub(super) fn option_words(&self) -> Vec<String> {
+        self.options
+            .iter()
+            .flat_map(|(name, value)| [name.clone(), value.clone()])
+            .collect()
+    }
+
     pub(super) fn server(&self) -> Result<SocketAddr, String> {
         self.address("--server")?
             .ok_or_else(|| "--server ADDRESS:PORT is missing".to_owned())

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::args::Args;
 use super::mailer::{Report, converse, mail};
-use super::{lineage, memory, packets, sockets};
+use super::{calls, lineage, memory, packets, sockets};
 use crate::smtp::client::SmtpFailure;
 
 /// Every technique that `technique NAME` knows.
@@ -55,7 +55,7 @@ pub const TECHNIQUES: &[&str] = &[
     "exec-loader",
     "inherit-exec",
     "exec-mounted-over",
-    "preload-exec",
+    "env-exec",
     // Other processes, by `--pid`.
     "ptrace-attach",
     "ptrace-traceme",
@@ -71,7 +71,10 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, String> {
     if !TECHNIQUES.contains(&name) {
         return Err(format!("no technique {name}; `techniques` lists them"));
     }
-    // The short name tells which one it is in a process listing; spoofing sets its own.
+    if let Some(comm) = args.text("--comm") {
+        // A failure would show in the report of nobody; the name itself is what is tested.
+        let _ = std::ffi::CString::new(comm).map(|comm| calls::rename_process(&comm));
+    }
     if let Some(report) = attempt(name, args)? {
         report.print();
         return Ok(report.exit_code());

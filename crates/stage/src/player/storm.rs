@@ -1,0 +1,102 @@
+//! Many short-lived processes, each of which connects once.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use super::args::Args;
+use super::calls::{self, Forked};
+use super::mailer::Report;
+use super::{errno_name, lineage, sockets};
+
+/// Processes alive at a time.
+const AT_A_TIME: u64 = 32;
+const MOST: u64 = 100_000;
+
+/// Forks `--count` processes. Each connects and says one line, or becomes the program
+/// after `--`. The report's detail counts how they ended; `errno` is the most frequent.
+pub(super) fn run(args: &Args) -> Result<Report, String> {
+    let count = args.number("--count")?.unwrap_or(100).min(MOST);
+    let server = if args.program.is_empty() {
+        Some(args.server()?)
+    } else {
+        None
+    };
+    let limit = args.duration("--timeout-ms", 5_000)?;
+    let mut ends: BTreeMap<i32, u64> = BTreeMap::new();
+    let mut alive = 0;
+    for _ in 0..count {
+        if alive == AT_A_TIME {
+            take_end(&mut ends);
+            alive -= 1;
+        }
+        match calls::fork() {
+            Ok(Forked::Child) => match server {
+                Some(server) => std::process::exit(connect_once(server, limit)),
+                None => {
+                    let error = Command::new(&args.program[0])
+                        .args(&args.program[1..])
+                        .exec();
+                    std::process::exit(error.raw_os_error().unwrap_or(libc::EIO));
+                }
+            },
+            Ok(Forked::Parent(_)) => alive += 1,
+            Err(error) => return Ok(lineage::system_failure("storm", "fork", error)),
+        }
+    }
+    for _ in 0..alive {
+        take_end(&mut ends);
+    }
+    let most = ends
+        .iter()
+        .filter(|(end, _)| **end != 0)
+        .max_by_key(|(_, times)| **times)
+        .map(|(end, _)| *end);
+    let arrived = ends.get(&0).copied().unwrap_or(0);
+    let named: Vec<String> = ends
+        .iter()
+        .map(|(end, times)| {
+            format!(
+                "{times} {}",
+                if *end == 0 {
+                    "connected"
+                } else {
+                    errno_name(*end)
+                }
+            )
+        })
+        .collect();
+    let bytes = if server.is_some() {
+        arrived * sockets::FIRST_LINE.len() as u64
+    } else {
+        0
+    };
+    Ok(Report {
+        errno: most,
+        errno_name: most.map(errno_name),
+        ..Report::new("storm", "done", bytes).with_detail(named.join(", "))
+    })
+}
+
+/// The exit status is the errno, or 0.
+fn connect_once(server: std::net::SocketAddr, limit: Duration) -> i32 {
+    match sockets::connect_plainly(server, limit) {
+        Ok(mut stream) => match std::io::Write::write_all(&mut stream, sockets::FIRST_LINE) {
+            Ok(()) => 0,
+            Err(error) => error.raw_os_error().unwrap_or(libc::EIO),
+        },
+        Err(failure) => failure.errno().unwrap_or(libc::EIO),
+    }
+}
+
+fn take_end(ends: &mut BTreeMap<i32, u64>) {
+    if let Ok(status) = calls::wait_for(-1) {
+        let end = if libc::WIFEXITED(status) {
+            libc::WEXITSTATUS(status)
+        } else {
+            libc::EINTR
+        };
+        *ends.entry(end).or_default() += 1;
+    }
+}
