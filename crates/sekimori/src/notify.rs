@@ -1,0 +1,416 @@
+//! Shows a warning on the desktop of the person concerned, by org.freedesktop.Notifications.
+//!
+//! The daemon is root and small, and a session bus is its user's: so a process of its own,
+//! the hidden command `notify-user`, gives up root for that user, says its one sentence and
+//! ends. It reads nothing but a short message on its standard input, and it has no longer
+//! than [`PATIENCE`], because whoever owns the bus decides how long an answer takes.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use engine::{FindingKind, Warning};
+use notify_rust::{Notification, Timeout, Urgency};
+use rustix::process::{Gid, Uid};
+use serde::{Deserialize, Serialize};
+
+/// How long a delivery may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How many deliveries may be under way at once.
+const UNDER_WAY_MAX: usize = 8;
+/// A message is cut to these, so that writing it to a pipe never blocks.
+const TITLE_BYTES_MAX: usize = 256;
+const BODY_BYTES_MAX: usize = 8 * 1024;
+const MESSAGE_BYTES_MAX: u64 = 64 * 1024;
+const RUN_USER: &str = "/run/user";
+
+/// Deliveries under way. Dropping it leaves them to end by themselves.
+#[derive(Debug)]
+pub struct Notifier {
+    executable: PathBuf,
+    under_way: Vec<Child>,
+}
+
+impl Notifier {
+    /// Deliveries will be made by this executable's `notify-user`.
+    pub fn new(executable: PathBuf) -> Self {
+        Self {
+            executable,
+            under_way: Vec::new(),
+        }
+    }
+
+    /// Shows a warning to whom it concerns. Does not wait for it. Gives the number of people
+    /// whom it could not be sent to because too much is under way, or because no process
+    /// could be started.
+    pub fn deliver(&mut self, warning: &Warning) -> usize {
+        self.reap();
+        let mut missed = 0;
+        for uid in targets(warning.uid) {
+            if self.under_way.len() >= UNDER_WAY_MAX {
+                missed += 1;
+                continue;
+            }
+            match spawn(&self.executable, uid, warning) {
+                Ok(child) => self.under_way.push(child),
+                Err(_) => missed += 1,
+            }
+        }
+        missed
+    }
+
+    /// Forgets the deliveries that have ended. Does not wait.
+    pub fn reap(&mut self) {
+        self.under_way
+            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    }
+}
+
+/// Who is to be told about what a process of `uid` did: that user, when there is a session;
+/// else, as for root and system accounts, everybody who has one.
+pub fn targets(uid: u32) -> Vec<u32> {
+    targets_in(Path::new(RUN_USER), uid)
+}
+
+fn targets_in(run_user: &Path, uid: u32) -> Vec<u32> {
+    if has_bus(run_user, uid) {
+        return vec![uid];
+    }
+    let Ok(entries) = fs::read_dir(run_user) else {
+        return Vec::new();
+    };
+    let mut all: Vec<u32> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|uid| has_bus(run_user, *uid))
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+fn has_bus(run_user: &Path, uid: u32) -> bool {
+    let bus = fs::symlink_metadata(run_user.join(uid.to_string()).join("bus"));
+    bus.is_ok_and(|bus| bus.file_type().is_socket() && bus.uid() == uid)
+}
+
+/// Starts the delivery of one warning to one user. Does not wait for it.
+///
+/// # Errors
+///
+/// The process could not be started.
+pub fn spawn(executable: &Path, uid: u32, warning: &Warning) -> io::Result<Child> {
+    let message = Message::from(warning);
+    let runtime = format!("{RUN_USER}/{uid}");
+    let mut child = Command::new(executable)
+        .args([
+            OsStr::new("notify-user"),
+            OsStr::new("--uid"),
+            OsStr::new(&uid.to_string()),
+        ])
+        // Nothing of the daemon's environment is the session's business.
+        .env_clear()
+        .env(
+            "DBUS_SESSION_BUS_ADDRESS",
+            format!("unix:path={runtime}/bus"),
+        )
+        .env("XDG_RUNTIME_DIR", runtime)
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // The pipe is empty and holds more than a message, so this never blocks. When the
+        // process is gone already, so is the warning; its exit status says why.
+        let _ = pipe.write_all(&serde_json::to_vec(&message)?);
+    }
+    Ok(child)
+}
+
+/// The hidden command `notify-user`: becomes `uid` and shows the message on standard input.
+///
+/// # Errors
+///
+/// Root could not be given up, the message is none, or the desktop did not take it in time.
+pub fn notify_user_main(uid: u32) -> Result<()> {
+    become_user(uid)?;
+    let bus = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default();
+    if bus.is_empty() {
+        bail!("DBUS_SESSION_BUS_ADDRESS is not set, expected the address of a session bus");
+    }
+    let mut bytes = Vec::new();
+    io::stdin()
+        .take(MESSAGE_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .context("standard input: cannot be read")?;
+    let message: Message =
+        serde_json::from_slice(&bytes).context("standard input: expected a message in JSON")?;
+    show(message)
+}
+
+/// Gives up root for good, or refuses. Nothing may talk to a user's bus as root.
+fn become_user(uid: u32) -> Result<()> {
+    let user = Uid::from_raw(uid);
+    if user.is_root() {
+        bail!("user 0: root has no desktop to notify");
+    }
+    if rustix::process::geteuid().is_root() {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        if !status
+            .lines()
+            .any(|line| line.split_whitespace().eq(["Threads:", "1"]))
+        {
+            // The calls below change the calling thread alone.
+            bail!("user {uid}: root can only be given up before other threads are started");
+        }
+        // The folder is made by the login with the user's main group. No other group is
+        // needed to write a notification, so all others go.
+        let folder = format!("{RUN_USER}/{uid}");
+        let metadata = fs::metadata(&folder).with_context(|| format!("{folder}: no session"))?;
+        if metadata.uid() != uid {
+            bail!(
+                "{folder}: belongs to user {}, expected {uid}",
+                metadata.uid()
+            );
+        }
+        let group = Gid::from_raw(metadata.gid());
+        rustix::thread::set_thread_groups(&[])
+            .and_then(|()| rustix::thread::set_thread_res_gid(group, group, group))
+            .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user))
+            .with_context(|| format!("user {uid}: root cannot be given up"))?;
+        if rustix::thread::set_thread_uid(Uid::ROOT).is_ok() {
+            bail!("user {uid}: root was not given up");
+        }
+    }
+    if rustix::process::getuid() != user || rustix::process::geteuid() != user {
+        bail!("user {uid}: cannot become that user without being root");
+    }
+    Ok(())
+}
+
+/// Shows the message, or gives up after [`PATIENCE`]. The process ends soon after, and a
+/// thread that still waits ends with it.
+fn show(message: Message) -> Result<()> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let shown = Notification::new()
+            .appname("Sekimori")
+            .icon("dialog-warning")
+            .summary(&message.title)
+            .body(&escaped(&message.body))
+            .urgency(if message.urgent {
+                Urgency::Critical
+            } else {
+                Urgency::Normal
+            })
+            .timeout(Timeout::Default)
+            .show();
+        let _ = sender.send(shown.map(|_| ()).map_err(|error| error.to_string()));
+    });
+    match receiver.recv_timeout(PATIENCE) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => bail!(
+            "the desktop took no notification: {}",
+            error.replace('\n', " ")
+        ),
+        Err(_) => bail!(
+            "the desktop took no notification within {} seconds",
+            PATIENCE.as_secs()
+        ),
+    }
+}
+
+/// What travels to the process that shows it.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Message {
+    title: String,
+    body: String,
+    urgent: bool,
+}
+
+impl From<&Warning> for Message {
+    fn from(warning: &Warning) -> Self {
+        Self {
+            title: cut(&plain(&warning.title, ' '), TITLE_BYTES_MAX),
+            body: cut(&plain(&warning.body, '\n'), BODY_BYTES_MAX),
+            urgent: warning.finding == FindingKind::BotSuspected,
+        }
+    }
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// Without control characters; a line break becomes `line_break`.
+fn plain(text: &str, line_break: char) -> String {
+    let plain = |c| match c {
+        '\n' => line_break,
+        c if char::is_control(c) => ' ',
+        c => c,
+    };
+    text.chars().map(plain).collect()
+}
+
+/// Desktops read a body as markup. Names of programs and files are whatever their makers
+/// chose, so none of it may become a link or a picture.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn warning(title: &str, body: &str) -> Warning {
+        Warning {
+            finding: FindingKind::BotSuspected,
+            uid: 1000,
+            culprit: Some("/tmp/x".into()),
+            title: title.to_owned(),
+            body: body.to_owned(),
+            suppressed: 0,
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_body_is_markup() {
+        assert_eq!(
+            escaped("<a href=\"x\">&\nb"),
+            "&lt;a href=&quot;x&quot;&gt;&amp;\nb"
+        );
+    }
+
+    #[test]
+    fn a_message_is_short_plain_and_whole() {
+        let message = Message::from(&warning("a\nb\0c", &"関".repeat(5000)));
+        assert_eq!(message.title, "a b c");
+        assert!(message.body.len() <= BODY_BYTES_MAX && message.body.chars().all(|c| c == '関'));
+        assert_eq!(Message::from(&warning("", "a\n\u{1b}[0m")).body, "a\n [0m");
+        let longest = Message::from(&warning(&"\"".repeat(9000), &"\\".repeat(9000)));
+        let bytes = serde_json::to_vec(&longest).unwrap();
+        assert!(bytes.len() < 32 * 1024, "a pipe holds 64 KiB");
+        assert_eq!(serde_json::from_slice::<Message>(&bytes).unwrap(), longest);
+    }
+
+    #[test]
+    fn the_user_is_told_or_else_everybody_with_a_session() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = rustix::process::getuid().as_raw();
+        assert!(targets_in(folder.path(), own).is_empty());
+        let home = folder.path().join(own.to_string());
+        fs::create_dir(&home).unwrap();
+        fs::create_dir(folder.path().join("4242")).unwrap();
+        fs::write(folder.path().join("4242/bus"), "no socket").unwrap();
+        let _bus = UnixListener::bind(home.join("bus")).unwrap();
+        assert_eq!(targets_in(folder.path(), own), [own]);
+        assert_eq!(targets_in(folder.path(), 4242), [own]);
+        assert!(targets_in(&folder.path().join("none"), 1).is_empty());
+    }
+
+    #[test]
+    fn root_is_never_kept() {
+        assert!(become_user(0).unwrap_err().to_string().contains("user 0"));
+        // Tests run in threads, so as root this refuses; as a user it is not that user.
+        assert!(become_user(4_000_000).is_err());
+    }
+
+    /// A desktop that keeps what it is told.
+    struct Desktop(mpsc::Sender<(String, String, u8)>);
+
+    #[zbus::interface(name = "org.freedesktop.Notifications")]
+    impl Desktop {
+        #[expect(clippy::too_many_arguments, reason = "the interface has them")]
+        fn notify(
+            &self,
+            _app_name: String,
+            _replaces_id: u32,
+            _app_icon: String,
+            summary: String,
+            body: String,
+            _actions: Vec<String>,
+            hints: HashMap<String, zbus::zvariant::OwnedValue>,
+            _expire_timeout: i32,
+        ) -> u32 {
+            let urgency = hints
+                .get("urgency")
+                .and_then(|it| u8::try_from(it).ok())
+                .unwrap_or(9);
+            let _ = self.0.send((summary, body, urgency));
+            1
+        }
+
+        fn get_server_information(&self) -> (String, String, String, String) {
+            ("test".into(), "test".into(), "1".into(), "1.2".into())
+        }
+
+        fn get_capabilities(&self) -> Vec<String> {
+            vec!["body".into(), "body-markup".into()]
+        }
+    }
+
+    /// Not a test by itself: the process that [`a_desktop_is_told`] starts.
+    #[test]
+    #[ignore = "started by another test"]
+    fn teller() {
+        show(Message::from(&warning("Refused", "by <b>x</b>"))).unwrap();
+    }
+
+    #[test]
+    fn a_desktop_is_told() {
+        let Ok(mut daemon) = Command::new("dbus-daemon")
+            .args(["--session", "--nofork", "--print-address"])
+            .stdout(Stdio::piped())
+            .spawn()
+        else {
+            eprintln!("skipped: dbus-daemon cannot be started");
+            return;
+        };
+        let mut address = String::new();
+        BufReader::new(daemon.stdout.take().unwrap())
+            .read_line(&mut address)
+            .unwrap();
+        let address = address.trim();
+        let (sender, receiver) = mpsc::channel();
+        let connection = zbus::blocking::connection::Builder::address(address)
+            .and_then(|builder| builder.name("org.freedesktop.Notifications"))
+            .and_then(|builder| builder.serve_at("/org/freedesktop/Notifications", Desktop(sender)))
+            .and_then(|builder| builder.build());
+        let teller = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "notify::tests::teller", "--ignored"])
+            .env("DBUS_SESSION_BUS_ADDRESS", address)
+            .output();
+        let told = receiver.recv_timeout(Duration::from_secs(1));
+        let _ = daemon.kill();
+        let _ = daemon.wait();
+        assert!(connection.is_ok() && teller.unwrap().status.success());
+        assert_eq!(
+            told.unwrap(),
+            ("Refused".into(), "by &lt;b&gt;x&lt;/b&gt;".into(), 2)
+        );
+    }
+}
