@@ -147,6 +147,7 @@ pub(crate) struct Lines<R> {
     source: R,
     buffer: Vec<u8>,
     longest: usize,
+    failure: Option<io::Error>,
 }
 
 /// One step of [`Lines`].
@@ -166,7 +167,13 @@ impl<R: Read> Lines<R> {
             source,
             buffer: Vec::new(),
             longest,
+            failure: None,
         }
+    }
+
+    /// What ended the source, when it was not simply its end.
+    pub(crate) fn take_failure(&mut self) -> Option<io::Error> {
+        self.failure.take()
     }
 
     /// The next line. `count` hears of each number of bytes as they come.
@@ -182,7 +189,11 @@ impl<R: Read> Lines<R> {
             let mut chunk = [0; 4096];
             match self.source.read(&mut chunk) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return Line::End,
+                Ok(0) => return Line::End,
+                Err(error) => {
+                    self.failure = Some(error);
+                    return Line::End;
+                }
                 Ok(length) => {
                     count(length);
                     self.buffer.extend(&chunk[..length]);

@@ -29,8 +29,6 @@ pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     if !is_named(&group, cgroup::PREFIX) || !is_named(&folder, FOLDER_PREFIX) {
         return ExitCode::from(2);
     }
-    // Out of the reach of Ctrl-C and of a closing terminal.
-    let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"stage-guard");
     wait_for_end(&mut io::stdin());
     match clean_up(&group, &folder) {

@@ -200,7 +200,6 @@ fn set_up(wishes: &SetUp) -> Result<(), (String, io::Error)> {
         let what = what.to_owned();
         move |error: io::Error| (what, error)
     };
-    let _ = rustix::process::setsid();
     // What the owner's shell made it ignore must not be passed on to every program.
     sys::restore_signals();
     let _ = rustix::thread::set_name(c"stage-init");

@@ -401,6 +401,7 @@ fn own_process(options: &SandboxOptions) -> Command {
         .current_dir("/")
         .stdout(Stdio::null())
         .stderr(Stdio::null());
+    sys::session_before_exec(&mut command);
     command
 }
 

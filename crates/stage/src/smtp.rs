@@ -16,8 +16,9 @@ use session::{Session, Step};
 const MOST_CONNECTIONS: usize = 256;
 /// Records of connections kept; later ones are only counted.
 const MOST_RECORDS: usize = 20_000;
-/// Commands kept for each connection.
+/// Commands kept for each connection, and characters of each.
 const MOST_COMMANDS: usize = 200;
+const LONGEST_COMMAND: usize = 600;
 /// Longest line in bytes: the 1000 of RFC 5321 and much room for sloppy clients.
 const LONGEST_LINE_BYTES: usize = 64 * 1024;
 /// Content of all messages together that is kept, in bytes.
@@ -199,7 +200,9 @@ impl Shared {
         if let Some(connection) = record.and_then(|index| records.connections.get_mut(index))
             && connection.commands.len() < MOST_COMMANDS
         {
-            connection.commands.push(command);
+            connection
+                .commands
+                .push(command.chars().take(LONGEST_COMMAND).collect());
         }
     }
 

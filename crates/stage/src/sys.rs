@@ -24,6 +24,13 @@ pub(crate) fn unshare_mount_and_network() -> io::Result<()> {
     Ok(())
 }
 
+/// Makes `command` lead a session of its own from before its exec on, out of the reach of
+/// Ctrl-C and of a closing terminal.
+pub(crate) fn session_before_exec(command: &mut Command) {
+    // SAFETY: the closure makes one system call and touches no memory.
+    unsafe { command.pre_exec(|| rustix::process::setsid().map(drop).map_err(io::Error::from)) };
+}
+
 /// Gives the signals of a terminal their usual effect, which is inherited by programs.
 pub(crate) fn restore_signals() {
     for signal in [

@@ -1,6 +1,6 @@
 //! Ways to come to a connected socket.
 
-use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,6 +21,54 @@ const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
 
 /// The bytes that a technique sends when it cannot hold a conversation.
 pub(super) const FIRST_LINE: &[u8] = b"EHLO bot.example.org\r\n";
+
+/// Ways to write the first line so that it is not recognized: what is written, and how long
+/// the client is silent before each piece.
+pub(super) fn odd_greeting(name: &str) -> Option<(Vec<&'static [u8]>, Duration)> {
+    let soon = Duration::ZERO;
+    Some(match name {
+        "greeting-split" => (FIRST_LINE.chunks(1).collect(), Duration::from_millis(5)),
+        "greeting-lower" => (vec![b"ehlo bot.example.org\r\n"], soon),
+        "greeting-blank" => (vec![b"\r\n\r\nEHLO bot.example.org\r\n"], soon),
+        "greeting-spaces" => (vec![b"  \tEHLO bot.example.org\r\n"], soon),
+        "greeting-late" => (vec![FIRST_LINE], Duration::from_secs(3)),
+        "greeting-none" => (vec![b"MAIL FROM:<bot@example.org>\r\n"], soon),
+        _ => return None,
+    })
+}
+
+/// Connects and writes the pieces; returns the bytes written and the last of the answer.
+pub(super) fn say_oddly(
+    server: SocketAddr,
+    pieces: &[&[u8]],
+    silence: Duration,
+    limit: Duration,
+) -> Result<(u64, String), (SmtpFailure, u64)> {
+    let mut stream = connect_plainly(server, limit).map_err(|failure| (failure, 0))?;
+    let mut written = 0;
+    let mut answer = [0; 512];
+    let failed = |what| move |written| move |error| (SmtpFailure::System(what, error), written);
+    stream
+        .set_nodelay(true)
+        .map_err(failed("set an option")(0))?;
+    stream
+        .read(&mut answer)
+        .map_err(failed("read the greeting")(0))?;
+    for piece in pieces {
+        std::thread::sleep(silence);
+        stream.write_all(piece).map_err(failed("write")(written))?;
+        written += piece.len() as u64;
+    }
+    let length = stream
+        .read(&mut answer)
+        .map_err(failed("read an answer")(written))?;
+    Ok((
+        written,
+        String::from_utf8_lossy(&answer[..length])
+            .trim_end()
+            .to_owned(),
+    ))
+}
 
 /// Counts the payload bytes that the kernel accepted.
 pub(super) struct Counting<'a> {

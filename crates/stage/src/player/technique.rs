@@ -24,6 +24,13 @@ pub const TECHNIQUES: &[&str] = &[
     "thread",
     "send-fd",
     "storm",
+    // The first line in odd forms, for any port.
+    "greeting-split",
+    "greeting-lower",
+    "greeting-blank",
+    "greeting-spaces",
+    "greeting-late",
+    "greeting-none",
     // Forks of itself that connect.
     "double-fork",
     "setsid",
@@ -102,6 +109,7 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
         "io-uring" => talk(sockets::connect_by_ring(args.server()?, limit)),
         "fastopen-sendto" => fast_open(name, sockets::fast_open_by_sendto(args.server()?, limit)),
         "fastopen-connect" => fast_open(name, sockets::fast_open_by_connect(args.server()?, limit)),
+        _ if name.starts_with("greeting-") => odd_greeting(name, args, limit)?,
         "raw" => packets::raw(args.server()?),
         "packet" => packets::link_layer(args.server()?),
         "thread" => {
@@ -128,4 +136,15 @@ fn fast_open(name: &str, result: io::Result<(std::net::TcpStream, usize)>) -> Re
         }
         Err(error) => Report::failed(name, &SmtpFailure::System("send with the SYN", error), 0),
     }
+}
+
+/// `sent` when the server answered, whatever it answered.
+fn odd_greeting(name: &str, args: &Args, limit: std::time::Duration) -> Result<Report, String> {
+    let (pieces, silence) = sockets::odd_greeting(name).ok_or("no such greeting")?;
+    Ok(
+        match sockets::say_oddly(args.server()?, &pieces, silence, limit) {
+            Ok((written, answer)) => Report::new(name, "sent", written).with_detail(answer),
+            Err((failure, written)) => Report::failed(name, &failure, written),
+        },
+    )
 }

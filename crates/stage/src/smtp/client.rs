@@ -123,10 +123,10 @@ fn content(mail: &Mail) -> String {
 fn expect(lines: &mut Lines<impl Read>, wanted: u8) -> Result<(), SmtpFailure> {
     loop {
         let Line::Whole(line) = lines.next(|_| ()) else {
-            return Err(SmtpFailure::System(
-                "read an answer",
-                io::ErrorKind::UnexpectedEof.into(),
-            ));
+            let failure = lines
+                .take_failure()
+                .unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+            return Err(SmtpFailure::System("read an answer", failure));
         };
         if line.get(3) == Some(&b'-') {
             continue;
