@@ -250,3 +250,35 @@ fn what_cannot_be_started_is_named() {
     assert_eq!(killed.wait(LIMIT).unwrap().signal, Some(libc::SIGTERM));
     assert!(killed.signal(libc::SIGTERM).is_err());
 }
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn tracefs_is_mounted_when_asked_for() {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap();
+    if !rustix::process::geteuid().is_root() || !known.contains("\ttracefs\n") {
+        println!("skipped: needs root and tracefs");
+        return;
+    }
+    let sandbox =
+        stage::Sandbox::new(&stage::SandboxOptions::new([common::INIT]).tracefs()).unwrap();
+    let tracefs = sandbox.tracefs().unwrap();
+    assert!(!tracefs.join("events").exists());
+    assert!(
+        sandbox
+            .run_inside(|| tracefs.join("events/sched").is_dir())
+            .unwrap()
+    );
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn an_init_that_is_none_leaves_nothing_behind() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    for wrong in ["/nonexistent", "/bin/true"] {
+        let error = stage::Sandbox::new(&stage::SandboxOptions::new([wrong])).unwrap_err();
+        assert!(!error.to_string().is_empty(), "{wrong}");
+    }
+}

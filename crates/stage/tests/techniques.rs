@@ -99,6 +99,10 @@ impl Scene {
     }
 
     fn technique(&self, words: &str) -> Output {
+        self.technique_as(words, None)
+    }
+
+    fn technique_as(&self, words: &str, user: Option<(u32, u32)>) -> Output {
         let mut start = Start::new(&self.player)
             .args(["technique"])
             .args(words.split(' '));
@@ -107,6 +111,9 @@ impl Scene {
                 .arg("--")
                 .arg(&self.mailer)
                 .args(["mailer", "--server", "127.0.0.1:25"]);
+        }
+        if let Some((uid, gid)) = user {
+            start = start.user(uid, gid);
         }
         self.sandbox
             .start(&start)
@@ -136,6 +143,29 @@ fn every_technique_delivers_without_a_gate() {
             "{name}: {output:?}"
         );
         assert!(output.exit.success(), "{name}: {output:?}");
+    }
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn every_technique_delivers_without_privilege_too() {
+    let Some(scene) = Scene::new() else { return };
+    let mut delivered = 0;
+    for name in DELIVERING {
+        let words = format!("{name} --server 127.0.0.1:25 --env A=B");
+        let output = scene.technique_as(&words, Some((65534, 65534)));
+        // A hard link to another user's file is what fs.protected_hardlinks is against.
+        if *name == "exec-link" && output.stdout.contains("EPERM") {
+            continue;
+        }
+        delivered += 1;
+        let messages = scene
+            .server
+            .wait_for_messages(delivered, Duration::from_secs(5));
+        assert!(
+            messages.is_ok_and(|messages| messages.len() == delivered),
+            "{name}: {output:?}"
+        );
     }
 }
 
