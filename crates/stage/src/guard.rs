@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use crate::{Error, cgroup};
 
 /// Names of a sandbox's folder begin with this; the guard removes nothing else.
 pub(crate) const FOLDER_PREFIX: &str = "sekimori-stage-";
+
+/// What it writes once it stands.
+pub(crate) const READY: &[u8; 9] = b"guarding\n";
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -30,6 +33,9 @@ pub(crate) fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(2);
     }
     let _ = rustix::thread::set_name(c"stage-guard");
+    if io::stdout().write_all(READY).is_err() {
+        return ExitCode::FAILURE;
+    }
     wait_for_end(&mut io::stdin());
     match clean_up(&group, &folder) {
         Ok(()) => ExitCode::SUCCESS,

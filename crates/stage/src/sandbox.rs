@@ -4,7 +4,7 @@
 //! goes: a guard process waits for that. See [`crate::guard`].
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -15,6 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{ffi::OsStr, ffi::OsString};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::cgroup::cgroup2_root;
@@ -27,6 +28,9 @@ use crate::{Error, cgroup, guard, sys};
 
 /// How long the guard may take to end and remove everything.
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(15);
+
+/// How long the guard may take to start.
+const GUARD_LIMIT: Duration = Duration::from_secs(10);
 
 /// How a sandbox is to be.
 #[derive(Clone, Debug)]
@@ -108,9 +112,10 @@ impl Sandbox {
             .arg("guard")
             .args([&group, &folder])
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| Error::system(format!("start {:?} as guard", options.init), e))?;
-        match Self::inside(options, &group, &folder) {
+        match guard_is_ready(&mut guard).and_then(|()| Self::inside(options, &group, &folder)) {
             Ok((channel, init, namespaces)) => Ok(Self {
                 channel,
                 namespaces,
@@ -365,6 +370,29 @@ impl Drop for Sandbox {
     }
 }
 
+/// Waits for the guard's word that it stands.
+fn guard_is_ready(guard: &mut Child) -> Result<(), Error> {
+    let Some(mut output) = guard.stdout.take() else {
+        return Ok(());
+    };
+    let limit = Timespec {
+        tv_sec: GUARD_LIMIT.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    let mut word = [0; guard::READY.len()];
+    let ready = poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&limit))
+        .is_ok_and(|count| count > 0)
+        && output.read_exact(&mut word).is_ok()
+        && word == *guard::READY;
+    if ready {
+        return Ok(());
+    }
+    Err(Error::Timeout {
+        what: format!("guard process {} did not become ready", guard.id()),
+        limit: GUARD_LIMIT,
+    })
+}
+
 /// Tells the guard that the end has come and waits for its work; does the work itself when
 /// the guard cannot.
 fn dismiss(guard: &mut Child, group: &Path, folder: &Path) {
@@ -381,7 +409,10 @@ fn dismiss(guard: &mut Child, group: &Path, folder: &Path) {
             }
         }
     };
-    if !finished && let Err(error) = guard::clean_up(group, folder) {
+    let is_left = group.exists() || folder.exists();
+    if (!finished || is_left)
+        && let Err(error) = guard::clean_up(group, folder)
+    {
         eprintln!("sandbox is not all gone: {error}");
     }
 }

@@ -277,8 +277,15 @@ fn an_init_that_is_none_leaves_nothing_behind() {
         println!("skipped: needs root");
         return;
     }
-    for wrong in ["/nonexistent", "/bin/true"] {
-        let error = stage::Sandbox::new(&stage::SandboxOptions::new([wrong])).unwrap_err();
-        assert!(!error.to_string().is_empty(), "{wrong}");
+    // The last one becomes a good guard and a bad init.
+    let guard_only = r#"[ "$1" = guard ] && exec "$0" "$@""#;
+    for wrong in [
+        vec!["/nonexistent"],
+        vec!["/bin/true"],
+        vec!["/bin/sh", "-c", guard_only, common::INIT],
+    ] {
+        let error = stage::Sandbox::new(&stage::SandboxOptions::new(&wrong)).unwrap_err();
+        assert!(!error.to_string().is_empty(), "{wrong:?}");
+        println!("{error}");
     }
 }
