@@ -146,7 +146,7 @@ pub struct ProcessRecord {
     pub vouched: u8,
     /// 1 when the registered file changed.
     pub changed: u8,
-    /// 1 when this record, or the one it was copied from, came from /proc.
+    /// 1 when this record, or one that it was copied from, came from /proc.
     pub seeded: u8,
     /// Zero.
     pub reserved: u8,
@@ -214,10 +214,12 @@ impl ProcessRecord {
     }
 
     /// Records an exec: the standing after it, the culprit if it made one, and its link.
-    /// Kernel and seeding both go through here.
+    /// Kernel and seeding both go through here; `seeded` is 1 for the latter.
     #[inline(always)]
-    pub fn record_exec(&mut self, after: &Standing, program: u32, pid: u32) {
-        if self.standing().made_worse_by(after) {
+    pub fn record_exec(&mut self, after: &Standing, program: u32, pid: u32, seeded: u8) {
+        // Behind a gap in what /proc knew, the first program that is known has to answer.
+        let nobody = self.culprit == 0 && after.origin == Origin::Foreign;
+        if nobody || self.standing().made_worse_by(after) {
             self.culprit = program;
             self.culprit_pid = pid;
         }
@@ -229,7 +231,7 @@ impl ProcessRecord {
             role: after.role as u8,
             origin: after.origin as u8,
             kind: after.kind as u8,
-            seeded: self.seeded,
+            seeded,
         };
         let slot = self.depth as usize;
         let slot = if slot < CHAIN_LENGTH - 1 { slot } else { CHAIN_LENGTH - 1 };

@@ -66,15 +66,16 @@ impl Names for GateNames<'_> {
     }
 }
 
-/// Decodes one record. `None` for what the engine need not know.
+/// Decodes one record: when it happened, in nanoseconds since boot, and what. `None` for what
+/// the engine need not know.
 ///
 /// # Errors
 ///
 /// See [`Error`].
-pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<Event>, Error> {
+pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event)>, Error> {
     let header: EventHeader = read(bytes)?;
     let tag = EventTag::from_code(header.tag).ok_or(Error::Tag(header.tag))?;
-    Ok(match tag {
+    let event = match tag {
         EventTag::Verdict => Some(verdict(&read(bytes)?, names)?),
         EventTag::FlowOpened => Some(Event::FlowOpened(flow(&read(bytes)?, names)?)),
         EventTag::FlowClosed => {
@@ -95,7 +96,8 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<Event>, Err
                 signs: Tamper(event.signs),
             })
         }
-    })
+    };
+    Ok(event.map(|event| (header.boot_ns, event)))
 }
 
 fn read<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Result<T, Error> {

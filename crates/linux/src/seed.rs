@@ -151,7 +151,7 @@ fn grown(
     let before = record.standing();
     let after = before.after_exec(program, how, Tamper::NONE);
     record.uid = procfs::user(pid).unwrap_or(u32::MAX);
-    record.record_exec(&after, index, pid);
+    record.record_exec(&after, index, pid, 1);
     record
 }
 

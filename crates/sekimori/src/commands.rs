@@ -1,21 +1,66 @@
-//! One file for each command.
+//! One file for each command, or for a few that belong together.
 
-mod load_gate;
+mod demo;
+mod documents;
+mod explain;
+mod install;
+pub mod load_gate;
 pub mod log;
+mod programs;
+mod setup;
+mod status;
+mod tree;
 
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
-use crate::failure::Failure;
+use crate::failure::{Failure, need_root};
 use crate::paths::Paths;
+use crate::render::Style;
+use crate::{daemon, notify};
 
 /// Runs the command and gives its exit status.
 pub fn dispatch(cli: Cli) -> ExitCode {
     let paths = Paths::new(cli.state_dir.as_deref());
-    let done: Result<ExitCode, Failure> = match cli.command {
+    run(cli.command, paths).unwrap_or_else(|failure| failure.report())
+}
+
+fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Run(options) => {
+            need_root("run")?;
+            let options =
+                daemon::Options { config: options.config, cgroup: options.cgroup, observe: options.observe };
+            daemon::run(options, paths)
+        }
+        Command::Setup { yes } => setup::run(yes, &paths),
+        Command::Register(options) => programs::register(&options, &paths),
+        Command::Unregister { path } => programs::unregister(&path, &paths),
+        Command::Programs(options) => programs::list(options.json, &paths),
+        Command::Status(options) => status::run(options.json, &paths),
+        Command::Log(options) => log::run(&options, &paths),
+        Command::Explain { id, json } => explain::run(id, json, &paths),
+        Command::Tree { pid, json } => tree::run(pid, json, &paths),
+        Command::Install => install::install(),
+        Command::Uninstall { purge } => install::uninstall(purge, &paths),
+        Command::Completions { shell } => documents::completions(shell),
+        Command::Manpage => documents::manpage(),
         Command::LoadGate => load_gate::run(),
-        _ => todo!(),
-    };
-    let _ = paths;
-    done.unwrap_or_else(|failure| failure.report())
+        Command::NotifyUser { uid } => notify::notify_user_main(uid).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
+        Command::StageInit { arguments } => Ok(stage::init_main(arguments)),
+        Command::StagePlayer { arguments } => Ok(stage::player_main(arguments)),
+    }
+}
+
+/// Colours on a terminal, unless the user asked for none (`NO_COLOR`).
+fn style() -> Style {
+    use std::io::IsTerminal as _;
+    Style { colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+}
+
+/// Prints a line. `false` when nobody reads any more, as behind `| head`.
+fn say(line: &str) -> bool {
+    use std::io::Write as _;
+    writeln!(std::io::stdout(), "{line}").is_ok()
 }

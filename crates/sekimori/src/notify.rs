@@ -65,6 +65,11 @@ impl Notifier {
         missed
     }
 
+    /// Whether a delivery is under way.
+    pub fn is_busy(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
     /// Forgets the deliveries that have ended. Does not wait.
     pub fn reap(&mut self) {
         self.under_way

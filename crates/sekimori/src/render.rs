@@ -11,7 +11,6 @@ mod table;
 mod tree;
 
 pub use explain::explain;
-pub use lineage::lineage;
 pub use log::log_line;
 pub use table::table;
 pub use tree::{Process, tree};

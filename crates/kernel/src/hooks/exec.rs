@@ -63,7 +63,7 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     };
     let after = before.after_exec(program, how, found);
     record.uid = current_user();
-    record.record_exec(&after, index, pid);
+    record.record_exec(&after, index, pid, 0);
     guard_submitter(record, &after);
     0
 }

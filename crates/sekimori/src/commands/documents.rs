@@ -1,0 +1,45 @@
+//! `completions` and `manpage`.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::failure::Failure;
+
+/// Prints a completion script.
+pub fn completions(shell: Shell) -> Result<ExitCode, Failure> {
+    print(&completion_text(shell))
+}
+
+/// Prints the manual page in roff.
+pub fn manpage() -> Result<ExitCode, Failure> {
+    print(&manpage_text()?)
+}
+
+/// A completion script.
+pub fn completion_text(shell: Shell) -> Vec<u8> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "sekimori", &mut text);
+    text
+}
+
+/// The manual page in roff.
+///
+/// # Errors
+///
+/// Never in practice: it is written to memory.
+pub fn manpage_text() -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut text)
+        .map_err(|error| Failure::failed(format!("manual page: {error}")))?;
+    Ok(text)
+}
+
+fn print(text: &[u8]) -> Result<ExitCode, Failure> {
+    io::stdout().write_all(text).map_err(|error| Failure::failed(format!("standard output: {error}")))?;
+    Ok(ExitCode::SUCCESS)
+}

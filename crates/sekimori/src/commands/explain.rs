@@ -1,0 +1,21 @@
+//! `explain ID`.
+
+use std::process::ExitCode;
+
+use super::{log, say, style};
+use crate::failure::Failure;
+use crate::paths::Paths;
+use crate::render;
+
+/// `explain ID`.
+pub fn run(id: u64, json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
+    let entry = log::entry(id, paths)?;
+    if json {
+        say(&entry.to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let text = render::explain(&entry, style())
+        .map_err(|error| Failure::failed(format!("entry {id} is not readable: {error}")))?;
+    say(text.trim_end());
+    Ok(ExitCode::SUCCESS)
+}

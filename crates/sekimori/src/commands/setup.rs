@@ -1,0 +1,61 @@
+//! `setup`: finds what is installed, asks which mailer is the user's, and registers.
+
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::programs::register_one;
+use super::{say, style};
+use crate::catalog::{Catalog, EXTRA_FOLDER};
+use crate::failure::{Failure, need_root};
+use crate::paths::Paths;
+use crate::render;
+use crate::setup::{Choice, Plan, Surroundings, ask, find, plan};
+
+/// `setup`.
+pub fn run(yes: bool, paths: &Paths) -> Result<ExitCode, Failure> {
+    need_root("setup")?;
+    let catalog = Catalog::load(Some(Path::new(EXTRA_FOLDER)))?;
+    let found = find(&catalog, &Surroundings::of_this_computer());
+    let choice = if yes {
+        Choice::Default
+    } else if io::stdin().is_terminal() {
+        ask(&found, &mut io::stdin().lock(), &mut io::stdout())
+            .map_err(|error| Failure::failed(format!("setup: {error}")))?
+    } else {
+        return Err(Failure {
+            status: 2,
+            message: "setup asks on a terminal, and standard input is none (try: setup --yes)".to_owned(),
+        });
+    };
+    let plan = plan(&found, &choice);
+    let failed = register_all(&plan, paths);
+    for (part, why) in &plan.passed_over {
+        say(&format!("not registered: {} ({why})", part.path.display()));
+    }
+    if plan.register.iter().all(|part| part.role != policy::Role::Mailer) {
+        say("no mailer was registered: nobody may send mail from here until you register one");
+    }
+    if failed > 0 {
+        return Err(Failure::failed(format!("{failed} programs could not be registered")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Registers what the plan says, one after the other; one that fails does not keep the
+/// others. Returns how many failed.
+fn register_all(plan: &Plan, paths: &Paths) -> usize {
+    let mut rows = Vec::new();
+    let mut failed = 0;
+    for (path, role, kind) in plan.registrations() {
+        match register_one(path, role, kind, paths) {
+            Ok(_) => rows.push(vec![role.word().to_owned(), kind.word().to_owned(), path.display().to_string()]),
+            Err(failure) => {
+                failed += 1;
+                eprintln!("sekimori: {}", failure.message);
+            }
+        }
+    }
+    say(render::table(&["REGISTERED", "KIND", "PATH"], &rows, style()).trim_end());
+    failed
+}

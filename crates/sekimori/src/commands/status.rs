@@ -1,0 +1,94 @@
+//! `status`.
+
+use std::process::ExitCode;
+
+use linux::gate::Gate;
+use linux::pins::Pins;
+use serde_json::Value;
+
+use super::{say, style};
+use crate::control::client::ask;
+use crate::control::protocol::Request;
+use crate::failure::{Failure, need_root};
+use crate::paths::Paths;
+use crate::{render, status};
+
+/// `status`. Exit status 1 when no gate guards this machine.
+pub fn run(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
+    let mut found = Value::Null;
+    if !ask(&paths.socket, &Request::Status, |value| found = value)? {
+        need_root("status")?;
+        let pins = Pins::new(&paths.pins, linux::load::OBJECT);
+        if !pins.has_maps() {
+            let message = if pins.base().exists() && pins.any_gate() {
+                "a gate of another version guards this machine, and no daemon runs"
+            } else {
+                "no gate guards this machine (sudo sekimori run, or sudo sekimori install)"
+            };
+            return Err(Failure::failed(message));
+        }
+        found = status::of_gate(&Gate::open(&pins)?);
+    }
+    if json {
+        say(&found.to_string());
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&found);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(status: &Value) {
+    let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    let ports = status["mail_ports"].as_array().map(|ports| ports.iter().map(Value::to_string).collect::<Vec<_>>());
+    let ports = ports.unwrap_or_default().join(", ");
+    match status["gate"].as_str() {
+        Some("observing") => say(&format!("Gate: observing, nothing is refused. Mail ports {ports}.")),
+        _ => say(&format!("Gate: closed. Mail ports {ports} open only for a registered mailer that the user started.")),
+    };
+    if status["daemon"]["running"] == Value::Bool(true) {
+        say(&format!(
+            "Daemon: running, process {}, for {} s.",
+            number("/daemon/pid"),
+            number("/daemon/uptime_seconds")
+        ));
+    } else {
+        say("Daemon: not running. The gate decides all the same; what it reports is counted below.");
+    }
+    if let Some(cgroup) = status["cgroup"].as_str() {
+        say(&format!("Guarded: cgroup {cgroup} and all below."));
+    }
+    if let Some(programs) = status.get("programs") {
+        let suspended = programs["suspended"].as_u64().unwrap_or(0);
+        say(&format!(
+            "Programs: {} registered, {} of them mailers{}.",
+            programs["registered"],
+            programs["mailers"],
+            if suspended == 0 { String::new() } else { format!(", {suspended} changed and waiting for you") }
+        ));
+    }
+    say(&format!(
+        "Processes: {} known, {} foreign; {} of these are older than the gate and foreign until they are started anew.",
+        number("/processes/known"),
+        number("/processes/foreign"),
+        number("/processes/foreign_until_started_anew")
+    ));
+    list("Open grants", &status["grants"], number("/open_grants"));
+    if let Some(irc) = status["irc"].as_array().filter(|irc| !irc.is_empty()) {
+        list("IRC connections", &status["irc"], irc.len() as u64);
+    }
+    let rows: Vec<Vec<String>> = status["counters"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| vec![name.replace('_', " "), value.to_string()])
+        .collect();
+    say(render::table(&["COUNTED", "SINCE THE GATE WAS CLOSED"], &rows, style()).trim_end());
+}
+
+fn list(what: &str, flows: &Value, count: u64) {
+    say(&format!("{what}: {count}."));
+    for flow in flows.as_array().into_iter().flatten() {
+        let text = |key: &str| engine::printable(flow[key].as_str().unwrap_or("?")).into_owned();
+        say(&format!("  {} (process {}) to {}", text("program"), flow["pid"], text("destination")));
+    }
+}

@@ -1,0 +1,6 @@
+//! How other commands talk to the daemon: one JSON line for the request, lines of JSON for
+//! the answer, over a Unix socket. Who asks is known from the socket itself.
+
+pub mod client;
+pub mod protocol;
+pub mod server;

@@ -1,0 +1,195 @@
+//! The daemon's side of the control socket.
+//!
+//! Each connection has a short-lived thread that reads one request and writes the answer,
+//! so that a slow or silent client holds up nobody. What needs the daemon's state goes to
+//! its loop through a bounded queue; what only needs the journal is read by the thread.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use journal::{Filter, Journal};
+
+use super::protocol::{Asker, ENTRIES_MAX, Line, REQUEST_BYTES_MAX, Request};
+use crate::failure::Failure;
+use crate::paths::Paths;
+
+/// Connections at once; more wait in the socket's queue.
+const CLIENTS_MAX: usize = 8;
+/// How long a client may take to ask, or to take its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Threads of the server do little; the default stack would be for nothing.
+const STACK_BYTES: usize = 256 * 1024;
+
+struct Question {
+    request: Request,
+    asker: Asker,
+    answer: SyncSender<Vec<Line>>,
+}
+
+/// The listening socket.
+pub struct Server {
+    questions: Receiver<Question>,
+    wake: UnixStream,
+    socket: PathBuf,
+}
+
+impl Server {
+    /// Binds the socket and begins to accept.
+    ///
+    /// # Errors
+    ///
+    /// When another daemon answers there already, or the folder cannot be written.
+    pub fn listen(paths: &Paths) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", paths.socket.display()));
+        if let Some(folder) = paths.socket.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        if UnixStream::connect(&paths.socket).is_ok() {
+            return Err(Failure::failed(format!("{}: another daemon is running already", paths.socket.display())));
+        }
+        let _ = fs::remove_file(&paths.socket);
+        let listener = UnixListener::bind(&paths.socket).map_err(failed)?;
+        // Anybody may ask; what the answer is depends on who asks.
+        fs::set_permissions(&paths.socket, fs::Permissions::from_mode(0o666)).map_err(failed)?;
+        let (wake, waker) = UnixStream::pair().map_err(failed)?;
+        wake.set_nonblocking(true).map_err(failed)?;
+        let (sender, questions) = sync_channel(CLIENTS_MAX);
+        let journal = paths.journal.clone();
+        spawn("control", move || accept(&listener, &sender, &waker, &journal)).map_err(failed)?;
+        Ok(Self { questions, wake, socket: paths.socket.clone() })
+    }
+
+    /// Becomes readable when a question waits.
+    pub fn wake(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// Answers every waiting question.
+    pub fn answer_waiting(&self, mut answer: impl FnMut(Request, Asker) -> Vec<Line>) {
+        let _ = (&self.wake).read(&mut [0; 64]);
+        while let Ok(question) = self.questions.try_recv() {
+            let lines = answer(question.request, question.asker);
+            // The client may be gone.
+            let _ = question.answer.try_send(lines);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.socket);
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(work).map(drop)
+}
+
+fn accept(listener: &UnixListener, questions: &SyncSender<Question>, waker: &UnixStream, journal: &Path) {
+    let busy = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            // Out of file descriptors, most likely: wait for some to come back.
+            thread::sleep(Duration::from_millis(100));
+            continue;
+        };
+        while busy.load(Ordering::Acquire) >= CLIENTS_MAX {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let (questions, journal) = (questions.clone(), journal.to_owned());
+        let Ok(waker) = waker.try_clone() else { continue };
+        busy.fetch_add(1, Ordering::AcqRel);
+        let done = Arc::clone(&busy);
+        let started = spawn("control-client", move || {
+            let _ = serve(&stream, &questions, &waker, &journal);
+            done.fetch_sub(1, Ordering::AcqRel);
+        });
+        if started.is_err() {
+            busy.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+fn serve(
+    stream: &UnixStream,
+    questions: &SyncSender<Question>,
+    mut waker: &UnixStream,
+    journal: &Path,
+) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let asker = Asker { uid: rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw() };
+    let mut line = String::new();
+    BufReader::new(stream).take(REQUEST_BYTES_MAX as u64).read_line(&mut line)?;
+    let mut out = std::io::BufWriter::new(stream);
+    let request = match serde_json::from_str(&line) {
+        Ok(request) => request,
+        Err(error) => return write(&mut out, &failed(1, format!("request not understood: {error}"))),
+    };
+    match request {
+        Request::Entries { since, after } => {
+            let filter = Filter { since, after_id: after, uid: asker.sees(), ..Filter::default() };
+            entries(&mut out, journal, &filter)?;
+        }
+        Request::Entry { id } => {
+            let found = Journal::open_read_only(journal).and_then(|journal| journal.get(id));
+            let line = match found {
+                Ok(Some(entry)) if asker.is_root() || entry.uid == Some(asker.uid) => Line::Item(entry.to_json()),
+                // Not even whether it exists is other users' business.
+                Ok(_) => failed(1, format!("no entry {id}")),
+                Err(error) => failed(1, error.to_string()),
+            };
+            write(&mut out, &line)?;
+        }
+        request => {
+            let (answer, lines) = sync_channel(1);
+            let asked = questions.send(Question { request, asker, answer });
+            waker.write_all(&[0])?;
+            let lines = asked.ok().and_then(|()| lines.recv_timeout(PATIENCE).ok());
+            let busy = || vec![failed(1, "the daemon does not answer".to_owned())];
+            for line in lines.unwrap_or_else(busy) {
+                write(&mut out, &line)?;
+            }
+        }
+    }
+    write(&mut out, &Line::Done)?;
+    out.flush()
+}
+
+fn entries(out: &mut impl std::io::Write, journal: &Path, filter: &Filter<'_>) -> std::io::Result<()> {
+    let journal = match Journal::open_read_only(journal) {
+        Ok(journal) => journal,
+        Err(error) => return write(out, &failed(1, error.to_string())),
+    };
+    let mut left = ENTRIES_MAX;
+    let mut result = Ok(());
+    let queried = journal.query(filter, |entry| {
+        result = write(out, &Line::Item(entry.to_json()));
+        left -= 1;
+        if result.is_err() || left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if let Err(error) = queried {
+        return write(out, &failed(1, error.to_string()));
+    }
+    result
+}
+
+/// An answer that is no.
+pub fn failed(status: u8, message: String) -> Line {
+    Line::Failed { status, message }
+}
+
+fn write(out: &mut impl std::io::Write, line: &Line) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}

@@ -1,0 +1,243 @@
+//! The registered programs: how they get from the journal into the gate, and what happens
+//! when a file changes.
+//!
+//! A file that root owns, in folders that root owns, is accepted again by itself after a
+//! change, because only the machine's own updates can have changed it. So is any file whose
+//! contents are still the same. Everything else waits for the user, and counts as changed
+//! until then.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use journal::Journal;
+use linux::gate::{Gate, Registered};
+use linux::identity::{self, Program};
+use policy::{Kind, Role};
+
+/// One registered program.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// As the journal keeps it.
+    pub stored: journal::Registered,
+    /// Every path that callers may write for it, when it is a script.
+    pub script_paths: Vec<String>,
+    /// Its file changed and was not accepted.
+    pub suspended: bool,
+}
+
+impl Entry {
+    fn new(stored: journal::Registered) -> Self {
+        Self { stored, script_paths: Vec::new(), suspended: false }
+    }
+
+    /// As the gate is told.
+    pub fn for_gate(&self) -> Registered {
+        Registered {
+            role: self.stored.role.clone(),
+            kind: self.stored.kind.clone(),
+            script_paths: self.script_paths.clone(),
+            device: self.stored.device,
+            inode: self.stored.inode,
+            changed_ns: self.stored.changed_ns,
+            suspended: self.suspended,
+        }
+    }
+
+    fn is_at(&self, stamp: identity::Stamp) -> bool {
+        (self.stored.device, self.stored.inode, self.stored.changed_ns)
+            == (stamp.device, stamp.inode, stamp.changed_ns)
+    }
+
+    fn adopt(&mut self, program: &Program) {
+        self.stored.device = program.device;
+        self.stored.inode = program.inode;
+        self.stored.changed_ns = program.changed_ns;
+        self.stored.sha256.clone_from(&program.sha256);
+        self.stored.root_owned = program.root_owned;
+        self.stored.script = program.script.is_some();
+        self.script_paths = script_paths(program);
+    }
+}
+
+/// All of them.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    entries: Vec<Entry>,
+}
+
+impl Registry {
+    /// Reads the registered programs. Files that are not what they were count as changed
+    /// until [`Registry::verify`] has looked at them: nothing is hashed here, so that the
+    /// gate can close at once.
+    ///
+    /// # Errors
+    ///
+    /// When the journal cannot be read.
+    pub fn load(journal: &Journal) -> Result<Self> {
+        let mut entries = Vec::new();
+        for stored in journal.registrations()? {
+            let mut entry = Entry::new(stored);
+            let path = Path::new(&entry.stored.path);
+            if entry.stored.script {
+                match identity::identify(path) {
+                    Ok(program) => entry.script_paths = script_paths(&program),
+                    Err(_) => entry.suspended = true,
+                }
+                // Even then the path must lead into the table of scripts, not of files.
+                if entry.script_paths.is_empty() {
+                    entry.script_paths.push(entry.stored.path.clone());
+                }
+            } else {
+                entry.suspended = !identity::stamp(path).is_ok_and(|stamp| entry.is_at(stamp));
+            }
+            entries.push(entry);
+        }
+        Ok(Self { entries })
+    }
+
+    /// The programs.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What the gate is told.
+    pub fn for_gate(&self) -> Vec<Registered> {
+        self.entries.iter().map(Entry::for_gate).collect()
+    }
+
+    /// Registers what lies at `path`, in the journal and, when there is one, in the gate.
+    /// Returns the registration.
+    ///
+    /// # Errors
+    ///
+    /// One line that names the path and what is wrong with it.
+    pub fn register(
+        &mut self,
+        path: &Path,
+        role: Role,
+        kind: Kind,
+        now_ns: u64,
+        journal: &mut Journal,
+        gate: Option<&mut Gate>,
+    ) -> Result<journal::Registered> {
+        if role == Role::Unknown {
+            bail!("{}: a program cannot be registered as unknown", path.display());
+        }
+        let program = identity::identify(path)?;
+        let path = program.path.to_str().context("path is not text")?.to_owned();
+        let mut entry = Entry::new(journal::Registered {
+            path: path.clone(),
+            role: role.word().to_owned(),
+            kind: kind.word().to_owned(),
+            script: false,
+            device: 0,
+            inode: 0,
+            changed_ns: 0,
+            sha256: String::new(),
+            root_owned: false,
+            registered_ns: now_ns,
+        });
+        entry.adopt(&program);
+        journal.register(&entry.stored)?;
+        if let Some(gate) = gate {
+            if let Some(old) = self.entries.iter().find(|old| old.stored.path == path) {
+                gate.unregister(&old.for_gate())?;
+            }
+            gate.register(&entry.for_gate())?;
+        }
+        self.entries.retain(|old| old.stored.path != path);
+        self.entries.push(entry.clone());
+        self.entries.sort_by(|a, b| a.stored.path.cmp(&b.stored.path));
+        Ok(entry.stored)
+    }
+
+    /// Takes a registration back. `path` may be the path as registered or one that leads to
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is registered there.
+    pub fn unregister(&mut self, path: &Path, journal: &mut Journal, gate: Option<&mut Gate>) -> Result<String> {
+        let wanted = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let found = self
+            .entries
+            .iter()
+            .position(|entry| Path::new(&entry.stored.path) == wanted || Path::new(&entry.stored.path) == path);
+        let Some(index) = found else {
+            bail!("{}: not registered (`sekimori programs` lists what is)", path.display());
+        };
+        let entry = self.entries.remove(index);
+        journal.unregister(&entry.stored.path)?;
+        if let Some(gate) = gate {
+            gate.unregister(&entry.for_gate())?;
+        }
+        Ok(entry.stored.path)
+    }
+
+    /// Looks at a program's file again. Returns one sentence when something changed.
+    ///
+    /// # Errors
+    ///
+    /// When journal or gate cannot be written.
+    pub fn verify(&mut self, index: usize, journal: &mut Journal, gate: &mut Gate) -> Result<Option<String>> {
+        let Some(entry) = self.entries.get_mut(index) else {
+            return Ok(None);
+        };
+        let path = entry.stored.path.clone();
+        let stamp = identity::stamp(Path::new(&path));
+        if !entry.suspended && stamp.as_ref().is_ok_and(|stamp| entry.is_at(*stamp)) {
+            return Ok(None);
+        }
+        let before = entry.for_gate();
+        let said = match identity::identify(Path::new(&path)) {
+            Ok(program) => {
+                let same = program.sha256 == entry.stored.sha256;
+                let was = (entry.stored.sha256.clone(), entry.suspended);
+                if program.root_owned || same {
+                    entry.adopt(&program);
+                    entry.suspended = false;
+                    journal.register(&entry.stored)?;
+                    (!same || was.1).then(|| {
+                        let why = if same { "its contents are the same" } else { "root owns it and its folders" };
+                        format!("{path} changed and was accepted again: {why} (SHA-256 was {}, is {})",
+                            short(&was.0), short(&entry.stored.sha256))
+                    })
+                } else {
+                    let sha256 = entry.stored.sha256.clone();
+                    entry.adopt(&program);
+                    // The journal keeps what was registered, so that this is found again.
+                    entry.stored.sha256 = sha256;
+                    entry.suspended = true;
+                    (!was.1).then(|| format!(
+                        "{path} changed and waits for you: users can write to it (if it was you: sudo sekimori register {path} --as {} --kind {})",
+                        entry.stored.role, entry.stored.kind))
+                }
+            }
+            Err(error) => {
+                let was = entry.suspended;
+                entry.suspended = true;
+                (!was).then(|| format!("a registered program is not usable any more: {error}"))
+            }
+        };
+        let after = entry.for_gate();
+        if before != after {
+            gate.register(&after)?;
+            if (before.device, before.inode, &before.script_paths) != (after.device, after.inode, &after.script_paths) {
+                gate.unregister(&before)?;
+                gate.register(&after)?;
+            }
+        }
+        Ok(said)
+    }
+}
+
+fn script_paths(program: &Program) -> Vec<String> {
+    if program.script.is_none() {
+        return Vec::new();
+    }
+    program.spellings().filter_map(Path::to_str).map(str::to_owned).collect()
+}
+
+fn short(sha256: &str) -> &str {
+    sha256.get(..12).unwrap_or(sha256)
+}
