@@ -97,6 +97,7 @@ impl Catalog {
     }
 
     /// Every known program.
+    #[cfg(test)]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -109,13 +110,8 @@ impl Catalog {
             .map(|(entry, _)| entry)
     }
 
-    /// What of the catalog is on this computer: each file once, under the first entry that
-    /// leads to it.
-    pub fn installed(&self) -> Vec<Installed<'_>> {
-        self.installed_below(Path::new("/"), &|path| identity::identify(path))
-    }
-
-    /// [`Catalog::installed`] in another root folder, with another way to look at files.
+    /// What of the catalog lies below `root`: each file once, under the first entry that
+    /// leads to it. `look` says what a file is.
     pub fn installed_below(
         &self,
         root: &Path,
