@@ -11,6 +11,7 @@ mod table;
 mod tree;
 
 pub use explain::explain;
+pub use lineage::lineage;
 pub use log::log_line;
 pub use table::table;
 pub use tree::{Process, tree};
