@@ -1,1 +1,62 @@
-fn main(){}
+//! The developer's tools, run as `cargo xtask`: one file for each job, wired here.
+
+mod kernel;
+mod libtest;
+mod packages;
+mod process;
+mod programs;
+mod terminal;
+mod tests;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Builds, checks and tests Sekimori.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// Rebuild the kernel object, crates/kernel/object/gate.o.
+    Kernel {
+        /// Write nothing: fail when the object differs from its sources.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run all tests, those that need root and real mail programs included.
+    Test {
+        /// Install no Debian packages: tests that miss one say so.
+        #[arg(long)]
+        skip_packages: bool,
+        /// Run only the tests whose name contains this.
+        filter: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let workspace = Workspace::find();
+    let done = match Cli::parse().job {
+        Job::Kernel { check: false } => kernel::build(&workspace),
+        Job::Kernel { check: true } => kernel::check(&workspace),
+        Job::Test {
+            skip_packages,
+            filter,
+        } => tests::run(&workspace, skip_packages, filter.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The compiler and linker of the kernel programs.
+//!
+//! Debian's rustc and not the workspace's, because it comes with `core` built for the BPF
+//! target: a stable compiler of rustup's would have to build it from unstable features. The
+//! cargo that runs us drives it, so that what is downloaded is shared, and what a user has
+//! configured about registries holds.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::packages::Packages;
+use crate::workspace::{Workspace, forget_compiler};
+use crate::{process, terminal};
+
+const RUSTC: &str = "/usr/bin/rustc";
+const LLVM: &str = "/usr/lib/llvm-22";
+const BPF_LINKER: &str = "0.13.0";
+
+const PACKAGES: Packages = Packages {
+    purpose: "for the kernel toolchain",
+    names: &[
+        "g++",
+        "libclang-22-dev",
+        "libpolly-22-dev",
+        "libstd-rust-web-dev-bpf",
+        "libxml2-dev",
+        "libzstd-dev",
+        "llvm-22-dev",
+        "rustc-web",
+        "zlib1g-dev",
+    ],
+    answers: "",
+    services: &[],
+};
+
+/// What builds the kernel object.
+pub struct Toolchain {
+    linker: PathBuf,
+    wrapper: PathBuf,
+}
+
+impl Toolchain {
+    /// Installs what is missing: Debian packages on the machine, the linker in the target
+    /// folder.
+    pub fn prepare(workspace: &Workspace) -> Result<Self> {
+        PACKAGES.ensure()?;
+        let root = workspace.target("kernel-tools");
+        let linker = root.join("bin/bpf-linker");
+        if version_of(&linker).ok().as_deref() != Some(BPF_LINKER) {
+            terminal::step(&format!(
+                "building bpf-linker {BPF_LINKER} into {}, once",
+                workspace.shown(&root)
+            ));
+            install_linker(workspace, &root)?;
+        }
+        Ok(Self {
+            linker,
+            wrapper: workspace.path("xtask/kernel-rustc"),
+        })
+    }
+
+    /// Cargo in `folder`, with this compiler and linker.
+    pub fn cargo(&self, workspace: &Workspace, folder: &Path, target: &Path) -> Command {
+        let mut linker = OsString::from("linker=");
+        linker.push(&self.linker);
+        // Flags are parted by this character, so that the linker's path may hold blanks.
+        let mut flags = OsString::from("-C\u{1f}");
+        flags.push(linker);
+        for flag in ["-C", "link-arg=--btf", "-C", "target-cpu=v2"] {
+            flags.push("\u{1f}");
+            flags.push(flag);
+        }
+        let mut command = workspace.cargo();
+        forget_compiler(&mut command);
+        command
+            .current_dir(folder)
+            .env("CARGO_TARGET_DIR", target)
+            .env("CARGO_ENCODED_RUSTFLAGS", flags)
+            .env("RUSTC", RUSTC)
+            .env("RUSTC_WRAPPER", &self.wrapper)
+            // The linker takes the compiler's unfinished BPF target for a nightly matter.
+            .env("RUSTC_BOOTSTRAP", "1")
+            // Otherwise it is the host's, and the object another one on arm64.
+            .env("AYA_BPF_TARGET_ARCH", "x86_64");
+        command
+    }
+
+    /// Removes the debugging sections, which no loader reads; type and line information for
+    /// the verifier stays.
+    pub fn strip(&self, from: &Path, to: &Path) -> Result<()> {
+        let mut command = Command::new(format!("{LLVM}/bin/llvm-strip"));
+        process::run(command.arg("--strip-debug").arg("-o").args([to, from]))
+    }
+
+    /// The versions that decide what the object looks like, as the file TOOLCHAIN holds them.
+    pub fn describe(&self, lock_file: &Path) -> Result<String> {
+        let rustc = process::output(Command::new(RUSTC).arg("-vV"))?;
+        let field = |name: &str| {
+            rustc
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::trim)
+                .with_context(|| format!("{RUSTC} -vV has no line {name}"))
+        };
+        let llvm =
+            process::output(Command::new(format!("{LLVM}/bin/llvm-config")).arg("--version"))?;
+        Ok(format!(
+            "rustc       {} (Debian package rustc-web), LLVM {}\n\
+             bpf-linker  {}, LLVM {}\n\
+             aya-ebpf    {}\n\
+             target      bpfel-unknown-none, cpu v2\n",
+            field("release:")?,
+            field("LLVM version:")?,
+            version_of(&self.linker)?,
+            llvm.trim(),
+            locked_version(lock_file, "aya-ebpf")?,
+        ))
+    }
+}
+
+fn install_linker(workspace: &Workspace, root: &Path) -> Result<()> {
+    let build = root.join("build");
+    let mut search = OsString::from(format!("{LLVM}/bin:"));
+    search.push(std::env::var_os("PATH").unwrap_or_default());
+    let mut command = workspace.cargo();
+    forget_compiler(&mut command);
+    command
+        .args([
+            "install",
+            "bpf-linker",
+            "--version",
+            BPF_LINKER,
+            "--locked",
+            "--force",
+        ])
+        .args(["--no-default-features", "--features", "llvm-22"])
+        .arg("--root")
+        .arg(root)
+        .env("CARGO_TARGET_DIR", &build)
+        .env("RUSTC", RUSTC)
+        .env("LLVM_PREFIX", LLVM)
+        .env("LLVM_SYS_221_PREFIX", LLVM)
+        .env("PATH", search);
+    process::run(&mut command).context("bpf-linker cannot be built")?;
+    // Some 400 MB that nobody needs again.
+    fs::remove_dir_all(&build).with_context(|| build.display().to_string())
+}
+
+/// The version in "name 1.2.3".
+fn version_of(program: &Path) -> Result<String> {
+    let text = process::output(Command::new(program).arg("--version"))?;
+    match text.split_whitespace().nth(1) {
+        Some(version) => Ok(version.to_owned()),
+        None => bail!(
+            "{}: no version in its answer: {}",
+            program.display(),
+            text.trim()
+        ),
+    }
+}
+
+fn locked_version(lock_file: &Path, package: &str) -> Result<String> {
+    let shown = lock_file.display();
+    let text = fs::read_to_string(lock_file).with_context(|| shown.to_string())?;
+    let line = format!("name = \"{package}\"");
+    let mut lines = text.lines().skip_while(|current| *current != line).skip(1);
+    lines
+        .next()
+        .and_then(|next| next.strip_prefix("version = \"")?.strip_suffix('"'))
+        .map(str::to_owned)
+        .with_context(|| format!("{shown}: no package {package}"))
+}
