@@ -99,8 +99,8 @@ pub struct VerdictEvent {
     pub reason: u8,
     /// 1 when the refusal was only noted, because the gate observes.
     pub observed: u8,
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// Of a packet, the socket's own port in host order; else 0.
+    pub own_port: u16,
     /// Name of the thread as the kernel keeps it. A process may choose it freely.
     pub comm: [u8; 16],
     /// 1 when `record` is the process's; 0 when the gate had none.

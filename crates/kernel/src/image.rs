@@ -4,4 +4,4 @@ mod identity;
 mod start;
 
 pub use identity::Image;
-pub use start::{invocation, signs};
+pub use start::{ShellStart, shell_start, signs};

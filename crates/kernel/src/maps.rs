@@ -48,7 +48,7 @@ pub static SCRIPTS: HashMap<ScriptKey, Registration, 1024> = HashMap::new();
 
 /// Programs seen, with their names, for the journal only. The oldest leave first.
 #[btf_map(name = "programs")]
-pub static PROGRAMS: LruHashMap<ProgramKey, ProgramEntry, 8192> = LruHashMap::new();
+pub static PROGRAMS: LruHashMap<ProgramKey, ProgramEntry, 4096> = LruHashMap::new();
 
 /// How many programs each CPU has given an index to.
 #[btf_map(name = "programs_seen")]

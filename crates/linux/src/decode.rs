@@ -1,4 +1,5 @@
-//! Bytes from the ring buffer → events for the engine.
+//! Bytes from the ring buffer → events for the engine. Names come from the gate's table;
+//! what the kernel could not attribute is looked up in /proc.
 //!
 //! The bytes come from our own kernel programs, but a damaged or older record must not do
 //! harm: lengths are checked, unknown tags and codes are errors.
@@ -34,6 +35,8 @@ pub trait Names {
     fn name(&mut self, index: u32) -> Option<Arc<str>>;
     /// A program was seen for the first time.
     fn seen(&mut self, event: &ProgramEvent);
+    /// The record of a process as it is now.
+    fn process(&mut self, pid: u32) -> Option<ProcessRecord>;
 }
 
 /// Names from the pinned gate.
@@ -63,6 +66,10 @@ impl Names for GateNames<'_> {
         if let Some(entry) = self.gate.program(&event.key) {
             self.programs.learn(entry.index, &entry.path);
         }
+    }
+
+    fn process(&mut self, pid: u32) -> Option<ProcessRecord> {
+        self.gate.process(pid)
     }
 }
 
@@ -115,9 +122,16 @@ fn verdict(event: &VerdictEvent, names: &mut impl Names) -> Result<Event, Error>
         VerdictOrigin::Packet => Judged::Packet { destination: address(event.address, event.port, event.family)?, cookie },
         VerdictOrigin::Submit => Judged::Submit,
     };
-    let record = &event.record;
+    let (mut pid, mut record) = (event.header.pid, event.record);
+    if pid == 0
+        && let Some(destination) = judged.destination()
+        && let Some(owner) = procfs::tcp_owner(event.own_port, destination)
+    {
+        pid = owner;
+        record = names.process(owner).unwrap_or(record);
+    }
     let mut actor = Actor {
-        pid: event.header.pid,
+        pid,
         uid: event.header.uid,
         comm: text(&event.comm),
         program: known(names, record.program),
@@ -125,10 +139,10 @@ fn verdict(event: &VerdictEvent, names: &mut impl Names) -> Result<Event, Error>
         kind: Kind::from_code(record.kind),
         origin: Origin::from_code(record.origin),
         tampered: Tamper(record.tampered),
-        lineage: lineage(record, names),
+        lineage: lineage(&record, names),
     };
-    if event.known == 0 && actor.pid != 0 {
-        // The gate has no record; /proc may still know the name, if nothing more.
+    if actor.program.is_empty() && actor.pid != 0 {
+        // The gate has no name; /proc may still have one.
         if let Some(path) = procfs::program_path(actor.pid) {
             actor.program = path.to_string_lossy().into();
         }
@@ -188,4 +202,82 @@ fn address(bytes: [u8; 16], port: u16, family: u8) -> Result<SocketAddr, Error> 
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoNames;
+
+    impl Names for NoNames {
+        fn name(&mut self, index: u32) -> Option<Arc<str>> {
+            (index != 0).then(|| format!("/program/{index}").into())
+        }
+        fn seen(&mut self, _: &ProgramEvent) {}
+        fn process(&mut self, _: u32) -> Option<ProcessRecord> {
+            None
+        }
+    }
+
+    fn verdict_bytes() -> VerdictEvent {
+        let mut event: VerdictEvent = bytemuck::Zeroable::zeroed();
+        event.header.tag = EventTag::Verdict as u32;
+        event.header.pid = 4_000_000_000;
+        event.header.boot_ns = 77;
+        event.judged = VerdictOrigin::Connect as u8;
+        event.family = 4;
+        event.address[..4].copy_from_slice(&[198, 51, 100, 25]);
+        event.port = 25;
+        event.reason = Reason::ForeignOrigin as u8;
+        event.record.program = 5;
+        event.record.culprit = 3;
+        event.record.depth = 2;
+        event.record.chain[0].program = 3;
+        event.record.chain[1].program = 5;
+        event
+    }
+
+    #[test]
+    fn a_verdict_is_read_whole() {
+        let event = verdict_bytes();
+        let (boot_ns, event) = decode(bytemuck::bytes_of(&event), &mut NoNames).expect("good").expect("an event");
+        assert_eq!(boot_ns, 77);
+        let Event::Verdict { actor, judged, reason, .. } = event else { panic!("{event:?}") };
+        assert_eq!(reason, Reason::ForeignOrigin);
+        assert_eq!(judged.destination(), "198.51.100.25:25".parse().ok());
+        assert_eq!(&*actor.program, "/program/5");
+        assert_eq!(actor.lineage.links.len(), 2);
+        assert_eq!(actor.lineage.culprit.map(|culprit| culprit.program.to_string()), Some("/program/3".to_owned()));
+    }
+
+    #[test]
+    fn every_cut_of_a_record_is_an_error_and_no_panic() {
+        let event = verdict_bytes();
+        let bytes = bytemuck::bytes_of(&event);
+        for length in 0..bytes.len() {
+            assert!(matches!(decode(&bytes[..length], &mut NoNames), Err(Error::Short(_))), "{length}");
+        }
+    }
+
+    #[test]
+    fn unknown_codes_are_errors() {
+        let mut event = verdict_bytes();
+        event.judged = 99;
+        assert_eq!(decode(bytemuck::bytes_of(&event), &mut NoNames), Err(Error::Code("judged")));
+        event = verdict_bytes();
+        event.family = 7;
+        assert_eq!(decode(bytemuck::bytes_of(&event), &mut NoNames), Err(Error::Code("address family")));
+        event.header.tag = 1000;
+        assert_eq!(decode(bytemuck::bytes_of(&event), &mut NoNames), Err(Error::Tag(1000)));
+    }
+
+    #[test]
+    fn a_longer_lineage_says_what_was_lost() {
+        let mut record = ProcessRecord::of(&policy::Standing::ROOT);
+        record.depth = 40;
+        let lineage = lineage(&record, &mut NoNames);
+        assert_eq!(lineage.links.len(), abi::CHAIN_LENGTH);
+        assert_eq!(lineage.lost, 24);
+    }
 }

@@ -8,6 +8,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
 
 use abi::Settings;
 use aya::maps::{Array, Map, MapData};
@@ -80,6 +82,9 @@ pub struct Loaded {
     pub seeded: u32,
     /// Of these, foreign.
     pub foreign: u32,
+    /// Milliseconds from the call until mail ports were closed for everybody; the lineage
+    /// hooks, which open them for mailers, come after that.
+    pub closed_after_ms: u64,
 }
 
 impl Request {
@@ -95,6 +100,9 @@ impl Request {
     /// When the cgroup is none, or /proc does not tell the own namespaces.
     pub fn settings(&self) -> Result<Settings, Error> {
         let cgroup = Cgroup::at(&self.cgroup)?;
+        // A service manager may have given us a mount namespace of our own; the paths of the
+        // machine are those of PID 1. Of a single cgroup, they are those of whoever guards it.
+        let owner = if cgroup.level == 0 { "1" } else { "self" };
         let mut settings = Settings {
             irc_first: self.irc_ports.0,
             irc_last: self.irc_ports.1,
@@ -103,8 +111,8 @@ impl Request {
             rate_limit: self.rate_per_minute,
             cgroup_level: cgroup.level,
             cgroup_id: cgroup.id,
-            mount_namespace: namespace("mnt")?,
-            user_namespace: namespace("user")?,
+            mount_namespace: namespace(owner, "mnt")?,
+            user_namespace: namespace(owner, "user")?,
             ..Settings::default()
         };
         if self.mail_ports.len() > settings.mail_ports.len() {
@@ -129,6 +137,7 @@ impl Request {
 /// [`Error::Unsupported`] when this kernel or user cannot have it; then nothing is left
 /// behind.
 pub fn load(request: &Request) -> Result<Loaded, Error> {
+    let begun = Instant::now();
     let pins = request.pins();
     pins.prepare()?;
     let settings = request.settings()?;
@@ -142,7 +151,7 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
         }
     }
     let had_maps = pins.has_maps();
-    load_new(request, &pins, &settings).inspect_err(|_| {
+    load_new(request, &pins, &settings, begun).inspect_err(|_| {
         // Half a gate would be taken for a whole one by nobody, but it would stay.
         let _ = pins.remove_links();
         if !had_maps {
@@ -154,9 +163,17 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
     })
 }
 
-fn load_new(request: &Request, pins: &Pins, settings: &Settings) -> Result<Loaded, Error> {
-    let offsets = btf::offsets()?;
-    let types = Btf::from_sys_fs().map_err(|error| Error::failed(btf::PATH, &error))?;
+fn load_new(request: &Request, pins: &Pins, settings: &Settings, begun: Instant) -> Result<Loaded, Error> {
+    // The type information is large, and three readers want it: side by side they take half
+    // the time, and until they are done no mail port is closed.
+    let (offsets, types, mut loader) = thread::scope(|scope| {
+        let offsets = scope.spawn(btf::offsets);
+        let types = scope.spawn(Btf::from_sys_fs);
+        let loader = EbpfLoader::new();
+        (joined(offsets), joined(types), loader)
+    });
+    let offsets = offsets?;
+    let types = types.map_err(|error| Error::failed(btf::PATH, &error))?;
     for folder in [pins.maps(), pins.links()] {
         fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
     }
@@ -164,7 +181,6 @@ fn load_new(request: &Request, pins: &Pins, settings: &Settings) -> Result<Loade
     pins.remove_links()?;
     fs::create_dir_all(pins.links()).map_err(Error::file(pins.links()))?;
 
-    let mut loader = EbpfLoader::new();
     loader.btf(Some(&types)).verifier_log_level(VerifierLogLevel::DISABLE);
     loader.override_global("OFFSETS", bytemuck::bytes_of(&offsets), true);
     for name in MAPS {
@@ -176,15 +192,23 @@ fn load_new(request: &Request, pins: &Pins, settings: &Settings) -> Result<Loade
 
     let tracefs = Tracefs::prepare();
     let cgroup = Cgroup::at(&request.cgroup)?;
+    let mut closed_after_ms = 0;
     for (name, hook) in request.links() {
         attach(&mut gate, name, hook, &types, &cgroup, &tracefs)?
             .pin(pins.links().join(name))
             .map_err(|error| Error::failed(format_args!("{name}: the link cannot be pinned"), &error))?;
+        if matches!(hook, Hook::Connect) {
+            closed_after_ms = begun.elapsed().as_millis() as u64;
+        }
     }
     drop(tracefs);
     let Seeded { processes, foreign } = seed::seed(&mut Gate::open(pins)?, &cgroup)?;
     pins.remove_strangers()?;
-    Ok(Loaded { adopted: false, seeded: processes, foreign })
+    Ok(Loaded { adopted: false, seeded: processes, foreign, closed_after_ms })
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn write_settings(gate: &mut Ebpf, settings: &Settings) -> Result<(), Error> {
@@ -254,9 +278,9 @@ fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     Error::failed(what, error)
 }
 
-/// The number of one of our own namespaces.
-fn namespace(kind: &str) -> Result<u32, Error> {
-    let path = format!("/proc/self/ns/{kind}");
+/// The number of one of a process's namespaces.
+fn namespace(process: &str, kind: &str) -> Result<u32, Error> {
+    let path = format!("/proc/{process}/ns/{kind}");
     let target = fs::read_link(&path).map_err(Error::file(&path))?;
     // "mnt:[4026531841]"
     let text = target.to_string_lossy();
@@ -281,8 +305,8 @@ impl Tracefs {
         use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
         use rustix::thread::{UnshareFlags, unshare_unsafe};
         let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-        // SAFETY: leaving the mount namespace does not touch memory or file descriptors; the
-        // loading process has one thread.
+        // SAFETY: leaving the mount namespace does not touch memory or file descriptors; no other
+        // thread runs any more.
         let done = unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
             .and_then(|()| mount_change("/", private))
             .and_then(|()| mount("tracefs", Self::PLACE, "tracefs", MountFlags::empty(), None));

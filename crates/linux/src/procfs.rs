@@ -2,6 +2,7 @@
 //! time it is read: then there is no answer, never a guess.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -108,6 +109,36 @@ pub fn socket_owner(inode: u64) -> Option<u32> {
     })
 }
 
+/// The process that holds the TCP connection from `own_port` to `remote`, in our own network
+/// namespace. Reads much of /proc: for rare questions only.
+pub fn tcp_owner(own_port: u16, remote: SocketAddr) -> Option<u32> {
+    let table = if remote.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
+    let text = fs::read_to_string(table).ok()?;
+    let wanted = socket_name(remote);
+    let inode = text.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let port = u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()?;
+        (port == own_port && *fields.get(2)? == wanted).then(|| fields.get(9)?.parse().ok())?
+    })?;
+    // A connection that nobody holds any more has no inode.
+    (inode != 0).then(|| socket_owner(inode))?
+}
+
+/// An address as /proc/net/tcp writes it: each four bytes as one number of this machine.
+fn socket_name(address: SocketAddr) -> String {
+    let words = |bytes: &[u8]| -> String {
+        bytes
+            .chunks_exact(4)
+            .map(|four| format!("{:08X}", u32::from_ne_bytes([four[0], four[1], four[2], four[3]])))
+            .collect()
+    };
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => words(&ip.octets()),
+        IpAddr::V6(ip) => words(&ip.octets()),
+    };
+    format!("{ip}:{:04X}", address.port())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +152,21 @@ mod tests {
         assert!(!process.is_kernel);
         assert_eq!(program_path(own), std::env::current_exe().ok());
         assert!(all().contains(&own));
+    }
+
+    #[test]
+    fn the_owner_of_a_connection_is_found() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = std::net::TcpListener::bind(address) else {
+                println!("skipped: {address} cannot be bound");
+                continue;
+            };
+            let remote = listener.local_addr().expect("an address");
+            let stream = std::net::TcpStream::connect(remote).expect("a connection");
+            let own = stream.local_addr().expect("an address").port();
+            assert_eq!(tcp_owner(own, remote), Some(std::process::id()));
+            drop(stream);
+        }
     }
 
     #[test]

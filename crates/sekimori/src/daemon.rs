@@ -139,7 +139,11 @@ fn request(config: &Config, options: &Options, paths: &Paths, cgroup: &Cgroup, r
 
 impl Daemon {
     fn opening_words(&self, closed_after: Duration) -> String {
-        let how = if self.loaded.adopted { "adopted the gate that was there" } else { "closed the gate" };
+        let how = if self.loaded.adopted {
+            "adopted the gate that was there".to_owned()
+        } else {
+            format!("closed mail ports after {} ms, and the whole gate stood", self.loaded.closed_after_ms)
+        };
         let ports = self.config.mail_ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
         let mode = if self.options.observe { "; observing only, nothing is refused" } else { "" };
         let seeded = if self.loaded.seeded == 0 {
@@ -150,9 +154,9 @@ impl Daemon {
         let mailers = self.registry.entries().iter().filter(|entry| entry.stored.role == "mailer").count();
         let hint = if mailers == 0 { "; no mailer is registered yet (sudo sekimori setup)" } else { "" };
         format!(
-            "{how} on {} after {} ms: mail ports {ports}{mode}{seeded}{hint}",
-            self.cgroup.path.display(),
-            closed_after.as_millis()
+            "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{hint}",
+            closed_after.as_millis(),
+            self.cgroup.path.display()
         )
     }
 

@@ -94,7 +94,15 @@ fn judge(ctx: &SockAddrContext, settings: &Settings, address: [u8; 16], port: u1
     // SAFETY: the record of the current process stays while it is in this call.
     let record = record.map(|record| unsafe { &*record });
     let mut verdict = match record {
-        Some(record) => may_send(&standing_now(record), rate(settings, record)),
+        Some(record) => {
+            let standing = standing_now(record);
+            // Only what is permitted otherwise uses up the rate: a bot that starts the mailer
+            // in vain must not keep its user from sending.
+            match may_send(&standing, Rate::UNLIMITED) {
+                Verdict::Allow => may_send(&standing, rate(settings, record)),
+                refused => refused,
+            }
+        }
         None => Verdict::Refuse(Reason::UnknownProcess),
     };
     let observed = settings.observe != 0 && verdict != Verdict::Allow;
@@ -243,7 +251,7 @@ pub fn report_verdict(judged: &Judged, reason: Reason, record: Option<&ProcessRe
         (*room).judged = judged.what as u8;
         (*room).reason = reason as u8;
         (*room).observed = (judged.observe != 0 && reason as u8 != Reason::Permitted as u8) as u8;
-        (*room).reserved = [0; 2];
+        (*room).own_port = 0;
         (*room).comm = bpf_get_current_comm().unwrap_or([0; 16]);
         (*room).reserved2 = 0;
         match record {

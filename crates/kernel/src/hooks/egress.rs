@@ -13,7 +13,8 @@ use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use policy::{Reason, Standing};
 
-use crate::maps::{SETTINGS, flows};
+use crate::kernel_memory::Address;
+use crate::maps::{PROCESSES, SETTINGS, flows, offset};
 use crate::report::{count, header_for, reserve};
 
 const PASS: i32 = 1;
@@ -116,11 +117,15 @@ fn report(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port:
         address = ctx.load(24).unwrap_or([0; 16]);
     }
     let room = event.as_mut_ptr();
-    // The packet may be sent from an interrupt or on behalf of another task: nobody is named
-    // here. User space finds the owner by the cookie.
+    // A raw socket sends in the calling task. A TCP packet may leave from an interrupt or on
+    // behalf of another task: nobody is named here, and user space looks for the owner.
+    // SAFETY: a full socket, checked by the caller.
+    let (kind, own_port) = unsafe { ((*socket).type_, (*socket).src_port as u16) };
+    let pid: u32 = if kind == SOCK_STREAM { 0 } else { Address::current_task().read(offset!(task_tgid)) };
+    let record = PROCESSES.get_ptr(pid);
     // SAFETY: `room` is a whole VerdictEvent in the ring buffer; every field is written.
     unsafe {
-        (*room).header = header_for(EventTag::Verdict, 0, uid);
+        (*room).header = header_for(EventTag::Verdict, pid, uid);
         (*room).cookie = cookie;
         (*room).address = address;
         (*room).port = port;
@@ -128,11 +133,19 @@ fn report(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port:
         (*room).judged = VerdictOrigin::Packet as u8;
         (*room).reason = Reason::NoGrant as u8;
         (*room).observed = settings.observe;
-        (*room).reserved = [0; 2];
+        (*room).own_port = own_port;
         (*room).comm = [0; 16];
         (*room).reserved2 = 0;
-        (*room).known = 0;
-        (*room).record = ProcessRecord::of(&Standing::STRANGER);
+        match record {
+            Some(record) => {
+                (*room).known = 1;
+                (*room).record = *record;
+            }
+            None => {
+                (*room).known = 0;
+                (*room).record = ProcessRecord::of(&Standing::STRANGER);
+            }
+        }
     }
     event.submit(0);
 }

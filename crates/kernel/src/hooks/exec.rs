@@ -13,7 +13,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{Invocation, Kind, Origin, Role, Standing, Tamper, Verdict, may_submit};
 
-use crate::image::{Image, invocation, signs};
+use crate::image::{Image, ShellStart, shell_start, signs};
 use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
@@ -42,17 +42,18 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: only this process's own exec and fork touch its record, and it is here.
     let record = unsafe { &mut *record };
 
-    let image = Image::of(binprm, scratch);
-    let program = image.program(scratch, task);
+    let mut image = Image::of(binprm, scratch);
+    let mut program = image.program(scratch, task);
+    let mut how = Invocation::Plain;
+    if !image.is_script && program.role == Role::Shell {
+        match shell_start() {
+            ShellStart::Terminal => how = Invocation::Terminal,
+            ShellStart::Script => how = Invocation::Script,
+            ShellStart::NamedScript => program = image.count_as_script(scratch, task),
+        }
+    }
     let index = image.index(scratch);
     let before = record.standing();
-    let how = if image.is_script {
-        Invocation::Plain
-    } else if program.role == Role::Shell {
-        invocation()
-    } else {
-        Invocation::Plain
-    };
     // What is foreign stays so, and what the system starts only root can tamper with: the
     // look at the environment is for the user's own programs, which are few.
     let unspoiled = before.after_exec(program, how, Tamper::NONE);

@@ -80,21 +80,22 @@ impl Image {
     #[inline(always)]
     pub fn program(&self, scratch: &Scratch, task: Address) -> Program {
         if self.is_script {
-            if !paths_mean_what_they_say(task) {
-                return Program::UNKNOWN;
-            }
-            // SAFETY: nothing is removed from the map while the reference is used.
-            return match unsafe { SCRIPTS.get(&scratch.script) } {
-                Some(registration) => registration.program(0),
-                None => Program::UNKNOWN,
-            };
+            return script_program(scratch, task);
         }
         let key = RegistrationKey { inode: self.key.inode, device: self.key.device, reserved: 0 };
-        // SAFETY: as above.
+        // SAFETY: nothing is removed from the map while the reference is used.
         match unsafe { REGISTRATIONS.get(&key) } {
             Some(registration) => registration.program(self.key.changed_ns),
             None => Program::UNKNOWN,
         }
+    }
+
+    /// A shell was started with a script by name, which the scratch space holds: it counts as
+    /// that script, as it would if the script had been started itself.
+    #[inline(always)]
+    pub fn count_as_script(&mut self, scratch: &Scratch, task: Address) -> Program {
+        self.key.script = hash(&scratch.script.path);
+        script_program(scratch, task)
     }
 
     /// The program's number; a program that was never seen before gets one, and its path is
@@ -121,6 +122,19 @@ impl Image {
             event.submit(0);
         }
         index
+    }
+}
+
+/// What the script in the scratch space is registered as.
+#[inline(always)]
+fn script_program(scratch: &Scratch, task: Address) -> Program {
+    if !paths_mean_what_they_say(task) {
+        return Program::UNKNOWN;
+    }
+    // SAFETY: nothing is removed from the map while the reference is used.
+    match unsafe { SCRIPTS.get(&scratch.script) } {
+        Some(registration) => registration.program(0),
+        None => Program::UNKNOWN,
     }
 }
 

@@ -5,11 +5,12 @@
 //! put them there and before the program's first instruction, so the program cannot have
 //! changed them.
 
+use abi::SCRIPT_PATH_BYTES;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
-use policy::{Invocation, Tamper, is_terminal, keeps_shell_interactive, remote_control_argument, variable_tampers};
+use policy::{Tamper, is_terminal, keeps_shell_interactive, remote_control_argument, variable_tampers};
 
 use crate::kernel_memory::Address;
-use crate::maps::{SCRATCH, TEXT_BYTES, offset};
+use crate::maps::{SCRATCH, Scratch, TEXT_BYTES, offset};
 
 /// Pieces of the environment that are looked at. A longer one counts as unreadable.
 const ENVIRONMENT_PIECES: usize = 512;
@@ -66,30 +67,40 @@ impl Strings {
     }
 }
 
-/// How a shell was started. For other programs it does not matter.
+/// How a shell was started.
+pub enum ShellStart {
+    /// Interactively.
+    Terminal,
+    /// With a command, or fed from a pipe or file.
+    Script,
+    /// With a script by name; the name is left in the scratch space.
+    NamedScript,
+}
+
+/// How the shell that the current task runs was started.
 #[inline(always)]
-pub fn invocation() -> Invocation {
-    match shell_invocation() {
-        0 => Invocation::Terminal,
-        _ => Invocation::Script,
+pub fn shell_start() -> ShellStart {
+    match look_at_shell() {
+        TERMINAL => ShellStart::Terminal,
+        NAMED_SCRIPT => ShellStart::NamedScript,
+        _ => ShellStart::Script,
     }
 }
 
-/// 0 when the shell that the current task runs was started interactively. See [`environment_signs`]
-/// for why it stands alone.
+const TERMINAL: u32 = 0;
+const SCRIPT: u32 = 1;
+const NAMED_SCRIPT: u32 = 2;
+
+/// See [`environment_signs`] for why it stands alone.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn shell_invocation() -> u32 {
-    const SCRIPT: u32 = 1;
+extern "C" fn look_at_shell() -> u32 {
     let task = Address::current_task();
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return SCRIPT;
     };
     // SAFETY: this CPU's own slot; see `Scratch`.
-    let text = unsafe { &mut (*scratch).text };
-    if !stdin_is_terminal(task) {
-        return SCRIPT;
-    }
+    let scratch = unsafe { &mut *scratch };
     let memory = task.follow(offset!(task_mm));
     let mut arguments = Strings {
         at: memory.read(offset!(mm_arg_start)),
@@ -97,21 +108,36 @@ extern "C" fn shell_invocation() -> u32 {
         continues: false,
     };
     // The shell's own name, then at most two harmless options.
-    match arguments.next(text) {
+    match arguments.next(&mut scratch.text) {
         Piece::Begin(..) if !arguments.continues => {}
         _ => return SCRIPT,
     }
-    for _ in 0..2 {
-        match arguments.next(text) {
-            Piece::End => return 0,
+    for _ in 0..3 {
+        let argument = arguments.at;
+        match arguments.next(&mut scratch.text) {
+            Piece::End if stdin_is_terminal(task) => return TERMINAL,
             Piece::Begin(first, second) if second == [0; 8] && keeps_shell_interactive(first) => {}
+            Piece::Begin(first, _) if first[0] != b'-' => {
+                return keep_script(argument, scratch);
+            }
             _ => return SCRIPT,
         }
     }
-    match arguments.next(text) {
-        Piece::End => 0,
-        _ => SCRIPT,
+    SCRIPT
+}
+
+#[inline(always)]
+fn keep_script(name: u64, scratch: &mut Scratch) -> u32 {
+    scratch.script.path = [0; SCRIPT_PATH_BYTES];
+    // SAFETY: the destination is as long as said; the helper checks the source.
+    let length = unsafe {
+        bpf_probe_read_user_str(scratch.script.path.as_mut_ptr().cast(), SCRIPT_PATH_BYTES as u32, name as *const _)
+    };
+    if length <= 0 || length == SCRIPT_PATH_BYTES as i64 {
+        scratch.script.path[0] = 0;
+        return SCRIPT;
     }
+    NAMED_SCRIPT
 }
 
 /// Signs of tampering that the new image starts with.
