@@ -1,0 +1,31 @@
+//! End-to-end tests: real programs on a stage, with the built daemon guarding them.
+//!
+//! A [`Theatre`] is a sandbox of the crate `stage` whose cgroup is guarded by a daemon of
+//! its own. The sandbox's init is the topmost process and counts as part of the machine;
+//! what a test starts through it is the system's, the user's or nobody's, by what was
+//! registered as what. When a theatre closes, it makes sure that nothing of it is left.
+//!
+//! The tests stand in `tests/`. Each is ignored unless asked for, because it needs root,
+//! and says `skipped:` with the reason where it cannot run.
+
+#![forbid(unsafe_code)]
+
+mod remains;
+mod terminal;
+mod theatre;
+mod tools;
+
+use std::time::Duration;
+
+pub use terminal::Terminal;
+pub use theatre::{Options, Ran, Theatre, Top, word};
+pub use tools::{address, is_missing, wait_until};
+
+/// How long anything may take that takes a moment.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// The user and group that people and bots on the stage are.
+pub const PERSON: (u32, u32) = (65534, 65534);
+
+/// Where the mail server listens in most scenes.
+pub const SERVER: &str = "127.0.0.1:25";

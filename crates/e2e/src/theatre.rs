@@ -1,0 +1,484 @@
+//! A stage with a guard: sandbox, registered programs, daemon, and what its journal says.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::chown;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use stage::{
+    Desktop, IrcServer, Place, Process, Sandbox, SandboxOptions, SmtpOptions, SmtpServer, Start, program_beside,
+};
+
+use crate::remains::Remains;
+use crate::terminal::Terminal;
+use crate::tools::{address, wait_until};
+use crate::{LIMIT, PERSON};
+
+/// What the topmost process counts as. It is registered as `system` in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Top {
+    /// It logs people in: a shell on a terminal that it starts is the user's.
+    Login,
+    /// A service manager: nothing that it starts is a person's.
+    Services,
+}
+
+/// How a theatre is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What the topmost process is.
+    pub top: Top,
+    /// Lines of the configuration beside the usual ones.
+    pub config: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { top: Top::Login, config: String::new() }
+    }
+}
+
+/// How a command of `sekimori` ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Exit status; -1 after a signal.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard errors.
+    pub stderr: String,
+}
+
+/// A sandbox and its guard. Closing it checks that nothing is left.
+#[derive(Debug)]
+pub struct Theatre {
+    sandbox: Option<Sandbox>,
+    state: PathBuf,
+    binary: PathBuf,
+    player: PathBuf,
+    daemon: Mutex<Option<Child>>,
+    remains: Mutex<Remains>,
+}
+
+impl Theatre {
+    /// A stage whose topmost process logs people in. `None`, with the reason printed, where
+    /// such tests cannot run.
+    pub fn open() -> Option<Self> {
+        Self::open_with(&Options::default())
+    }
+
+    /// A stage of another kind.
+    ///
+    /// # Panics
+    /// When the programs are not built, or the sandbox cannot be made although it should.
+    pub fn open_with(options: &Options) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root");
+            return None;
+        }
+        let built = |name: &str| {
+            program_beside(name).unwrap_or_else(|error| {
+                panic!("{error}; build first: cargo build -p sekimori -p sekimori-stage")
+            })
+        };
+        let (init, player, binary) = (built("stage-init"), built("stage-player"), built("sekimori"));
+        let more = ["198.51.100.25", "198.51.100.26", "2001:db8::25"].map(|ip| ip.parse().expect("an address"));
+        let sandbox = match Sandbox::new(&SandboxOptions::new([&init]).addresses(more)) {
+            Ok(sandbox) => sandbox,
+            Err(error @ stage::Error::NoCgroup) => {
+                println!("skipped: {error}");
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let group = sandbox.cgroup().parent().map(Path::to_owned).unwrap_or_default();
+        let remains = Remains::of(sandbox.folder().to_owned(), group, sandbox.init_pid());
+        let theatre = Self {
+            state: sandbox.folder().join("state"),
+            sandbox: Some(sandbox),
+            binary,
+            player,
+            daemon: Mutex::new(None),
+            remains: Mutex::new(remains),
+        };
+        fs::create_dir(&theatre.state).expect("the state folder");
+        // Warnings must not reach the desktop of whoever runs the tests.
+        theatre.write("config.toml", &format!("notify = false\n{}\n", options.config));
+        let home = theatre.home();
+        fs::create_dir(&home).expect("a home");
+        theatre.write("home/.bashrc", &format!("PS1='{}'\n", Terminal::PROMPT));
+        chown(&home, Some(PERSON.0), Some(PERSON.1)).expect("a home of one's own");
+        let kind = if options.top == Top::Login { "interactive" } else { "service" };
+        theatre.register_as(&init, "system", Some(kind));
+        Some(theatre)
+    }
+
+    /// The sandbox.
+    ///
+    /// # Panics
+    /// Never before the theatre is closed.
+    pub fn sandbox(&self) -> &Sandbox {
+        self.sandbox.as_ref().expect("an open theatre")
+    }
+
+    /// Where journal, control socket and pins lie.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// A folder of the person's own.
+    pub fn home(&self) -> PathBuf {
+        self.sandbox().folder().join("home")
+    }
+
+    /// The built binary.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// The built stand-in program.
+    pub fn built_player(&self) -> &Path {
+        &self.player
+    }
+
+    /// Writes a file into the sandbox's folder, readable for everybody.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.sandbox().folder().join(name);
+        fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// A copy of the stand-in program under a name of its own: another program to the gate.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    pub fn player(&self, name: &str) -> PathBuf {
+        self.sandbox().program(&self.player, name).expect("a copy of the stand-in program")
+    }
+
+    /// The same, registered.
+    ///
+    /// # Panics
+    /// When it cannot be copied or registered.
+    pub fn registered(&self, name: &str, role: &str, kind: Option<&str>) -> PathBuf {
+        let path = self.player(name);
+        self.register_as(&path, role, kind);
+        path
+    }
+
+    /// Registers a program.
+    ///
+    /// # Panics
+    /// When it is not taken.
+    pub fn register_as(&self, path: &Path, role: &str, kind: Option<&str>) {
+        let path = path.to_str().expect("a path that is text");
+        let mut words = vec!["register", path, "--as", role];
+        words.extend(kind.into_iter().flat_map(|kind| ["--kind", kind]));
+        let ran = self.sekimori(&words);
+        assert_eq!(ran.status, 0, "{words:?}: {ran:?}");
+    }
+
+    /// A command of `sekimori` inside the sandbox, outside of the guarded group.
+    ///
+    /// # Panics
+    /// When the sandbox's crew group cannot be opened.
+    pub fn command(&self, words: &[&str], user: Option<(u32, u32)>) -> Command {
+        let mut command = self.sandbox().command(&self.binary, Place::Crew, user).expect("the crew's group");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+        command.arg("--state-dir").arg(&self.state).args(words);
+        command
+    }
+
+    /// Runs a command of `sekimori` to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn sekimori(&self, words: &[&str]) -> Ran {
+        self.sekimori_as(words, None)
+    }
+
+    /// The same as another user.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn sekimori_as(&self, words: &[&str], user: Option<(u32, u32)>) -> Ran {
+        let output = self.command(words, user).output().expect("sekimori");
+        Ran {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Starts the daemon and waits until it guards. `false`, with the reason printed, when
+    /// this machine cannot have a gate.
+    #[must_use]
+    pub fn raise(&self) -> bool {
+        self.raise_with(&[])
+    }
+
+    /// The same with more arguments to `run`.
+    ///
+    /// # Panics
+    /// When the daemon ends for another reason than this machine's limits.
+    #[must_use]
+    pub fn raise_with(&self, arguments: &[&str]) -> bool {
+        let errors = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.daemon_log())
+            .expect("the daemon's log");
+        let (config, group) = (self.sandbox().folder().join("config.toml"), self.sandbox().cgroup());
+        let (config, group) = (config.to_string_lossy(), group.to_string_lossy());
+        let mut words = vec!["run", "--config", &config, "--cgroup", &group];
+        words.extend(arguments);
+        let mut command = self.command(&words, None);
+        let mut child = command.stdout(Stdio::null()).stderr(errors).spawn().expect("sekimori");
+        let socket = self.state.join("control.sock");
+        let ready = wait_until(LIMIT, || {
+            if let Some(status) = child.try_wait().expect("wait for the daemon") {
+                return Some(Err(status));
+            }
+            (socket.exists() && self.status()["daemon"]["running"] == true).then_some(Ok(()))
+        });
+        match ready {
+            Some(Ok(())) => {}
+            Some(Err(status)) if status.code() == Some(3) => {
+                println!("skipped: {}", self.daemon_words().trim_end());
+                return false;
+            }
+            other => panic!("the daemon is not ready: {other:?}: {}", self.daemon_words()),
+        }
+        *self.lock_daemon() = Some(child);
+        let maps = self.state.join("bpf").join(format!("maps-{}", self.layout()));
+        let maps = self.sandbox().run_inside(|| Remains::pinned_maps(&maps)).expect("the sandbox's namespaces");
+        assert!(!maps.is_empty(), "no pinned maps were found");
+        self.remains.lock().unwrap_or_else(PoisonError::into_inner).maps.extend(maps);
+        true
+    }
+
+    /// The number in the name of the folder of pinned maps.
+    fn layout(&self) -> String {
+        let pins = self.pins();
+        let name = pins.iter().find_map(|path| path.strip_prefix("maps-"));
+        name.and_then(|rest| rest.split('/').next()).unwrap_or_default().to_owned()
+    }
+
+    /// Everything that is pinned, as paths below the folder of pins.
+    ///
+    /// # Panics
+    /// When the sandbox is gone.
+    pub fn pins(&self) -> Vec<String> {
+        let base = self.state.join("bpf");
+        let list = || {
+            let mut found = Vec::new();
+            for folder in fs::read_dir(&base).into_iter().flatten().flatten() {
+                let outer = folder.file_name().to_string_lossy().into_owned();
+                found.push(outer.clone());
+                let inner = fs::read_dir(folder.path()).into_iter().flatten().flatten();
+                found.extend(inner.map(|pin| format!("{outer}/{}", pin.file_name().to_string_lossy())));
+            }
+            found
+        };
+        self.sandbox().run_inside(list).expect("the sandbox's namespaces")
+    }
+
+    fn lock_daemon(&self) -> MutexGuard<'_, Option<Child>> {
+        self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The daemon's process id.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn daemon_pid(&self) -> u32 {
+        self.lock_daemon().as_ref().expect("a daemon").id()
+    }
+
+    /// Sends the daemon a signal.
+    ///
+    /// # Panics
+    /// When none runs.
+    pub fn signal_daemon(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.daemon_pid().cast_signed()).expect("a process id");
+        kill_process(pid, signal).expect("signal the daemon");
+    }
+
+    /// Ends the daemon with a signal and waits for it. Returns its exit status; -1 when the
+    /// signal ended it.
+    ///
+    /// # Panics
+    /// When none runs, or it does not end.
+    pub fn end_daemon(&self, signal: Signal) -> i32 {
+        self.signal_daemon(signal);
+        let mut child = self.lock_daemon().take().expect("a daemon");
+        let status = wait_until(LIMIT, || child.try_wait().expect("wait for the daemon"));
+        let status = status.unwrap_or_else(|| {
+            let _ = child.kill();
+            panic!("the daemon did not end: {}", self.daemon_words())
+        });
+        status.code().unwrap_or_else(|| -status.signal().map_or(1, |_| 1))
+    }
+
+    fn daemon_log(&self) -> PathBuf {
+        self.sandbox().folder().join("daemon.log")
+    }
+
+    /// What the daemon has written to standard errors so far.
+    pub fn daemon_words(&self) -> String {
+        fs::read_to_string(self.daemon_log()).unwrap_or_default()
+    }
+
+    /// `status --json`; null when there is none.
+    pub fn status(&self) -> Value {
+        let ran = self.sekimori(&["status", "--json"]);
+        serde_json::from_str(ran.stdout.trim()).unwrap_or_default()
+    }
+
+    /// One of the kernel's counters.
+    ///
+    /// # Panics
+    /// When there is no such counter.
+    pub fn counter(&self, name: &str) -> u64 {
+        let status = self.status();
+        status["counters"][name].as_u64().unwrap_or_else(|| panic!("counter {name}: {status}"))
+    }
+
+    /// `log --json`, an object for each entry.
+    ///
+    /// # Panics
+    /// When it fails or a line is no JSON.
+    pub fn log(&self) -> Vec<Value> {
+        let ran = self.sekimori(&["log", "--json"]);
+        assert_eq!(ran.status, 0, "{}", ran.stderr);
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+    }
+
+    /// The id of the newest entry.
+    pub fn newest(&self) -> u64 {
+        self.log().last().and_then(|entry| entry["id"].as_u64()).unwrap_or(0)
+    }
+
+    /// Waits until the journal has an entry that is wanted, and returns the first.
+    ///
+    /// # Panics
+    /// When none comes in time.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.wait_after(0, what, wanted)
+    }
+
+    /// The same among entries with a greater id than `after`.
+    ///
+    /// # Panics
+    /// When none comes in time.
+    pub fn wait_after(&self, after: u64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let newer = |entry: &Value| entry["id"].as_u64().is_some_and(|id| id > after);
+        let found = wait_until(LIMIT, || self.log().into_iter().find(|entry| newer(entry) && wanted(entry)));
+        found.unwrap_or_else(|| {
+            let lines: Vec<String> = self.log().iter().filter(|entry| newer(entry)).map(Value::to_string).collect();
+            panic!("the journal has no {what} after {after}:\n{}\n{}", lines.join("\n"), self.daemon_words())
+        })
+    }
+
+    /// A mail server at these addresses.
+    ///
+    /// # Panics
+    /// When one of them cannot be listened on.
+    pub fn smtp_at(&self, addresses: &[&str]) -> SmtpServer {
+        let addresses: Vec<SocketAddr> = addresses.iter().map(|text| address(text)).collect();
+        let listeners = self.sandbox().listen(&addresses).expect("listen");
+        SmtpServer::start(listeners, SmtpOptions::default()).expect("a mail server")
+    }
+
+    /// A mail server where most scenes look for it: port 25 of both loopback addresses.
+    pub fn smtp(&self) -> SmtpServer {
+        self.smtp_at(&["127.0.0.1:25", "[::1]:25"])
+    }
+
+    /// An IRC server.
+    ///
+    /// # Panics
+    /// When the address cannot be listened on.
+    pub fn irc(&self, at: &str) -> IrcServer {
+        IrcServer::start(self.sandbox().listen(&[address(at)]).expect("listen")).expect("an IRC server")
+    }
+
+    /// A desktop shell of the person's: the stand-in program, registered as `session`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn desktop(&self) -> Desktop {
+        let program = self.registered("desktop", "session", None);
+        self.start_desktop(&program)
+    }
+
+    /// Starts a registered desktop shell.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_desktop(&self, program: &Path) -> Desktop {
+        let start = self.person(Start::new(program).arg("desktop"));
+        Desktop::start(self.sandbox(), start).expect("a desktop shell")
+    }
+
+    /// Makes what is started the person's: user and home.
+    pub fn person(&self, start: Start) -> Start {
+        start.user(PERSON.0, PERSON.1).env("HOME", self.home()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    }
+
+    /// Starts something as the person, as a child of the topmost process.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start(&self, start: Start) -> Process {
+        self.sandbox().start(&self.person(start)).expect("start")
+    }
+
+    /// The person at `/bin/bash` on a terminal. The shell has to be registered for what is
+    /// typed to be the user's.
+    pub fn terminal(&self) -> Terminal {
+        Terminal::start(self.sandbox(), &self.person(Start::new("/bin/bash")).directory(self.home()))
+    }
+}
+
+impl Drop for Theatre {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            eprintln!("--- the daemon said:\n{}---", self.daemon_words());
+        }
+        if let Some(mut child) = self.lock_daemon().take() {
+            let pid = Pid::from_raw(child.id().cast_signed());
+            // A stopped daemon hears nothing.
+            for signal in [Signal::CONT, Signal::TERM] {
+                let _ = pid.map(|pid| kill_process(pid, signal));
+            }
+            if wait_until(Duration::from_secs(10), || child.try_wait().ok().flatten()).is_none() {
+                let _ = child.kill();
+                let _ = child.wait();
+                assert!(failed, "the daemon did not end when told to");
+            }
+        }
+        drop(self.sandbox.take());
+        let left = self.remains.lock().unwrap_or_else(PoisonError::into_inner).left();
+        if failed {
+            left.iter().for_each(|what| eprintln!("left behind: {what}"));
+        } else {
+            assert!(left.is_empty(), "left behind: {left:#?}");
+        }
+    }
+}
+
+/// The text of a field, or nothing.
+pub fn word<'a>(entry: &'a Value, key: &str) -> &'a str {
+    entry[key].as_str().unwrap_or_default()
+}
