@@ -1,0 +1,147 @@
+//! Every combination that the policy can be asked about, compared with the design's table,
+//! which is written down here a second time and in another form.
+
+use policy::{
+    Invocation, Kind, Origin, Program, Rate, Reason, Role, Standing, Tamper, Verdict, may_send, may_submit,
+};
+
+fn standings() -> impl Iterator<Item = Standing> {
+    Origin::ALL.into_iter().flat_map(|origin| {
+        Role::ALL.into_iter().flat_map(move |role| {
+            Kind::ALL.into_iter().flat_map(move |kind| {
+                [false, true].into_iter().flat_map(move |vouched| {
+                    [Tamper::NONE, Tamper::ENVIRONMENT].into_iter().flat_map(move |tampered| {
+                        [false, true].into_iter().map(move |changed| Standing {
+                            origin,
+                            role,
+                            kind,
+                            vouched,
+                            changed,
+                            tampered,
+                        })
+                    })
+                })
+            })
+        })
+    })
+}
+
+fn programs() -> impl Iterator<Item = Program> {
+    Role::ALL.into_iter().flat_map(|role| {
+        Kind::ALL
+            .into_iter()
+            .flat_map(move |kind| [false, true].into_iter().map(move |changed| Program { role, kind, changed }))
+    })
+}
+
+/// The design's section 4, sentence by sentence.
+fn expected_origin(before: &Standing, program: Program, invocation: Invocation) -> Origin {
+    let role = if program.changed { Role::Unknown } else { program.role };
+    match (before.origin, role) {
+        // Foreign stays foreign, whatever the program is.
+        (Origin::Foreign, _) => Origin::Foreign,
+        // A desktop shell makes it the user's.
+        (Origin::System, Role::Session) => Origin::User,
+        // So does a shell on a terminal, when a login program starts it.
+        (Origin::System, Role::Shell) => {
+            let login = before.role == Role::System && before.kind == Kind::Interactive;
+            if login && invocation == Invocation::Terminal { Origin::User } else { Origin::Foreign }
+        }
+        (Origin::System, Role::System) => Origin::System,
+        // A mailer registered as a service stays the system's.
+        (Origin::System, Role::Mailer) if program.kind == Kind::Service => Origin::System,
+        (Origin::System, _) => Origin::Foreign,
+        // Unknown programs become foreign; a shell with a script counts as the script.
+        (Origin::User, Role::Unknown) => Origin::Foreign,
+        (Origin::User, Role::Shell) if invocation != Invocation::Terminal => Origin::Foreign,
+        (Origin::User, _) => Origin::User,
+    }
+}
+
+#[test]
+fn origin_follows_the_design_for_every_standing_program_and_invocation() {
+    let mut count = 0;
+    for before in standings() {
+        for program in programs() {
+            for invocation in Invocation::ALL {
+                let after = before.after_exec(program, invocation, Tamper::NONE);
+                assert_eq!(
+                    after.origin,
+                    expected_origin(&before, program, invocation),
+                    "{before:?} runs {program:?} {invocation:?}"
+                );
+                assert!(after.origin >= before.origin, "an origin improved: {before:?} -> {after:?}");
+                assert_eq!(after.tampered, before.tampered, "signs of tampering stay");
+                count += 1;
+            }
+        }
+    }
+    assert_eq!(count, 3 * 8 * 3 * 2 * 2 * 2 * (8 * 3 * 2) * 3);
+}
+
+#[test]
+fn only_five_standings_may_send() {
+    let allowed: Vec<Standing> = standings().filter(|one| may_send(one, Rate::UNLIMITED) == Verdict::Allow).collect();
+    for one in &allowed {
+        assert_eq!(one.role, Role::Mailer);
+        assert!(!one.changed && !one.tampered.any());
+        let fits = match one.kind {
+            Kind::Interactive => one.origin == Origin::User,
+            Kind::Batch => one.origin == Origin::User && one.vouched,
+            Kind::Service => one.origin == Origin::System,
+        };
+        assert!(fits, "{one:?}");
+    }
+    // Interactive and service with and without a voucher, batch with one.
+    assert_eq!(allowed.len(), 5);
+}
+
+#[test]
+fn the_rate_is_the_last_question() {
+    for one in standings() {
+        let full = Rate { used: 7, limit: 7 };
+        let verdict = may_send(&one, full);
+        match may_send(&one, Rate::UNLIMITED) {
+            Verdict::Allow => assert_eq!(verdict, Verdict::Refuse(Reason::RateExceeded)),
+            refused => assert_eq!(verdict, refused),
+        }
+        assert_eq!(may_send(&one, Rate { used: 6, limit: 7 }), may_send(&one, Rate::UNLIMITED));
+    }
+}
+
+#[test]
+fn submitters_take_mail_only_from_those_who_may_send() {
+    for one in standings() {
+        let takes = one.role == Role::Submitter || (one.role == Role::Mailer && one.kind == Kind::Service);
+        let answer = may_submit(&one);
+        assert_eq!(answer.is_some(), takes);
+        if answer == Some(Verdict::Allow) {
+            assert!(!one.tampered.any());
+            assert!(one.origin == Origin::System || (one.origin == Origin::User && one.vouched), "{one:?}");
+        }
+    }
+}
+
+#[test]
+fn codes_and_words_lead_back_and_unknown_codes_permit_nothing() {
+    for origin in Origin::ALL {
+        assert_eq!(Origin::from_code(origin as u8), origin);
+    }
+    for role in Role::ALL {
+        assert_eq!(Role::from_code(role as u8), role);
+        assert_eq!(Role::from_word(role.word()), Some(role));
+    }
+    for kind in Kind::ALL {
+        assert_eq!(Kind::from_code(kind as u8), kind);
+        assert_eq!(Kind::from_word(kind.word()), Some(kind));
+    }
+    for reason in Reason::ALL {
+        assert_eq!(Reason::from_code(reason as u8), reason);
+    }
+    for code in 8..=u8::MAX {
+        assert_eq!(Origin::from_code(code), Origin::Foreign);
+        assert_eq!(Role::from_code(code), Role::Unknown);
+        assert_eq!(Kind::from_code(code), Kind::Batch);
+    }
+    assert_eq!(Role::from_word("Mailer"), None);
+}

@@ -1,0 +1,105 @@
+//! Whatever sequence of forks, execs and tampering happens, some things never do.
+
+use policy::{Invocation, Kind, Origin, Program, Rate, Role, Standing, Tamper, Verdict, may_send, may_submit};
+use proptest::prelude::*;
+
+/// One thing that can happen to a process.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The child goes on with a copy.
+    Fork,
+    Exec(Program, Invocation, Tamper),
+}
+
+fn program() -> impl Strategy<Value = Program> {
+    let role = prop::sample::select(Role::ALL.to_vec());
+    let kind = prop::sample::select(Kind::ALL.to_vec());
+    (role, kind, prop::bool::weighted(0.1)).prop_map(|(role, kind, changed)| Program { role, kind, changed })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let invocation = prop::sample::select(Invocation::ALL.to_vec());
+    let signs = prop_oneof![8 => Just(Tamper::NONE), 1 => (0_u8..64).prop_map(Tamper)];
+    prop_oneof![
+        1 => Just(Step::Fork),
+        3 => (program(), invocation, signs).prop_map(|(program, invocation, signs)| Step::Exec(program, invocation, signs)),
+    ]
+}
+
+fn standing() -> impl Strategy<Value = Standing> {
+    let origin = prop::sample::select(Origin::ALL.to_vec());
+    (origin, program(), any::<bool>(), prop_oneof![Just(Tamper::NONE), (0_u8..64).prop_map(Tamper)]).prop_map(
+        |(origin, program, vouched, tampered)| Standing {
+            origin,
+            role: program.role,
+            kind: program.kind,
+            vouched,
+            changed: program.changed,
+            tampered,
+        },
+    )
+}
+
+fn walk(start: Standing, steps: &[Step]) -> impl Iterator<Item = (Standing, Standing)> + '_ {
+    let mut at = start;
+    steps.iter().map(move |step| {
+        let before = at;
+        at = match *step {
+            Step::Fork => before,
+            Step::Exec(program, invocation, signs) => before.after_exec(program, invocation, signs),
+        };
+        (before, at)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_starts_foreign_never_sends(start in standing(), steps in prop::collection::vec(step(), 0..24)) {
+        let start = Standing { origin: Origin::Foreign, ..start };
+        for (_, after) in walk(start, &steps) {
+            prop_assert_ne!(may_send(&after, Rate::UNLIMITED), Verdict::Allow);
+            prop_assert_ne!(may_submit(&after), Some(Verdict::Allow));
+        }
+    }
+
+    #[test]
+    fn an_origin_never_improves_and_signs_never_go(start in standing(), steps in prop::collection::vec(step(), 0..24)) {
+        for (before, after) in walk(start, &steps) {
+            prop_assert!(after.origin >= before.origin);
+            prop_assert_eq!(after.tampered.0 & before.tampered.0, before.tampered.0);
+        }
+    }
+
+    #[test]
+    fn what_was_tampered_with_never_sends_again(start in standing(), steps in prop::collection::vec(step(), 0..24)) {
+        let start = Standing { tampered: Tamper::TRACED, ..start };
+        for (_, after) in walk(start, &steps) {
+            prop_assert_ne!(may_send(&after, Rate::UNLIMITED), Verdict::Allow);
+        }
+    }
+
+    #[test]
+    fn an_unknown_program_on_the_way_closes_the_gate(
+        start in standing(),
+        first in prop::collection::vec(step(), 0..8),
+        then in prop::collection::vec(step(), 0..8),
+    ) {
+        let at = walk(start, &first).last().map_or(start, |(_, after)| after);
+        let unknown = at.after_exec(Program::UNKNOWN, Invocation::Plain, Tamper::NONE);
+        prop_assert_eq!(unknown.origin, Origin::Foreign);
+        for (_, after) in walk(unknown, &then) {
+            prop_assert_ne!(may_send(&after, Rate::UNLIMITED), Verdict::Allow);
+        }
+    }
+
+    #[test]
+    fn whoever_made_it_worse_is_named_once(steps in prop::collection::vec(step(), 0..24)) {
+        let falls = walk(Standing::ROOT, &steps)
+            .filter(|(before, after)| before.origin != Origin::Foreign && after.origin == Origin::Foreign)
+            .inspect(|(before, after)| assert!(before.made_worse_by(after)))
+            .count();
+        prop_assert!(falls <= 1);
+    }
+}
