@@ -1,0 +1,373 @@
+//! Ways to send mail past the gate that a bot among the user's own programs may try. In each row the
+//! real thing is tried against the real kernel: not one payload byte may reach the mail
+//! server, and the journal must name the culprit.
+//!
+//! Without a gate each of them gets through: see the tests of the crate `stage`.
+
+use std::path::{Path, PathBuf};
+
+use e2e::{LIMIT, Options, SERVER, Theatre, Top, word};
+use serde_json::Value;
+use stage::{Desktop, SmtpServer, Start, TECHNIQUES};
+
+/// Connections of the bot's own. It is no mailer.
+const OWN_ENGINE: &[&str] = &[
+    "plain",
+    "nonblocking",
+    "ipv6",
+    "mapped",
+    "fastopen-sendto",
+    "fastopen-connect",
+    "mptcp",
+    "io-uring",
+    "thread",
+    "send-fd",
+    "greeting-split",
+    "greeting-lower",
+    "greeting-blank",
+    "greeting-spaces",
+    "greeting-late",
+    "greeting-none",
+    "double-fork",
+    "setsid",
+    "reparented",
+    "clone-parent",
+    "new-user",
+    "new-net",
+    "new-pid",
+    "new-mount",
+    "exec-spoofed",
+    "inherit-exec",
+];
+
+/// Ways to start the user's registered mailer. What runs then is the mailer, driven.
+const DRIVING: &[&str] = &[
+    "fork-exec",
+    "double-fork-exec",
+    "setsid-exec",
+    "reparented-exec",
+    "vfork-exec",
+    "clone-parent-exec",
+    "new-user-exec",
+    "new-net-exec",
+    "new-pid-exec",
+    "new-mount-exec",
+    "exec",
+    "exec-empty-path",
+    "exec-symlink",
+    "env-exec",
+    "ptrace-traceme",
+];
+
+/// Ways to run the mailer's code as another file, or another file as the mailer.
+const IMPOSTORS: &[&str] = &["exec-memfd", "exec-deleted", "exec-copy", "exec-loader", "exec-mounted-over"];
+
+/// These have tests of their own, here or in another file.
+const ELSEWHERE: &[&str] = &[
+    "raw",           // a_packet_made_by_hand_is_dropped
+    "packet",        // needs CAP_NET_RAW, and passes below every hook that a cgroup has
+    "exec-link",     // a_hard_link_spoils_nothing_for_long
+    "storm",         // storm.rs
+    "ptrace-attach", // tampering.rs, these and the following
+    "vm-writev",
+    "proc-mem",
+    "pidfd-getfd",
+    "tiocsti", // known to remain: see SECURITY.md
+];
+
+struct Scene {
+    theatre: Theatre,
+    server: SmtpServer,
+    desktop: Desktop,
+    bot: PathBuf,
+    mailer: PathBuf,
+}
+
+impl Scene {
+    /// A user with a desktop, a mailer that works, and a bot.
+    fn open() -> Option<Self> {
+        let theatre = Theatre::open()?;
+        let server = theatre.smtp();
+        let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
+        let bot = theatre.player("bot");
+        if !theatre.raise() {
+            return None;
+        }
+        let desktop = theatre.desktop();
+        Some(Self { theatre, server, desktop, bot, mailer })
+    }
+
+    /// Tries a technique as a program that the user's desktop started, and returns the
+    /// refusal.
+    fn refusal_of(&self, name: &str) -> Value {
+        let before = self.theatre.newest();
+        let mut words = vec!["technique", name, "--server", SERVER, "--timeout-ms", "1000"];
+        words.extend(["--as", "/usr/bin/thunderbird", "--env", "LD_LIBRARY_PATH=/nonexistent"]);
+        let mailer = self.mailer.to_str().unwrap();
+        if name != "send-fd" {
+            words.extend(["--", mailer, "mailer", "--server", SERVER]);
+        }
+        let exit = self.desktop.run(&self.bot, words, LIMIT).unwrap();
+        let refusal =
+            self.theatre.wait_after(before, name, |entry| word(entry, "verdict") == "refuse");
+        assert_eq!(self.server.payload_bytes(), 0, "{name}: {exit:?} {}", self.desktop.stdout());
+        assert_eq!(refusal["culprit"], self.bot.to_str().unwrap(), "{name}: {refusal}");
+        assert_eq!(refusal["origin"], "foreign", "{name}: {refusal}");
+        assert_eq!(word(&refusal, "destination").rsplit(':').next(), Some("25"), "{name}: {refusal}");
+        refusal
+    }
+
+    /// The mailer still works when the user starts it.
+    fn user_delivers(&self) {
+        let before = self.server.messages().len();
+        let exit = self.desktop.run(&self.mailer, ["mailer", "--server", SERVER], LIMIT).unwrap();
+        assert!(exit.success(), "{}", self.desktop.stdout());
+        assert_eq!(self.server.wait_for_messages(before + 1, LIMIT).unwrap().len(), before + 1);
+    }
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn no_engine_of_its_own_gets_through() {
+    let Some(scene) = Scene::open() else { return };
+    for name in OWN_ENGINE {
+        let refusal = scene.refusal_of(name);
+        assert_eq!(refusal["reason"], "not-a-mailer", "{name}: {refusal}");
+        assert_eq!(refusal["program"], scene.bot.to_str().unwrap(), "{name}: {refusal}");
+    }
+    assert_eq!(scene.server.connection_count(), 0);
+    scene.user_delivers();
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn no_way_of_starting_the_mailer_gets_through() {
+    let Some(scene) = Scene::open() else { return };
+    for name in DRIVING {
+        let refusal = scene.refusal_of(name);
+        assert_eq!(refusal["reason"], "foreign-origin", "{name}: {refusal}");
+        assert_eq!(refusal["program"], scene.mailer.to_str().unwrap(), "{name}: {refusal}");
+    }
+    assert_eq!(scene.server.connection_count(), 0);
+    scene.user_delivers();
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn no_impostor_gets_through() {
+    let Some(scene) = Scene::open() else { return };
+    for name in IMPOSTORS {
+        let refusal = scene.refusal_of(name);
+        assert_eq!(refusal["reason"], "not-a-mailer", "{name}: {refusal}");
+    }
+    assert_eq!(scene.server.connection_count(), 0);
+    scene.user_delivers();
+}
+
+#[test]
+fn every_technique_is_tried_against_the_gate() {
+    let tried = [OWN_ENGINE, DRIVING, IMPOSTORS, ELSEWHERE].concat();
+    let missing: Vec<_> = TECHNIQUES.iter().filter(|name| !tried.contains(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert_eq!(tried.len(), TECHNIQUES.len());
+}
+
+/// A packet that never came through connect(): the second gate drops it. It takes
+/// CAP_NET_RAW, so the bot is root here.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_packet_made_by_hand_is_dropped() {
+    let Some(scene) = Scene::open() else { return };
+    let raw = Start::new(&scene.bot).args(["technique", "raw", "--server", SERVER]);
+    scene.theatre.sandbox().start(&raw).unwrap().output(LIMIT).unwrap();
+    let refusal = scene.theatre.wait_for("refused packet", |entry| word(entry, "judged") == "packet");
+    assert_eq!(refusal["reason"], "no-grant", "{refusal}");
+    assert_eq!(refusal["destination"], SERVER, "{refusal}");
+    assert!(scene.theatre.counter("packets_refused") >= 1);
+    assert_eq!(scene.server.payload_bytes(), 0);
+    assert_eq!(scene.server.connection_count(), 0);
+}
+
+/// A name proves nothing: neither the desktop's nor the mailer's.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn names_prove_nothing() {
+    let Some(scene) = Scene::open() else { return };
+    let folder = scene.theatre.home().join("bin");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["mailer", "desktop", "gnome-shell", "thunderbird"] {
+        let namesake = folder.join(name);
+        let player = scene.theatre.built_player().to_str().unwrap();
+        scene.theatre.crew("cp", &[player, namesake.to_str().unwrap()]);
+        let mailer = scene.mailer.to_str().unwrap();
+        let deeds: [&[&str]; 2] = [
+            &["technique", "plain", "--comm", name, "--server", SERVER],
+            &["launcher", mailer, "mailer", "--server", SERVER],
+        ];
+        for deed in deeds {
+            let before = scene.theatre.newest();
+            // As started from the desktop, and with the name in argv[0] as by a forger.
+            scene.desktop.run(&namesake, deed, LIMIT).unwrap();
+            let refusal =
+                scene.theatre.wait_after(before, name, |entry| word(entry, "verdict") == "refuse");
+            assert_eq!(refusal["culprit"], namesake.to_str().unwrap(), "{refusal}");
+        }
+    }
+    assert_eq!(scene.server.payload_bytes(), 0);
+    scene.user_delivers();
+}
+
+/// A hard link changes the file's change time. Here the link is the bot's attempt at
+/// another name; the daemon finds the same contents and accepts the mailer again.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_hard_link_spoils_nothing_for_long() {
+    let Some(scene) = Scene::open() else { return };
+    let link = scene.theatre.sandbox().folder().join("bin/other-name");
+    std::fs::hard_link(&scene.mailer, &link).unwrap();
+    let before = scene.theatre.newest();
+    let words = ["technique", "exec", "--", link.to_str().unwrap(), "mailer", "--server", SERVER];
+    scene.desktop.run(&scene.bot, words, LIMIT).unwrap();
+    let refusal = scene.theatre.wait_after(before, "link", |entry| word(entry, "verdict") == "refuse");
+    assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
+    assert_eq!(scene.server.payload_bytes(), 0);
+    let good = || {
+        let ran = scene.theatre.sekimori(&["programs", "--json"]);
+        ran.stdout.lines().any(|line| line.contains("bin/mailer") && line.contains("\"good\"")).then_some(())
+    };
+    e2e::wait_until(LIMIT, good).expect("the mailer is accepted again");
+    scene.user_delivers();
+}
+
+/// Shells that a bot starts, and scripts: whoever wrote the script is not at the keyboard.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn scripts_do_not_speak_for_the_user() {
+    let Some(scene) = Scene::open() else { return };
+    let theatre = &scene.theatre;
+    theatre.register_as(Path::new("/bin/bash"), "shell", None);
+    theatre.register_as(Path::new("/bin/sh"), "shell", None);
+    let batch = theatre.registered("sendmail-like", "mailer", Some("batch"));
+    let line = |mailer: &Path| format!("{} mailer --server {SERVER}\n", mailer.display());
+    for mailer in [&scene.mailer, &batch] {
+        let text = line(mailer);
+        let script = theatre.write("script.sh", &text);
+        let script = script.to_str().unwrap();
+        let command = text.trim_end();
+        // From the desktop, which is the user's, through a registered shell.
+        let ways: [(&str, Vec<&str>); 5] = [
+            ("/bin/sh", vec!["-c", command]),
+            ("/bin/bash", vec!["-c", command]),
+            ("/bin/bash", vec![script]),
+            ("/bin/bash", vec!["-i", "-c", command]),
+            ("/bin/bash", vec!["--rcfile", script, "-i"]),
+        ];
+        for (shell, words) in ways {
+            let before = theatre.newest();
+            scene.desktop.run(Path::new(shell), &words, LIMIT).unwrap();
+            let refusal =
+                theatre.wait_after(before, shell, |entry| word(entry, "verdict") == "refuse");
+            assert_eq!(refusal["reason"], "foreign-origin", "{words:?}: {refusal}");
+            let culprit = std::fs::canonicalize(shell).unwrap();
+            assert_eq!(refusal["culprit"], culprit.to_str().unwrap(), "{words:?}: {refusal}");
+        }
+    }
+    assert_eq!(scene.server.payload_bytes(), 0);
+}
+
+/// The same at a terminal: what is typed there counts, what is fed there does not.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn at_a_terminal_only_what_is_typed_counts() {
+    let Some(scene) = Scene::open() else { return };
+    let theatre = &scene.theatre;
+    theatre.register_as(Path::new("/bin/bash"), "shell", None);
+    let batch = theatre.registered("batch-mailer", "mailer", Some("batch"));
+    let send = format!("{} mailer --server {SERVER}", batch.display());
+    let script = theatre.write("script.sh", &format!("{send}\n"));
+    let script = script.display();
+    let bot = scene.bot.display();
+    let terminal = theatre.terminal();
+    for line in [
+        format!("/bin/bash {script}"),
+        format!("/bin/bash < {script}"),
+        format!("cat {script} | /bin/bash"),
+        format!("/bin/bash -c '{send}'"),
+        format!("env {send}"),
+        format!("nohup {send}"),
+        format!("setsid -w {send}"),
+        format!("echo x | xargs {send} --subject"),
+        format!("find {script} -exec {send} ';'"),
+        format!("{bot} launcher {send}"),
+        // A shell that the bot holds, though it stands on the very terminal.
+        format!("{bot} launcher /bin/bash -i <<< '{send}'"),
+        format!("script -qec '/bin/bash -i' /dev/null <<< '{send}'"),
+    ] {
+        let before = theatre.newest();
+        terminal.run(&line);
+        let refusal = theatre.wait_after(before, &line, |entry| word(entry, "verdict") == "refuse");
+        assert_eq!(refusal["reason"], "foreign-origin", "{line}: {refusal}");
+        assert_eq!(refusal["program"], batch.to_str().unwrap(), "{line}: {refusal}");
+        let culprit = word(&refusal, "culprit");
+        assert!(!culprit.is_empty() && culprit != word(&refusal, "program"), "{line}: {refusal}");
+        assert_eq!(scene.server.payload_bytes(), 0, "{line}");
+    }
+    assert_eq!(terminal.run(&send), 0, "{}", terminal.screen());
+    // A subshell and a shell typed into are the user's still.
+    assert_eq!(terminal.run(&format!("( {send} )")), 0, "{}", terminal.screen());
+    assert_eq!(scene.server.wait_for_messages(2, LIMIT).unwrap().len(), 2);
+}
+
+/// A unit or a cron job: the machine starts the mailer, but no person asked.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_service_manager_does_not_speak_for_the_user() {
+    let options = Options { top: Top::Services, ..Options::default() };
+    let Some(theatre) = Theatre::open_with(&options) else { return };
+    let server = theatre.smtp();
+    let mailers = ["interactive", "batch"].map(|kind| theatre.registered(kind, "mailer", Some(kind)));
+    theatre.register_as(Path::new("/bin/bash"), "shell", None);
+    if !theatre.raise() {
+        return;
+    }
+    for mailer in &mailers {
+        let before = theatre.newest();
+        let words = ["mailer", "--server", SERVER];
+        theatre.start(Start::new(mailer).args(words)).output(LIMIT).unwrap();
+        let refusal = theatre.wait_after(before, "unit", |entry| word(entry, "verdict") == "refuse");
+        assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
+        assert_eq!(refusal["culprit"], mailer.to_str().unwrap(), "{refusal}");
+
+        let before = theatre.newest();
+        let line = format!("{} mailer --server {SERVER}", mailer.display());
+        theatre.start(Start::new("/bin/bash").args(["-c", &line])).output(LIMIT).unwrap();
+        let refusal = theatre.wait_after(before, "job", |entry| word(entry, "verdict") == "refuse");
+        assert_eq!(refusal["culprit"], std::fs::canonicalize("/bin/bash").unwrap().to_str().unwrap());
+
+        // A terminal that a service manager gives to a shell is no person's either.
+        let before = theatre.newest();
+        let terminal = theatre.terminal();
+        assert_ne!(terminal.run(&line), 0);
+        let refusal = theatre.wait_after(before, "terminal", |entry| word(entry, "verdict") == "refuse");
+        assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
+    }
+    assert_eq!(server.payload_bytes(), 0);
+}
+
+/// A bot in a group below the guarded one is guarded as well.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_group_of_its_own_is_guarded_too() {
+    let Some(scene) = Scene::open() else { return };
+    for (group, deed) in [("app", "plain"), ("user/app/deep", "fork-exec")] {
+        let before = scene.theatre.newest();
+        let mailer = scene.mailer.to_str().unwrap();
+        let start = Start::new(&scene.bot).cgroup(group).args(["technique", deed, "--server", SERVER]);
+        let start = start.args(["--", mailer, "mailer", "--server", SERVER]);
+        scene.theatre.start(start).output(LIMIT).unwrap();
+        let refusal =
+            scene.theatre.wait_after(before, group, |entry| word(entry, "verdict") == "refuse");
+        assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
+    }
+    assert_eq!(scene.server.payload_bytes(), 0);
+}

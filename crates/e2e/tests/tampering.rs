@@ -1,0 +1,293 @@
+//! Reaching into a mailer that the user started properly: its environment, its memory, its
+//! descriptors, its file.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use e2e::{LIMIT, PERSON, SERVER, Theatre, wait_until, word};
+use rustix::mount::{MountFlags, mount};
+use serde_json::Value;
+use stage::{Desktop, Process, SmtpServer, Start};
+
+struct Scene {
+    theatre: Theatre,
+    server: SmtpServer,
+    desktop: Desktop,
+    mailer: PathBuf,
+    bot: PathBuf,
+}
+
+impl Scene {
+    fn open() -> Option<Self> {
+        let theatre = Theatre::open()?;
+        let server = theatre.smtp();
+        let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
+        let bot = theatre.player("bot");
+        if !theatre.raise() {
+            return None;
+        }
+        let desktop = theatre.desktop();
+        Some(Self { theatre, server, desktop, mailer, bot })
+    }
+
+    fn refusal_after(&self, before: u64, what: &str) -> Value {
+        self.theatre.wait_after(before, what, |entry| word(entry, "verdict") == "refuse")
+    }
+
+    /// The bot, as the user, reaches into the process.
+    fn reach(&self, technique: &str, pid: u32) -> Process {
+        let words = ["technique", technique, "--pid", &pid.to_string()];
+        self.theatre.start(Start::new(&self.bot).args(words))
+    }
+}
+
+/// The mailer has been started by the user's desktop and will connect in a moment; the bot
+/// is there before.
+fn reached_before_the_send(technique: &str, sign: &str) {
+    let Some(scene) = Scene::open() else { return };
+    let before = scene.theatre.newest();
+    let words = ["mailer", "--server", SERVER, "--delay-ms", "1500"];
+    let mailer = scene.desktop.launch(&scene.mailer, words).unwrap();
+    let report = scene.reach(technique, mailer).output(LIMIT).unwrap();
+    assert!(report.stdout.contains("\"outcome\":\"done\""), "{report:?}");
+    let notice = scene.theatre.wait_after(before, "notice of tampering", |entry| {
+        entry["type"] == "notice" && entry["program"] == scene.bot.to_str().unwrap()
+    });
+    assert!(word(&notice, "text").contains(&format!("(pid {mailer})")), "{notice}");
+    let refusal = scene.refusal_after(before, technique);
+    assert_eq!(refusal["reason"], "tampered", "{refusal}");
+    assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
+    assert!(refusal["tampered"].to_string().contains(sign), "{refusal}");
+    assert!(!scene.desktop.wait(mailer, LIMIT).unwrap().success());
+    assert_eq!(scene.server.payload_bytes(), 0);
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_tracer_that_has_gone_again_spoils_the_mailer() {
+    reached_before_the_send("ptrace-attach", "traced");
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn written_memory_spoils_the_mailer() {
+    reached_before_the_send("vm-writev", "memory");
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn memory_written_through_proc_spoils_the_mailer() {
+    reached_before_the_send("proc-mem", "memory");
+}
+
+/// The mailer has connected and waits; the bot takes its socket and speaks over it.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_socket_taken_from_the_mailer_is_worth_nothing() {
+    let Some(scene) = Scene::open() else { return };
+    let before = scene.theatre.newest();
+    let words = ["mailer", "--server", SERVER, "--linger-ms", "4000"];
+    let mailer = scene.desktop.launch(&scene.mailer, words).unwrap();
+    scene.theatre.wait_after(before, "grant", |entry| entry["event"] == "opened");
+    let report = scene.reach("pidfd-getfd", mailer).output(LIMIT).unwrap();
+    assert!(!report.stdout.contains("\"outcome\":\"delivered\""), "{report:?}");
+    assert!(scene.server.messages().is_empty(), "{:?}", scene.server.messages());
+    assert_eq!(scene.server.payload_bytes(), 0);
+}
+
+/// A mailer that was traced from before its first instruction, by a program that the user
+/// may start.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_mailer_started_under_a_tracer_is_refused() {
+    let Some(scene) = Scene::open() else { return };
+    let launcher = scene.theatre.registered("panel", "launcher", None);
+    let before = scene.theatre.newest();
+    let mailer = scene.mailer.to_str().unwrap();
+    let words = ["technique", "ptrace-traceme", "--", mailer, "mailer", "--server", SERVER];
+    scene.desktop.run(&launcher, words, LIMIT).unwrap();
+    let refusal = scene.refusal_after(before, "ptrace-traceme");
+    assert_eq!(refusal["reason"], "tampered", "{refusal}");
+    assert_eq!(scene.server.payload_bytes(), 0);
+    // Without the tracer the very same way is the user's.
+    let words = ["launcher", mailer, "mailer", "--server", SERVER];
+    assert!(scene.desktop.run(&launcher, words, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+}
+
+/// Variables that make a loader or an interpreter run other code, in a lineage that is
+/// otherwise the user's.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn loader_variables_spoil_the_mailer() {
+    let Some(scene) = Scene::open() else { return };
+    let launcher = scene.theatre.registered("panel", "launcher", None);
+    let mailer = scene.mailer.to_str().unwrap();
+    for variable in [
+        "LD_PRELOAD=/tmp/evil.so",
+        "LD_AUDIT=/tmp/evil.so",
+        "LD_LIBRARY_PATH=/tmp",
+        "GTK_MODULES=/tmp/evil.so",
+        "QT_PLUGIN_PATH=/tmp",
+        "PERL5OPT=-Mevil",
+        "PYTHONPATH=/tmp",
+        "BASH_ENV=/tmp/evil.sh",
+        "NODE_OPTIONS=--require=/tmp/evil.js",
+    ] {
+        let before = scene.theatre.newest();
+        let words =
+            ["technique", "env-exec", "--env", variable, "--", mailer, "mailer", "--server", SERVER];
+        scene.desktop.run(&launcher, words, LIMIT).unwrap();
+        let refusal = scene.refusal_after(before, variable);
+        assert_eq!(refusal["reason"], "tampered", "{variable}: {refusal}");
+        assert!(refusal["tampered"].to_string().contains("variable"), "{variable}: {refusal}");
+    }
+    assert_eq!(scene.server.payload_bytes(), 0);
+    let words =
+        ["technique", "env-exec", "--env", "GTK_MODULES=gail", "--", mailer, "mailer", "--server", SERVER];
+    assert!(scene.desktop.run(&launcher, words, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+}
+
+/// Remote control: the mailer obeys whoever connects to it.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_mailer_under_remote_control_is_refused() {
+    let Some(scene) = Scene::open() else { return };
+    for flag in ["--marionette", "--remote-debugging-port"] {
+        let before = scene.theatre.newest();
+        let words = ["mailer", "--server", SERVER, flag, "2828"];
+        scene.desktop.run(&scene.mailer, words, LIMIT).unwrap();
+        let refusal = scene.refusal_after(before, flag);
+        assert_eq!(refusal["reason"], "tampered", "{flag}: {refusal}");
+    }
+    assert_eq!(scene.server.payload_bytes(), 0);
+}
+
+/// The registered file is overwritten in place, or another is put in its place. Users may
+/// write to it, so it waits for the user; what was there before is known again.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_changed_file_of_a_user_waits() {
+    let Some(scene) = Scene::open() else { return };
+    let send = ["mailer", "--server", SERVER];
+    let mailer = scene.mailer.to_str().unwrap();
+    let (original, other) = (scene.theatre.player("original"), scene.theatre.player("other"));
+    fs::File::options().append(true).open(&other).unwrap().write_all(b"one more line").unwrap();
+    let overwrite = |file: &Path| scene.theatre.crew("cp", &[file.to_str().unwrap(), mailer]);
+    let replace = |file: &Path| {
+        let fresh = format!("{mailer}.new");
+        scene.theatre.crew("cp", &[file.to_str().unwrap(), &fresh]);
+        scene.theatre.crew("mv", &[&fresh, mailer])
+    };
+    let changes: [&dyn Fn(&Path) -> String; 2] = [&overwrite, &replace];
+    for change in changes {
+        assert!(scene.desktop.run(&scene.mailer, send, LIMIT).unwrap().success());
+        let (bytes, before) = (scene.server.payload_bytes(), scene.theatre.newest());
+        change(&other);
+        let exit = scene.desktop.run(&scene.mailer, send, LIMIT).unwrap();
+        assert!(!exit.success(), "{}", scene.desktop.stdout());
+        let refusal = scene.refusal_after(before, "changed file");
+        let reason = word(&refusal, "reason");
+        assert!(matches!(reason, "file-changed" | "not-a-mailer"), "{refusal}");
+        assert_eq!(refusal["culprit"], scene.mailer.to_str().unwrap(), "{refusal}");
+        let notice = scene.theatre.wait_after(before, "notice of the change", |entry| {
+            word(entry, "text").contains("changed and waits for you")
+        });
+        assert!(word(&notice, "text").contains("register"), "{notice}");
+        // The daemon has looked; from now on the reason is plain.
+        let before = scene.theatre.newest();
+        scene.desktop.run(&scene.mailer, send, LIMIT).unwrap();
+        let refusal = scene.refusal_after(before, "changed file");
+        assert_eq!(refusal["reason"], "file-changed", "{refusal}");
+        assert_eq!(scene.server.payload_bytes(), bytes);
+
+        change(&original);
+        scene.theatre.wait_after(before, "acceptance", |entry| word(entry, "text").contains("accepted again"));
+        assert!(scene.desktop.run(&scene.mailer, send, LIMIT).unwrap().success());
+    }
+    // The user registers the new version.
+    overwrite(&other);
+    scene.theatre.register_as(&scene.mailer, "mailer", Some("interactive"));
+    assert!(scene.desktop.run(&scene.mailer, send, LIMIT).unwrap().success());
+}
+
+/// An upgrade by the machine: root's file in root's folders is accepted again by itself.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_changed_file_of_root_is_accepted_by_itself() {
+    let Some(scene) = Scene::open() else { return };
+    // Of the sandbox's mount namespace only.
+    let mounted = || mount("none", "/mnt", "tmpfs", MountFlags::empty(), c"mode=0755");
+    scene.theatre.sandbox().run_inside(mounted).unwrap().unwrap();
+    let mailer = Path::new("/mnt/mailer");
+    let (original, upgraded) = (scene.theatre.player("original"), scene.theatre.player("upgraded"));
+    fs::File::options().append(true).open(&upgraded).unwrap().write_all(b"version 2").unwrap();
+    let overwrite = |file: &Path| scene.theatre.crew("cp", &[file.to_str().unwrap(), "/mnt/mailer"]);
+    let install = |file: &Path| {
+        scene.theatre.crew("cp", &[file.to_str().unwrap(), "/mnt/mailer.new"]);
+        scene.theatre.crew("mv", &["/mnt/mailer.new", "/mnt/mailer"])
+    };
+    install(&original);
+    scene.theatre.register_as(mailer, "mailer", Some("interactive"));
+    let send = ["mailer", "--server", SERVER];
+    assert!(scene.desktop.run(mailer, send, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+    let changes: [(&Path, &dyn Fn(&Path) -> String); 2] = [(&upgraded, &install), (&original, &overwrite)];
+    for (version, change) in changes {
+        let before = scene.theatre.newest();
+        change(version);
+        let notice = scene.theatre.wait_after(before, "acceptance", |entry| {
+            word(entry, "text").contains("accepted again")
+        });
+        assert!(word(&notice, "text").contains("root owns it"), "{notice}");
+        let sent = scene.server.messages().len();
+        assert!(scene.desktop.run(mailer, send, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+        scene.server.wait_for_messages(sent + 1, LIMIT).unwrap();
+    }
+}
+
+/// The bot may start the user's mailer as often as it likes: that does not use up what the
+/// user may send.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn refused_connections_do_not_use_up_the_rate() {
+    let options = e2e::Options { config: "rate_per_minute = 3".to_owned(), ..e2e::Options::default() };
+    let Some(theatre) = Theatre::open_with(&options) else { return };
+    let server = theatre.smtp();
+    let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
+    let bot = theatre.player("bot");
+    if !theatre.raise() {
+        return;
+    }
+    let desktop = theatre.desktop();
+    let send = ["mailer", "--server", SERVER];
+    for _ in 0..5 {
+        let words = [&["launcher", mailer.to_str().unwrap()], &send[..]].concat();
+        assert!(!theatre.start(Start::new(&bot).args(words)).output(LIMIT).unwrap().exit.success());
+    }
+    for count in 1..=3 {
+        assert!(desktop.run(&mailer, send, LIMIT).unwrap().success(), "{count}: {}", desktop.stdout());
+    }
+    assert_eq!(server.wait_for_messages(3, LIMIT).unwrap().len(), 3);
+    // The fourth is too much.
+    assert!(!desktop.run(&mailer, send, LIMIT).unwrap().success());
+    theatre.wait_for("rate", |entry| word(entry, "reason") == "rate-exceeded");
+    assert_eq!(server.messages().len(), 3);
+}
+
+/// Another user's process is out of reach: a call that the kernel refuses spoils nothing.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_refused_reach_spoils_nothing() {
+    let Some(scene) = Scene::open() else { return };
+    let words = ["mailer", "--server", SERVER, "--delay-ms", "1500"];
+    let mailer = scene.desktop.launch(&scene.mailer, words).unwrap();
+    for technique in ["ptrace-attach", "vm-writev"] {
+        let words = ["technique", technique, "--pid", &mailer.to_string()];
+        let start = Start::new(&scene.bot).args(words).user(PERSON.0 - 1, PERSON.1);
+        let report = scene.theatre.sandbox().start(&start).unwrap().output(LIMIT).unwrap();
+        assert!(report.stdout.contains("\"outcome\":\"failed\""), "{report:?}");
+    }
+    assert!(scene.desktop.wait(mailer, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+    let reached = wait_until(LIMIT, || (scene.server.messages().len() == 1).then_some(()));
+    assert!(reached.is_some());
+}
