@@ -1,0 +1,99 @@
+//! Ten thousand short-lived processes, each of which connects once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use e2e::{LIMIT, SERVER, Theatre, wait_until};
+use serde_json::Value;
+
+const COUNT: usize = 10_000;
+
+/// Two programs at once, so that mixing them up would show.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn every_verdict_of_a_storm_is_attributed() {
+    let Some(theatre) = Theatre::open() else { return };
+    let server = theatre.smtp();
+    let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
+    let bots = ["one", "two"].map(|name| theatre.player(name));
+    if !theatre.raise() {
+        return;
+    }
+    let desktop = theatre.desktop();
+    let half = (COUNT / 2).to_string();
+    let started: Vec<u32> = bots
+        .iter()
+        .map(|bot| {
+            let words = ["technique", "storm", "--server", SERVER, "--count", &half];
+            desktop.launch(bot, words).unwrap()
+        })
+        .collect();
+    for pid in started {
+        assert!(desktop.wait(pid, Duration::from_secs(120)).unwrap().success(), "{}", desktop.stdout());
+    }
+    assert!(desktop.stdout().matches(&format!("\"{half} EPERM\"")).count() == 2, "{}", desktop.stdout());
+    assert_eq!(server.connection_count(), 0);
+    assert_eq!(theatre.counter("connects_refused"), COUNT as u64);
+
+    // Told, or counted and said.
+    let lost = theatre.counter("events_lost") as usize;
+    let mut refusals = Vec::new();
+    wait_until(LIMIT, || {
+        refusals = theatre.log();
+        refusals.retain(|entry| entry["verdict"] == "refuse");
+        (refusals.len() + lost >= COUNT).then_some(())
+    });
+    assert_eq!(refusals.len() + lost, COUNT, "{lost} lost");
+    println!("{lost} verdicts of {COUNT} did not fit into the ring buffer");
+    if lost > 0 {
+        let said = theatre.wait_for("loss", |entry| entry["type"] == "notice" && entry["count"].is_u64());
+        println!("{said}");
+    }
+    assert_eq!(lost, 0, "verdicts were lost");
+
+    let mut of_program: HashMap<&str, usize> = HashMap::new();
+    let mut pids = std::collections::HashSet::new();
+    for refusal in &refusals {
+        assert_eq!(refusal["program"], refusal["culprit"], "{refusal}");
+        assert_eq!(refusal["reason"], "not-a-mailer", "{refusal}");
+        *of_program.entry(refusal["program"].as_str().unwrap_or_default()).or_default() += 1;
+        pids.insert(refusal["pid"].as_u64());
+    }
+    for bot in &bots {
+        assert_eq!(of_program.get(bot.to_str().unwrap()), Some(&(COUNT / 2)), "{of_program:?}");
+    }
+    assert!(pids.len() > COUNT / 2, "{} different processes", pids.len());
+    // One finding for each program and minute, not ten thousand.
+    let findings = theatre.log().iter().filter(|entry| entry["type"] == "finding").count();
+    assert!((2..=20).contains(&findings), "{findings} findings");
+    // The table of processes is not left full of the dead.
+    let known = theatre.status()["processes"]["known"].as_u64().unwrap();
+    assert!(known < 5_000, "{known} processes are known");
+    assert_eq!(theatre.counter("processes_lost"), 0);
+    assert!(desktop.run(&mailer, ["mailer", "--server", SERVER], LIMIT).unwrap().success());
+}
+
+/// The registered mailer, started ten thousand times by a bot: exec and connect.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_mailer_driven_in_a_storm_is_attributed_to_its_driver() {
+    let Some(theatre) = Theatre::open() else { return };
+    let server = theatre.smtp();
+    let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
+    let bot = theatre.player("bot");
+    if !theatre.raise() {
+        return;
+    }
+    let desktop = theatre.desktop();
+    let words = ["technique", "storm", "--count", "1000", "--", mailer.to_str().unwrap(), "mailer", "--server", SERVER];
+    desktop.run(&bot, words, Duration::from_secs(120)).unwrap();
+    let refusals = || -> Vec<Value> {
+        theatre.log().into_iter().filter(|entry| entry["verdict"] == "refuse").collect()
+    };
+    let all = wait_until(LIMIT, || Some(refusals()).filter(|all| all.len() == 1000)).expect("1000 verdicts");
+    for refusal in &all {
+        assert_eq!(refusal["culprit"], bot.to_str().unwrap(), "{refusal}");
+        assert_eq!(refusal["program"], mailer.to_str().unwrap(), "{refusal}");
+    }
+    assert_eq!(server.connection_count(), 0);
+}
