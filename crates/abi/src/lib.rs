@@ -15,11 +15,12 @@ mod lineage;
 mod settings;
 
 pub use event::{
-    EventHeader, EventTag, FlowEvent, FlowKind, ProgramEvent, TamperEvent, VerdictEvent, VerdictOrigin,
+    EventHeader, EventTag, FlowEvent, FlowKind, ProgramEvent, TamperEvent, VerdictEvent,
+    VerdictOrigin,
 };
 pub use lineage::{
-    CHAIN_LENGTH, Link, PATH_PART_BYTES, PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath,
-    Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
+    CHAIN_LENGTH, Link, PATH_PART_BYTES, PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey,
+    ProgramPath, Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
 };
 pub use settings::{Counter, Flow, MAIL_PORTS_MAX, Offsets, RateWindow, Settings};
 

@@ -35,7 +35,7 @@ pub struct ProgramKey {
 /// [`ProgramKey`]. It outlives the daemon, so that a restarted one can still tell names.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(Pod, Zeroable))]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct ProgramEntry {
     /// A number for the program, unique as long as the maps live. Never 0.
     pub index: u32,
@@ -48,7 +48,7 @@ pub struct ProgramEntry {
 /// A path as the kernel walks it: components from the file up to the root.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(Pod, Zeroable))]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct ProgramPath {
     /// The components, the file's name first, each closed by a zero byte.
     pub parts: [[u8; PATH_PART_BYTES]; PATH_PARTS],
@@ -77,7 +77,8 @@ pub struct RegistrationKey {
 /// The key of a registered script: its absolute path, filled up with zero bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "user", derive(Pod, Zeroable))]
-#[repr(C)]
+// Aligned, so that the kernel programs clear and hash it by words.
+#[repr(C, align(8))]
 pub struct ScriptKey {
     /// The path.
     pub path: [u8; SCRIPT_PATH_BYTES],
@@ -105,8 +106,13 @@ impl Registration {
     /// The program as the policy sees it, for a file whose change time is `changed_ns`.
     #[inline(always)]
     pub fn program(&self, changed_ns: u64) -> Program {
-        let changed = self.suspended != 0 || (self.changed_ns != 0 && self.changed_ns != changed_ns);
-        Program { role: Role::from_code(self.role), kind: Kind::from_code(self.kind), changed }
+        let changed =
+            self.suspended != 0 || (self.changed_ns != 0 && self.changed_ns != changed_ns);
+        Program {
+            role: Role::from_code(self.role),
+            kind: Kind::from_code(self.kind),
+            changed,
+        }
     }
 }
 
@@ -185,7 +191,14 @@ impl ProcessRecord {
             depth: 0,
             uid: 0,
             reserved2: 0,
-            chain: [Link { program: 0, pid: 0, role: 0, origin: 0, kind: 0, seeded: 0 }; CHAIN_LENGTH],
+            chain: [Link {
+                program: 0,
+                pid: 0,
+                role: 0,
+                origin: 0,
+                kind: 0,
+                seeded: 0,
+            }; CHAIN_LENGTH],
         }
     }
 
@@ -234,7 +247,11 @@ impl ProcessRecord {
             seeded,
         };
         let slot = self.depth as usize;
-        let slot = if slot < CHAIN_LENGTH - 1 { slot } else { CHAIN_LENGTH - 1 };
+        let slot = if slot < CHAIN_LENGTH - 1 {
+            slot
+        } else {
+            CHAIN_LENGTH - 1
+        };
         self.chain[slot] = link;
         self.depth = self.depth.saturating_add(1);
     }

@@ -142,6 +142,10 @@ pub struct Offsets {
     pub files_fdt: u32,
     /// `fdtable.fd`
     pub fdt_fd: u32,
+    /// `inode.i_private`
+    pub inode_private: u32,
+    /// `pid.numbers[0].nr`: the number in the initial pid namespace
+    pub pid_number: u32,
     /// `nsproxy.mnt_ns`
     pub nsproxy_mnt: u32,
     /// `mnt_namespace.ns.inum`

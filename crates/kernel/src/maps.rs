@@ -2,11 +2,11 @@
 //! full stands beside it.
 
 use abi::{
-    Flow, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow, Registration, RegistrationKey, ScriptKey,
-    Settings,
+    Flow, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow, Registration,
+    RegistrationKey, ScriptKey, Settings,
 };
-use aya_ebpf::cty::c_void;
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
+use aya_ebpf::cty::c_void;
 use aya_ebpf::macros::btf_map;
 
 /// Bytes read of one environment string at a time.
@@ -73,6 +73,12 @@ pub static RATES: LruHashMap<u64, RateWindow, 1024> = LruHashMap::new();
 #[btf_map(name = "aims")]
 pub static AIMS: LruHashMap<u64, u32, 1024> = LruHashMap::new();
 
+/// Processes that somebody reached into, with the time, in nanoseconds since boot. Grants
+/// from before that time are worth nothing any more, whoever holds the socket now; so this
+/// outlives the process.
+#[btf_map(name = "spoiled")]
+pub static SPOILED: LruHashMap<u32, u64, 1024> = LruHashMap::new();
+
 /// What is counted: slots of [`abi::Counter`].
 #[btf_map(name = "counters")]
 pub static COUNTERS: PerCpuArray<u64, 13> = PerCpuArray::new();
@@ -96,7 +102,9 @@ const NO_OFFSETS: Offsets = unsafe { core::mem::zeroed() };
 macro_rules! offset {
     ($field:ident) => {{
         // SAFETY: the static is initialised, aligned and never written while programs run.
-        unsafe { core::ptr::read_volatile(&raw const (*$crate::maps::OFFSETS.as_ptr()).$field) as usize }
+        unsafe {
+            core::ptr::read_volatile(&raw const (*$crate::maps::OFFSETS.as_ptr()).$field) as usize
+        }
     }};
 }
 pub(crate) use offset;

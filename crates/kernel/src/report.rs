@@ -37,7 +37,13 @@ pub fn header(tag: EventTag) -> EventHeader {
 pub fn header_for(tag: EventTag, pid: u32, uid: u32) -> EventHeader {
     // SAFETY: the helper has no preconditions.
     let boot_ns = unsafe { bpf_ktime_get_boot_ns() };
-    EventHeader { tag: tag as u32, pid, boot_ns, uid, reserved: 0 }
+    EventHeader {
+        tag: tag as u32,
+        pid,
+        boot_ns,
+        uid,
+        reserved: 0,
+    }
 }
 
 /// The current process's id in the initial pid namespace.

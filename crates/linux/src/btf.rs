@@ -71,9 +71,12 @@ struct Types<'a> {
 pub fn offsets() -> Result<Offsets, Error> {
     let path = Path::new(PATH);
     let bytes = fs::read(path).map_err(|error| {
-        Error::Unsupported(format!("{PATH}: {error} (the gate needs a kernel built with CONFIG_DEBUG_INFO_BTF)"))
+        Error::Unsupported(format!(
+            "{PATH}: {error} (the gate needs a kernel built with CONFIG_DEBUG_INFO_BTF)"
+        ))
     })?;
-    let types = Types::parse(&bytes).ok_or_else(|| Error::Unsupported(format!("{PATH}: not readable as BTF")))?;
+    let types = Types::parse(&bytes)
+        .ok_or_else(|| Error::Unsupported(format!("{PATH}: not readable as BTF")))?;
     types.offsets()
 }
 
@@ -94,7 +97,12 @@ impl<'a> Types<'a> {
         let mut structs = HashMap::new();
         let mut at = types_at;
         while at < types_end {
-            let found = Type { at, name: word(at)?, info: word(at + 4)?, target: word(at + 8)? };
+            let found = Type {
+                at,
+                name: word(at)?,
+                info: word(at + 4)?,
+                target: word(at + 8)?,
+            };
             types.push(found);
             let count = found.members();
             let kind = found.kind();
@@ -113,11 +121,19 @@ impl<'a> Types<'a> {
                 }
             }
         }
-        Some(Self { bytes, strings, types, structs })
+        Some(Self {
+            bytes,
+            strings,
+            types,
+            structs,
+        })
     }
 
     fn word(&self, at: usize) -> u32 {
-        self.bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_ne_bytes)
+        self.bytes
+            .get(at..at + 4)
+            .and_then(|four| four.try_into().ok())
+            .map_or(0, u32::from_ne_bytes)
     }
 
     /// Follows typedefs and qualifiers down to a struct or union.
@@ -126,7 +142,9 @@ impl<'a> Types<'a> {
             let found = *self.types.get(id.checked_sub(1)? as usize)?;
             match found.kind() {
                 KIND_STRUCT | KIND_UNION => return Some(found),
-                KIND_TYPEDEF | KIND_CONST | KIND_VOLATILE | KIND_RESTRICT | KIND_TYPE_TAG => id = found.target,
+                KIND_TYPEDEF | KIND_CONST | KIND_VOLATILE | KIND_RESTRICT | KIND_TYPE_TAG => {
+                    id = found.target
+                }
                 _ => return None,
             }
         }
@@ -137,14 +155,21 @@ impl<'a> Types<'a> {
     fn member(&self, composite: Type, name: &[u8], depth: u32) -> Option<(u32, u32)> {
         for index in 0..composite.members() {
             let at = composite.at + 12 + 12 * index;
-            let (member_name, target, offset) = (self.word(at), self.word(at + 4), self.word(at + 8));
-            let bits = if composite.has_bitfields() { offset & 0x00ff_ffff } else { offset };
+            let (member_name, target, offset) =
+                (self.word(at), self.word(at + 4), self.word(at + 8));
+            let bits = if composite.has_bitfields() {
+                offset & 0x00ff_ffff
+            } else {
+                offset
+            };
             let found = string(self.strings, member_name)?;
             if found == name {
                 return Some((bits, target));
             }
             if found.is_empty() && depth > 0 {
-                let inner = self.composite(target).and_then(|inner| self.member(inner, name, depth - 1));
+                let inner = self
+                    .composite(target)
+                    .and_then(|inner| self.member(inner, name, depth - 1));
                 if let Some((inner_bits, target)) = inner {
                     return Some((bits + inner_bits, target));
                 }
@@ -172,9 +197,15 @@ impl<'a> Types<'a> {
     fn offsets(&self) -> Result<Offsets, Error> {
         // Where a field moved between kernel versions, the newest spelling comes first.
         let field = |structure: &str, paths: &[&str]| {
-            paths.iter().find_map(|path| self.offset(structure, path)).ok_or_else(|| {
-                Error::Unsupported(format!("{PATH}: this kernel has no field {structure}.{}", paths[0]))
-            })
+            paths
+                .iter()
+                .find_map(|path| self.offset(structure, path))
+                .ok_or_else(|| {
+                    Error::Unsupported(format!(
+                        "{PATH}: this kernel has no field {structure}.{}",
+                        paths[0]
+                    ))
+                })
         };
         Ok(Offsets {
             task_tgid: field("task_struct", &["tgid"])?,
@@ -201,8 +232,14 @@ impl<'a> Types<'a> {
             inode_rdev: field("inode", &["i_rdev"])?,
             inode_sb: field("inode", &["i_sb"])?,
             // 6.11 and later, 6.6 to 6.10, older.
-            inode_ctime_sec: field("inode", &["i_ctime_sec", "__i_ctime.tv_sec", "i_ctime.tv_sec"])?,
-            inode_ctime_nsec: field("inode", &["i_ctime_nsec", "__i_ctime.tv_nsec", "i_ctime.tv_nsec"])?,
+            inode_ctime_sec: field(
+                "inode",
+                &["i_ctime_sec", "__i_ctime.tv_sec", "i_ctime.tv_sec"],
+            )?,
+            inode_ctime_nsec: field(
+                "inode",
+                &["i_ctime_nsec", "__i_ctime.tv_nsec", "i_ctime.tv_nsec"],
+            )?,
             sb_dev: field("super_block", &["s_dev"])?,
             dentry_parent: field("dentry", &["d_parent"])?,
             dentry_name: field("dentry", &["d_name.name", "__d_name.name"])?,
@@ -215,6 +252,9 @@ impl<'a> Types<'a> {
             bprm_interp: field("linux_binprm", &["interp"])?,
             files_fdt: field("files_struct", &["fdt"])?,
             fdt_fd: field("fdtable", &["fd"])?,
+            inode_private: field("inode", &["i_private"])?,
+            // The array's first element begins where the array does.
+            pid_number: field("pid", &["numbers"])? + field("upid", &["nr"])?,
             nsproxy_mnt: field("nsproxy", &["mnt_ns"])?,
             mnt_ns_inum: field("mnt_namespace", &["ns.inum"])?,
             cred_user_ns: field("cred", &["user_ns"])?,

@@ -37,13 +37,24 @@ impl Cgroup {
         let root = mounts::cgroup_root()?;
         let path = path.canonicalize().map_err(Error::file(path))?;
         let below = path.strip_prefix(&root).map_err(|_| {
-            Error::Failed(format!("{}: not a cgroup v2 folder (expected one below {})", path.display(), root.display()))
+            Error::Failed(format!(
+                "{}: not a cgroup v2 folder (expected one below {})",
+                path.display(),
+                root.display()
+            ))
         })?;
         let found = path.metadata().map_err(Error::file(&path))?;
         if !found.is_dir() {
-            return Err(Error::Failed(format!("{}: not a cgroup folder", path.display())));
+            return Err(Error::Failed(format!(
+                "{}: not a cgroup folder",
+                path.display()
+            )));
         }
-        Ok(Self { id: found.ino(), level: below.components().count() as u32, path })
+        Ok(Self {
+            id: found.ino(),
+            level: below.components().count() as u32,
+            path,
+        })
     }
 
     /// Opens the folder, for attaching.

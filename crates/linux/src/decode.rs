@@ -7,13 +7,16 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use abi::{EventHeader, EventTag, FlowEvent, ProcessRecord, ProgramEvent, TamperEvent, VerdictEvent, VerdictOrigin};
+use abi::{
+    EventHeader, EventTag, FlowEvent, ProcessRecord, ProgramEvent, TamperEvent, VerdictEvent,
+    VerdictOrigin,
+};
 use engine::{Actor, Culprit, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink, Party};
 use policy::{Kind, Origin, Reason, Role, Tamper};
 
 use crate::gate::Gate;
-use crate::programs::Programs;
 use crate::procfs;
+use crate::programs::Programs;
 
 /// Why bytes are no event.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +91,11 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event
         EventTag::FlowClosed => {
             let event: FlowEvent = read(bytes)?;
             let (bytes_sent, bytes_received) = (event.bytes_sent, event.bytes_received);
-            Some(Event::FlowClosed { flow: flow(&event, names)?, bytes_sent, bytes_received })
+            Some(Event::FlowClosed {
+                flow: flow(&event, names)?,
+                bytes_sent,
+                bytes_received,
+            })
         }
         EventTag::Program => {
             names.seen(&read(bytes)?);
@@ -97,9 +104,15 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event
         EventTag::Tamper => {
             let event: TamperEvent = read(bytes)?;
             Some(Event::Tampered {
-                by: Party { program: known(names, event.program), pid: event.header.pid },
+                by: Party {
+                    program: known(names, event.program),
+                    pid: event.header.pid,
+                },
                 uid: event.header.uid,
-                target: Party { program: known(names, event.target_program), pid: event.target_pid },
+                target: Party {
+                    program: known(names, event.target_program),
+                    pid: event.target_pid,
+                },
                 signs: Tamper(event.signs),
             })
         }
@@ -108,7 +121,10 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event
 }
 
 fn read<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Result<T, Error> {
-    bytes.get(..size_of::<T>()).map(bytemuck::pod_read_unaligned).ok_or(Error::Short(bytes.len()))
+    bytes
+        .get(..size_of::<T>())
+        .map(bytemuck::pod_read_unaligned)
+        .ok_or(Error::Short(bytes.len()))
 }
 
 fn known(names: &mut impl Names, index: u32) -> Arc<str> {
@@ -118,8 +134,14 @@ fn known(names: &mut impl Names, index: u32) -> Arc<str> {
 fn verdict(event: &VerdictEvent, names: &mut impl Names) -> Result<Event, Error> {
     let cookie = event.cookie;
     let judged = match VerdictOrigin::from_code(event.judged).ok_or(Error::Code("judged"))? {
-        VerdictOrigin::Connect => Judged::Connect { destination: address(event.address, event.port, event.family)?, cookie },
-        VerdictOrigin::Packet => Judged::Packet { destination: address(event.address, event.port, event.family)?, cookie },
+        VerdictOrigin::Connect => Judged::Connect {
+            destination: address(event.address, event.port, event.family)?,
+            cookie,
+        },
+        VerdictOrigin::Packet => Judged::Packet {
+            destination: address(event.address, event.port, event.family)?,
+            cookie,
+        },
         VerdictOrigin::Submit => Judged::Submit,
     };
     let (mut pid, mut record) = (event.header.pid, event.record);
@@ -147,7 +169,12 @@ fn verdict(event: &VerdictEvent, names: &mut impl Names) -> Result<Event, Error>
             actor.program = path.to_string_lossy().into();
         }
     }
-    Ok(Event::Verdict { actor, judged, reason: Reason::from_code(event.reason), observed: event.observed != 0 })
+    Ok(Event::Verdict {
+        actor,
+        judged,
+        reason: Reason::from_code(event.reason),
+        observed: event.observed != 0,
+    })
 }
 
 /// The lineage in a record.
@@ -167,8 +194,10 @@ pub fn lineage(record: &ProcessRecord, names: &mut impl Names) -> Lineage {
     Lineage {
         links,
         lost: record.depth - kept as u32,
-        culprit: (record.culprit != 0)
-            .then(|| Culprit { program: known(names, record.culprit), pid: record.culprit_pid }),
+        culprit: (record.culprit != 0).then(|| Culprit {
+            program: known(names, record.culprit),
+            pid: record.culprit_pid,
+        }),
     }
 }
 
@@ -183,7 +212,11 @@ fn flow(event: &FlowEvent, names: &mut impl Names) -> Result<FlowInfo, Error> {
         pid: event.header.pid,
         uid: event.header.uid,
         program: known(names, event.program),
-        culprit: if event.culprit == 0 { None } else { names.name(event.culprit) },
+        culprit: if event.culprit == 0 {
+            None
+        } else {
+            names.name(event.culprit)
+        },
         role: Role::from_code(event.role),
         origin: Origin::from_code(event.origin),
         destination: address(event.address, event.port, event.family)?,
@@ -200,7 +233,10 @@ fn address(bytes: [u8; 16], port: u16, family: u8) -> Result<SocketAddr, Error> 
 }
 
 fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
@@ -241,14 +277,30 @@ mod tests {
     #[test]
     fn a_verdict_is_read_whole() {
         let event = verdict_bytes();
-        let (boot_ns, event) = decode(bytemuck::bytes_of(&event), &mut NoNames).expect("good").expect("an event");
+        let (boot_ns, event) = decode(bytemuck::bytes_of(&event), &mut NoNames)
+            .expect("good")
+            .expect("an event");
         assert_eq!(boot_ns, 77);
-        let Event::Verdict { actor, judged, reason, .. } = event else { panic!("{event:?}") };
+        let Event::Verdict {
+            actor,
+            judged,
+            reason,
+            ..
+        } = event
+        else {
+            panic!("{event:?}")
+        };
         assert_eq!(reason, Reason::ForeignOrigin);
         assert_eq!(judged.destination(), "198.51.100.25:25".parse().ok());
         assert_eq!(&*actor.program, "/program/5");
         assert_eq!(actor.lineage.links.len(), 2);
-        assert_eq!(actor.lineage.culprit.map(|culprit| culprit.program.to_string()), Some("/program/3".to_owned()));
+        assert_eq!(
+            actor
+                .lineage
+                .culprit
+                .map(|culprit| culprit.program.to_string()),
+            Some("/program/3".to_owned())
+        );
     }
 
     #[test]
@@ -256,7 +308,10 @@ mod tests {
         let event = verdict_bytes();
         let bytes = bytemuck::bytes_of(&event);
         for length in 0..bytes.len() {
-            assert!(matches!(decode(&bytes[..length], &mut NoNames), Err(Error::Short(_))), "{length}");
+            assert!(
+                matches!(decode(&bytes[..length], &mut NoNames), Err(Error::Short(_))),
+                "{length}"
+            );
         }
     }
 
@@ -264,12 +319,21 @@ mod tests {
     fn unknown_codes_are_errors() {
         let mut event = verdict_bytes();
         event.judged = 99;
-        assert_eq!(decode(bytemuck::bytes_of(&event), &mut NoNames), Err(Error::Code("judged")));
+        assert_eq!(
+            decode(bytemuck::bytes_of(&event), &mut NoNames),
+            Err(Error::Code("judged"))
+        );
         event = verdict_bytes();
         event.family = 7;
-        assert_eq!(decode(bytemuck::bytes_of(&event), &mut NoNames), Err(Error::Code("address family")));
+        assert_eq!(
+            decode(bytemuck::bytes_of(&event), &mut NoNames),
+            Err(Error::Code("address family"))
+        );
         event.header.tag = 1000;
-        assert_eq!(decode(bytemuck::bytes_of(&event), &mut NoNames), Err(Error::Tag(1000)));
+        assert_eq!(
+            decode(bytemuck::bytes_of(&event), &mut NoNames),
+            Err(Error::Tag(1000))
+        );
     }
 
     #[test]

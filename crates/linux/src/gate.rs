@@ -2,7 +2,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use abi::{Counter, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey, ScriptKey, Settings};
+use abi::{
+    Counter, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey, ScriptKey,
+    Settings,
+};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use bytemuck::{AnyBitPattern, NoUninit};
 use policy::{Kind, Role};
@@ -28,7 +31,14 @@ macro_rules! plain {
     )*};
 }
 
-plain!(Settings, ProcessRecord, ProgramKey, Registration, RegistrationKey, ScriptKey);
+plain!(
+    Settings,
+    ProcessRecord,
+    ProgramKey,
+    Registration,
+    RegistrationKey,
+    ScriptKey
+);
 
 /// A registered program, as the gate is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,10 +77,14 @@ impl Registered {
         self.script_paths
             .iter()
             .map(|path| {
-                let mut key = ScriptKey { path: [0; abi::SCRIPT_PATH_BYTES] };
+                let mut key = ScriptKey {
+                    path: [0; abi::SCRIPT_PATH_BYTES],
+                };
                 // One byte stays zero: the kernel cuts longer paths and never matches them.
                 if path.len() >= key.path.len() {
-                    return Err(Error::Failed(format!("{path}: too long for a registered script")));
+                    return Err(Error::Failed(format!(
+                        "{path}: too long for a registered script"
+                    )));
                 }
                 key.path[..path.len()].copy_from_slice(path.as_bytes());
                 Ok(key)
@@ -79,7 +93,11 @@ impl Registered {
     }
 
     fn file(&self) -> RegistrationKey {
-        RegistrationKey { inode: self.inode, device: self.device, reserved: 0 }
+        RegistrationKey {
+            inode: self.inode,
+            device: self.device,
+            reserved: 0,
+        }
     }
 }
 
@@ -137,7 +155,10 @@ impl Gate {
     ///
     /// When the map cannot be read.
     pub fn settings(&self) -> Result<Settings, Error> {
-        let bytes = self.settings.get(&0, 0).map_err(|error| Error::failed("map settings", &error))?;
+        let bytes = self
+            .settings
+            .get(&0, 0)
+            .map_err(|error| Error::failed("map settings", &error))?;
         Ok(bytemuck::cast(bytes))
     }
 
@@ -148,7 +169,9 @@ impl Gate {
     /// When the map cannot be written.
     pub fn apply_settings(&mut self, settings: &Settings) -> Result<(), Error> {
         let bytes: Bytes<Settings> = bytemuck::cast(*settings);
-        self.settings.set(0, bytes, 0).map_err(|error| Error::failed("map settings", &error))
+        self.settings
+            .set(0, bytes, 0)
+            .map_err(|error| Error::failed("map settings", &error))
     }
 
     /// Registers a program, or changes its registration.
@@ -160,11 +183,16 @@ impl Gate {
         let value: Bytes<Registration> = bytemuck::cast(program.registration());
         if program.script_paths.is_empty() {
             let key: Bytes<RegistrationKey> = bytemuck::cast(program.file());
-            return self.registrations.insert(key, value, 0).map_err(|_| Error::Full("the table of registered files"));
+            return self
+                .registrations
+                .insert(key, value, 0)
+                .map_err(|_| Error::Full("the table of registered files"));
         }
         for script in program.scripts()? {
             let key: Bytes<ScriptKey> = bytemuck::cast(script);
-            self.scripts.insert(key, value, 0).map_err(|_| Error::Full("the table of registered scripts"))?;
+            self.scripts
+                .insert(key, value, 0)
+                .map_err(|_| Error::Full("the table of registered scripts"))?;
         }
         Ok(())
     }
@@ -201,13 +229,28 @@ impl Gate {
             if program.script_paths.is_empty() {
                 files.push(bytemuck::cast::<_, Bytes<RegistrationKey>>(program.file()));
             }
-            scripts.extend(program.scripts()?.into_iter().map(bytemuck::cast::<_, Bytes<ScriptKey>>));
+            scripts.extend(
+                program
+                    .scripts()?
+                    .into_iter()
+                    .map(bytemuck::cast::<_, Bytes<ScriptKey>>),
+            );
         }
-        let old: Vec<_> = self.registrations.keys().filter_map(Result::ok).filter(|key| !files.contains(key)).collect();
+        let old: Vec<_> = self
+            .registrations
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| !files.contains(key))
+            .collect();
         for key in old {
             let _ = self.registrations.remove(&key);
         }
-        let old: Vec<_> = self.scripts.keys().filter_map(Result::ok).filter(|key| !scripts.contains(key)).collect();
+        let old: Vec<_> = self
+            .scripts
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| !scripts.contains(key))
+            .collect();
         for key in old {
             let _ = self.scripts.remove(&key);
         }
@@ -216,14 +259,22 @@ impl Gate {
 
     /// What a file is registered as in the gate at this moment.
     pub fn registration(&self, device: u32, inode: u64) -> Option<Registration> {
-        let key: Bytes<RegistrationKey> = bytemuck::cast(RegistrationKey { inode, device, reserved: 0 });
+        let key: Bytes<RegistrationKey> = bytemuck::cast(RegistrationKey {
+            inode,
+            device,
+            reserved: 0,
+        });
         self.registrations.get(&key, 0).ok().map(bytemuck::cast)
     }
 
     /// What a script is registered as in the gate at this moment.
     pub fn script(&self, path: &str) -> Option<Registration> {
-        let mut key = ScriptKey { path: [0; abi::SCRIPT_PATH_BYTES] };
-        key.path.get_mut(..path.len())?.copy_from_slice(path.as_bytes());
+        let mut key = ScriptKey {
+            path: [0; abi::SCRIPT_PATH_BYTES],
+        };
+        key.path
+            .get_mut(..path.len())?
+            .copy_from_slice(path.as_bytes());
         let key: Bytes<ScriptKey> = bytemuck::cast(key);
         self.scripts.get(&key, 0).ok().map(bytemuck::cast)
     }
@@ -235,7 +286,10 @@ impl Gate {
 
     /// All records.
     pub fn processes(&self) -> impl Iterator<Item = (u32, ProcessRecord)> + '_ {
-        self.processes.iter().filter_map(Result::ok).map(|(pid, bytes)| (pid, bytemuck::cast(bytes)))
+        self.processes
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(pid, bytes)| (pid, bytemuck::cast(bytes)))
     }
 
     /// Records a process that the hooks have not recorded themselves. Returns whether it was
@@ -271,21 +325,32 @@ impl Gate {
     /// # Errors
     ///
     /// When the map cannot be written.
-    pub fn remember_program(&mut self, key: &ProgramKey, entry: &ProgramEntry) -> Result<(), Error> {
+    pub fn remember_program(
+        &mut self,
+        key: &ProgramKey,
+        entry: &ProgramEntry,
+    ) -> Result<(), Error> {
         let key: Bytes<ProgramKey> = bytemuck::cast(*key);
         let mut bytes = [0; size_of::<ProgramEntry>()];
         bytes.copy_from_slice(bytemuck::bytes_of(entry));
-        self.programs.insert(key, bytes, 0).map_err(|error| Error::failed("map programs", &error))
+        self.programs
+            .insert(key, bytes, 0)
+            .map_err(|error| Error::failed("map programs", &error))
     }
 
     /// Every program that was seen.
     pub fn programs(&self) -> impl Iterator<Item = ProgramEntry> + '_ {
-        self.programs.iter().filter_map(Result::ok).map(|(_, bytes)| bytemuck::pod_read_unaligned(&bytes))
+        self.programs
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(_, bytes)| bytemuck::pod_read_unaligned(&bytes))
     }
 
     /// A counter, summed over all CPUs.
     pub fn counter(&self, counter: Counter) -> u64 {
-        self.counters.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum())
+        self.counters
+            .get(&(counter as u32), 0)
+            .map_or(0, |values| values.iter().sum())
     }
 
     /// Where it is pinned.

@@ -37,7 +37,7 @@ enum Hook {
 
 /// Every program with its hook, in the order in which they are attached. The name is also
 /// the link's pin.
-const HOOKS: [(&str, Hook); 10] = [
+const HOOKS: [(&str, Hook); 11] = [
     ("connect4", Hook::Connect),
     ("connect6", Hook::Connect),
     ("socket_state", Hook::Tracepoint("inet_sock_set_state")),
@@ -48,6 +48,7 @@ const HOOKS: [(&str, Hook); 10] = [
     ("ptrace_enter", Hook::Syscall("sys_enter_ptrace")),
     ("ptrace_exit", Hook::Syscall("sys_exit_ptrace")),
     ("vm_write", Hook::Syscall("sys_enter_process_vm_writev")),
+    ("take_descriptor", Hook::Syscall("sys_enter_pidfd_getfd")),
 ];
 
 /// What is to be loaded.
@@ -147,7 +148,10 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
             gate.apply_settings(&settings)?;
             gate.replace_registrations(&request.registered)?;
             pins.remove_strangers()?;
-            return Ok(Loaded { adopted: true, ..Loaded::default() });
+            return Ok(Loaded {
+                adopted: true,
+                ..Loaded::default()
+            });
         }
     }
     let had_maps = pins.has_maps();
@@ -163,7 +167,12 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
     })
 }
 
-fn load_new(request: &Request, pins: &Pins, settings: &Settings, begun: Instant) -> Result<Loaded, Error> {
+fn load_new(
+    request: &Request,
+    pins: &Pins,
+    settings: &Settings,
+    begun: Instant,
+) -> Result<Loaded, Error> {
     // The type information is large, and three readers want it: side by side they take half
     // the time, and until they are done no mail port is closed.
     let (offsets, types, mut loader) = thread::scope(|scope| {
@@ -181,12 +190,16 @@ fn load_new(request: &Request, pins: &Pins, settings: &Settings, begun: Instant)
     pins.remove_links()?;
     fs::create_dir_all(pins.links()).map_err(Error::file(pins.links()))?;
 
-    loader.btf(Some(&types)).verifier_log_level(VerifierLogLevel::DISABLE);
+    loader
+        .btf(Some(&types))
+        .verifier_log_level(VerifierLogLevel::DISABLE);
     loader.override_global("OFFSETS", bytemuck::bytes_of(&offsets), true);
     for name in MAPS {
         loader.map_pin_path(name, pins.map(name));
     }
-    let mut gate = loader.load(OBJECT).map_err(|error| refused("the gate cannot be loaded", &error))?;
+    let mut gate = loader
+        .load(OBJECT)
+        .map_err(|error| refused("the gate cannot be loaded", &error))?;
     write_settings(&mut gate, settings)?;
     Gate::open(pins)?.replace_registrations(&request.registered)?;
 
@@ -196,7 +209,9 @@ fn load_new(request: &Request, pins: &Pins, settings: &Settings, begun: Instant)
     for (name, hook) in request.links() {
         attach(&mut gate, name, hook, &types, &cgroup, &tracefs)?
             .pin(pins.links().join(name))
-            .map_err(|error| Error::failed(format_args!("{name}: the link cannot be pinned"), &error))?;
+            .map_err(|error| {
+                Error::failed(format_args!("{name}: the link cannot be pinned"), &error)
+            })?;
         if matches!(hook, Hook::Connect) {
             closed_after_ms = begun.elapsed().as_millis() as u64;
         }
@@ -204,20 +219,29 @@ fn load_new(request: &Request, pins: &Pins, settings: &Settings, begun: Instant)
     drop(tracefs);
     let Seeded { processes, foreign } = seed::seed(&mut Gate::open(pins)?, &cgroup)?;
     pins.remove_strangers()?;
-    Ok(Loaded { adopted: false, seeded: processes, foreign, closed_after_ms })
+    Ok(Loaded {
+        adopted: false,
+        seeded: processes,
+        foreign,
+        closed_after_ms,
+    })
 }
 
 fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn write_settings(gate: &mut Ebpf, settings: &Settings) -> Result<(), Error> {
-    let map: &mut Map =
-        gate.map_mut("settings").ok_or_else(|| Error::Failed("the object has no map settings".to_owned()))?;
+    let map: &mut Map = gate
+        .map_mut("settings")
+        .ok_or_else(|| Error::Failed("the object has no map settings".to_owned()))?;
     let mut map: Array<&mut MapData, [u8; size_of::<Settings>()]> =
         Array::try_from(map).map_err(|error| Error::failed("map settings", &error))?;
     let bytes: [u8; size_of::<Settings>()] = bytemuck::cast(*settings);
-    map.set(0, bytes, 0).map_err(|error| Error::failed("map settings", &error))
+    map.set(0, bytes, 0)
+        .map_err(|error| Error::failed("map settings", &error))
 }
 
 fn attach(
@@ -228,8 +252,9 @@ fn attach(
     cgroup: &Cgroup,
     tracefs: &Tracefs,
 ) -> Result<FdLink, Error> {
-    let program =
-        gate.program_mut(name).ok_or_else(|| Error::Failed(format!("the object has no program {name}")))?;
+    let program = gate
+        .program_mut(name)
+        .ok_or_else(|| Error::Failed(format!("the object has no program {name}")))?;
     let what = format!("{name} cannot be attached");
     let fail = |error: ProgramError| refused(&what, &error);
     let mode = CgroupAttachMode::Single;
@@ -238,13 +263,23 @@ fn attach(
         (Hook::Connect, Program::CgroupSockAddr(program)) => {
             program.load().map_err(fail)?;
             let link = program.attach(cgroup.open()?, mode).map_err(fail)?;
-            program.take_link(link).map_err(fail)?.try_into().map_err(|error| Error::failed(&what, &error))
+            program
+                .take_link(link)
+                .map_err(fail)?
+                .try_into()
+                .map_err(|error| Error::failed(&what, &error))
         }
         (Hook::Egress, Program::CgroupSkb(program)) => {
             program.load().map_err(fail)?;
             let direction = aya::programs::CgroupSkbAttachType::Egress;
-            let link = program.attach(cgroup.open()?, direction, mode).map_err(fail)?;
-            program.take_link(link).map_err(fail)?.try_into().map_err(|error| Error::failed(&what, &error))
+            let link = program
+                .attach(cgroup.open()?, direction, mode)
+                .map_err(fail)?;
+            program
+                .take_link(link)
+                .map_err(fail)?
+                .try_into()
+                .map_err(|error| Error::failed(&what, &error))
         }
         (Hook::Tracepoint(point), Program::BtfTracePoint(program)) => {
             program.load(point, types).map_err(fail)?;
@@ -253,8 +288,14 @@ fn attach(
         }
         (Hook::Syscall(point), Program::TracePoint(program)) => {
             program.load().map_err(fail)?;
-            let link = program.attach("syscalls", point).map_err(|error| tracefs.explain(fail(error)))?;
-            program.take_link(link).map_err(fail)?.try_into().map_err(|error| Error::failed(&what, &error))
+            let link = program
+                .attach("syscalls", point)
+                .map_err(|error| tracefs.explain(fail(error)))?;
+            program
+                .take_link(link)
+                .map_err(fail)?
+                .try_into()
+                .map_err(|error| Error::failed(&what, &error))
         }
         _ => Err(wrong()),
     }
@@ -264,9 +305,14 @@ fn attach(
 fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     let mut cause = Some(error);
     while let Some(current) = cause {
-        let system = current.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+        let system = current
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error);
         let system = system.map(rustix::io::Errno::from_raw_os_error);
-        if matches!(system, Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS | rustix::io::Errno::NOSYS)) {
+        if matches!(
+            system,
+            Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS | rustix::io::Errno::NOSYS)
+        ) {
             return Error::Unsupported(format!(
                 "{what}: the kernel refuses BPF here: {} (it takes root with CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, \
                  as on a host or in a privileged container)",
@@ -284,7 +330,10 @@ fn namespace(process: &str, kind: &str) -> Result<u32, Error> {
     let target = fs::read_link(&path).map_err(Error::file(&path))?;
     // "mnt:[4026531841]"
     let text = target.to_string_lossy();
-    let number = text.split(['[', ']']).nth(1).and_then(|number| number.parse().ok());
+    let number = text
+        .split(['[', ']'])
+        .nth(1)
+        .and_then(|number| number.parse().ok());
     number.ok_or_else(|| Error::Failed(format!("{path}: unexpected target {text}")))
 }
 
@@ -310,12 +359,17 @@ impl Tracefs {
         let done = unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
             .and_then(|()| mount_change("/", private))
             .and_then(|()| mount("tracefs", Self::PLACE, "tracefs", MountFlags::empty(), None));
-        Self { problem: done.err().map(|error| error.to_string()) }
+        Self {
+            problem: done.err().map(|error| error.to_string()),
+        }
     }
 
     fn explain(&self, error: Error) -> Error {
         match &self.problem {
-            Some(problem) => Error::Unsupported(format!("{}: tracefs cannot be mounted: {problem}", Self::PLACE)),
+            Some(problem) => Error::Unsupported(format!(
+                "{}: tracefs cannot be mounted: {problem}",
+                Self::PLACE
+            )),
             None => error,
         }
     }

@@ -24,7 +24,10 @@ fn parse(line: &str) -> Option<Mount> {
     let (front, back) = line.split_once(" - ")?;
     let mut fields = front.split(' ');
     let point = PathBuf::from(unescape(fields.nth(4)?));
-    Some(Mount { point, kind: back.split(' ').next()?.to_owned() })
+    Some(Mount {
+        point,
+        kind: back.split(' ').next()?.to_owned(),
+    })
 }
 
 /// Blanks and backslashes in paths are written as three octal digits.

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 12] = [
+pub const MAPS: [&str; 13] = [
     "settings",
     "processes",
     "threads",
@@ -27,6 +27,7 @@ pub const MAPS: [&str; 12] = [
     "flows",
     "rates",
     "aims",
+    "spoiled",
     "counters",
     "events",
 ];
@@ -42,8 +43,15 @@ impl Pins {
     /// The pins below `base` for the object with these bytes.
     pub fn new(base: impl Into<PathBuf>, object: &[u8]) -> Self {
         let hash = Sha256::digest(object);
-        let object = hash.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-        Self { base: base.into(), object }
+        let object = hash
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Self {
+            base: base.into(),
+            object,
+        }
     }
 
     /// The folder that everything is below.
@@ -88,16 +96,24 @@ impl Pins {
     /// When the folder cannot be made or the mount is refused.
     pub fn prepare(&self) -> Result<(), Error> {
         let base = &self.base;
-        if base.parent().is_some_and(|parent| parent.is_dir() && mounts::is_bpffs(parent)) {
+        if base
+            .parent()
+            .is_some_and(|parent| parent.is_dir() && mounts::is_bpffs(parent))
+        {
             fs::create_dir_all(base).map_err(Error::file(base))?;
             return private(base);
         }
-        fs::create_dir_all(base).map_err(Error::file(base)).or_else(|error| {
-            // /sys/fs/bpf is an empty folder of sysfs until somebody mounts a bpffs on it.
-            let parent = base.parent().filter(|parent| *parent == Path::new("/sys/fs/bpf")).ok_or(error)?;
-            mount_bpffs(parent)?;
-            fs::create_dir_all(base).map_err(Error::file(base))
-        })?;
+        fs::create_dir_all(base)
+            .map_err(Error::file(base))
+            .or_else(|error| {
+                // /sys/fs/bpf is an empty folder of sysfs until somebody mounts a bpffs on it.
+                let parent = base
+                    .parent()
+                    .filter(|parent| *parent == Path::new("/sys/fs/bpf"))
+                    .ok_or(error)?;
+                mount_bpffs(parent)?;
+                fs::create_dir_all(base).map_err(Error::file(base))
+            })?;
         if !mounts::is_bpffs(base) {
             mount_bpffs(base)?;
         }
@@ -179,7 +195,10 @@ fn mount_bpffs(at: &Path) -> Result<(), Error> {
     use rustix::mount::{MountFlags, mount};
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("bpf", at, "bpf", flags, c"mode=0700").map_err(|error| {
-        Error::Unsupported(format!("{}: a bpffs cannot be mounted there: {error}", at.display()))
+        Error::Unsupported(format!(
+            "{}: a bpffs cannot be mounted there: {error}",
+            at.display()
+        ))
     })
 }
 

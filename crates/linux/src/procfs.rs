@@ -26,7 +26,9 @@ pub fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// One process.
@@ -40,14 +42,21 @@ pub fn process(pid: u32) -> Option<Process> {
     let mut fields = stat.get(back + 2..)?.split(' ');
     let parent = fields.nth(1)?.parse().ok()?;
     let flags: u32 = fields.nth(4)?.parse().ok()?;
-    Some(Process { pid, parent, comm, is_kernel: flags & PF_KTHREAD != 0 })
+    Some(Process {
+        pid,
+        parent,
+        comm,
+        is_kernel: flags & PF_KTHREAD != 0,
+    })
 }
 
 /// Where its program lay when it was started.
 pub fn program_path(pid: u32) -> Option<PathBuf> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     // The kernel adds this to the name of a file that is gone.
-    let text = path.to_str().and_then(|text| text.strip_suffix(" (deleted)"));
+    let text = path
+        .to_str()
+        .and_then(|text| text.strip_suffix(" (deleted)"));
     Some(text.map_or_else(|| path.clone(), PathBuf::from))
 }
 
@@ -55,7 +64,8 @@ pub fn program_path(pid: u32) -> Option<PathBuf> {
 pub fn arguments(pid: u32, limit: u64) -> Vec<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    let read = fs::File::open(format!("/proc/{pid}/cmdline")).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    let read = fs::File::open(format!("/proc/{pid}/cmdline"))
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes));
     if read.is_err() {
         return Vec::new();
     }
@@ -64,21 +74,31 @@ pub fn arguments(pid: u32, limit: u64) -> Vec<Vec<u8>> {
 
 /// Its user.
 pub fn user(pid: u32) -> Option<u32> {
-    fs::metadata(format!("/proc/{pid}")).ok().map(|found| found.uid())
+    fs::metadata(format!("/proc/{pid}"))
+        .ok()
+        .map(|found| found.uid())
 }
 
 /// How a shell was started, as far as /proc shows it now. A process can rewrite its
 /// arguments, so this is only for processes that are older than the gate.
 pub fn invocation(pid: u32) -> Invocation {
     let arguments = arguments(pid, 4096);
-    let harmless = arguments.iter().skip(1).filter(|argument| !argument.is_empty()).all(|argument| {
-        let mut first = [0; 8];
-        argument.len() <= first.len() && {
-            first[..argument.len()].copy_from_slice(argument);
-            keeps_shell_interactive(first)
-        }
-    });
-    if harmless && stdin_is_terminal(pid) { Invocation::Terminal } else { Invocation::Script }
+    let harmless = arguments
+        .iter()
+        .skip(1)
+        .filter(|argument| !argument.is_empty())
+        .all(|argument| {
+            let mut first = [0; 8];
+            argument.len() <= first.len() && {
+                first[..argument.len()].copy_from_slice(argument);
+                keeps_shell_interactive(first)
+            }
+        });
+    if harmless && stdin_is_terminal(pid) {
+        Invocation::Terminal
+    } else {
+        Invocation::Script
+    }
 }
 
 /// The script that an interpreter was started with, when that is its first argument and an
@@ -103,16 +123,20 @@ pub fn socket_owner(inode: u64) -> Option<u32> {
         let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
             return false;
         };
-        entries
-            .filter_map(Result::ok)
-            .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str()))
+        entries.filter_map(Result::ok).any(|entry| {
+            fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str())
+        })
     })
 }
 
 /// The process that holds the TCP connection from `own_port` to `remote`, in our own network
 /// namespace. Reads much of /proc: for rare questions only.
 pub fn tcp_owner(own_port: u16, remote: SocketAddr) -> Option<u32> {
-    let table = if remote.is_ipv4() { "/proc/self/net/tcp" } else { "/proc/self/net/tcp6" };
+    let table = if remote.is_ipv4() {
+        "/proc/self/net/tcp"
+    } else {
+        "/proc/self/net/tcp6"
+    };
     let text = fs::read_to_string(table).ok()?;
     let wanted = socket_name(remote);
     let inode = text.lines().skip(1).find_map(|line| {
@@ -129,7 +153,12 @@ fn socket_name(address: SocketAddr) -> String {
     let words = |bytes: &[u8]| -> String {
         bytes
             .chunks_exact(4)
-            .map(|four| format!("{:08X}", u32::from_ne_bytes([four[0], four[1], four[2], four[3]])))
+            .map(|four| {
+                format!(
+                    "{:08X}",
+                    u32::from_ne_bytes([four[0], four[1], four[2], four[3]])
+                )
+            })
             .collect()
     };
     let ip = match address.ip() {
@@ -171,7 +200,9 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_gives_no_answer() {
-        let mut child = std::process::Command::new("/bin/true").spawn().expect("spawn");
+        let mut child = std::process::Command::new("/bin/true")
+            .spawn()
+            .expect("spawn");
         let pid = child.id();
         child.wait().expect("wait");
         assert_eq!(process(pid), None);

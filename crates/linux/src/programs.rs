@@ -39,7 +39,11 @@ pub fn display(path: &ProgramPath) -> String {
     let mut out = String::new();
     if path.complete == 0 {
         // A file in no folder, or one too deep down to be walked up to the root.
-        out.push_str(if filled < path.parts.len() { "(in no folder)" } else { "…" });
+        out.push_str(if filled < path.parts.len() {
+            "(in no folder)"
+        } else {
+            "…"
+        });
     }
     for part in path.parts[..filled].iter().rev() {
         out.push('/');
@@ -66,7 +70,10 @@ pub fn parts(path: &str) -> ProgramPath {
 }
 
 fn text(bytes: &[u8]) -> String {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|&byte| byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 

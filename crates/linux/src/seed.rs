@@ -42,8 +42,10 @@ pub fn seed(gate: &mut Gate, cgroup: &Cgroup) -> Result<Seeded, Error> {
     let mut names = Names::default();
     for _ in 0..ROUNDS_MAX {
         let mut fresh = 0;
-        let processes: HashMap<u32, Process> =
-            procfs::all().into_iter().filter_map(|pid| Some((pid, procfs::process(pid)?))).collect();
+        let processes: HashMap<u32, Process> = procfs::all()
+            .into_iter()
+            .filter_map(|pid| Some((pid, procfs::process(pid)?)))
+            .collect();
         let mut records = HashMap::new();
         for &pid in processes.keys() {
             let record = record(pid, &processes, &mut records, gate, cgroup, &mut names);
@@ -90,7 +92,11 @@ fn record(
             break root();
         }
         if process.parent == 0 || (cgroup.level > 0 && !cgroup.holds(at)) {
-            break if process.is_kernel { root() } else { stranger() };
+            break if process.is_kernel {
+                root()
+            } else {
+                stranger()
+            };
         }
         at = process.parent;
     };
@@ -127,7 +133,11 @@ fn grown(
     }
     let path = procfs::program_path(pid);
     let stamp = identity::stamp(format!("/proc/{pid}/exe").as_ref()).ok();
-    let index = names.index(gate, stamp.as_ref(), path.as_ref().and_then(|path| path.to_str()));
+    let index = names.index(
+        gate,
+        stamp.as_ref(),
+        path.as_ref().and_then(|path| path.to_str()),
+    );
     // A child that runs its parent's program was forked and never called exec.
     if index != 0 && index == record.program {
         return record;
@@ -178,7 +188,15 @@ impl Names {
         }
         self.count += 1;
         let index = self.count << INDEX_BITS | INDEX_MARK;
-        let entry = ProgramEntry { index, reserved: 0, path: programs::parts(path) };
-        if gate.remember_program(&key, &entry).is_err() { 0 } else { index }
+        let entry = ProgramEntry {
+            index,
+            reserved: 0,
+            path: programs::parts(path),
+        };
+        if gate.remember_program(&key, &entry).is_err() {
+            0
+        } else {
+            index
+        }
     }
 }

@@ -15,11 +15,19 @@ pub struct Program {
 
 impl Program {
     /// A program that nobody registered.
-    pub const UNKNOWN: Self = Self { role: Role::Unknown, kind: Kind::Batch, changed: false };
+    pub const UNKNOWN: Self = Self {
+        role: Role::Unknown,
+        kind: Kind::Batch,
+        changed: false,
+    };
 
     /// A registered program with its file unchanged.
     pub const fn registered(role: Role, kind: Kind) -> Self {
-        Self { role, kind, changed: false }
+        Self {
+            role,
+            kind,
+            changed: false,
+        }
     }
 }
 
@@ -69,7 +77,11 @@ impl Standing {
     #[must_use]
     #[inline(always)]
     pub fn after_exec(&self, program: Program, invocation: Invocation, signs: Tamper) -> Self {
-        let role = if program.changed { Role::Unknown } else { program.role };
+        let role = if program.changed {
+            Role::Unknown
+        } else {
+            program.role
+        };
         let origin = match self.origin {
             Origin::Foreign => Origin::Foreign,
             Origin::System => self.origin_from_system(role, program.kind, invocation),
@@ -88,7 +100,8 @@ impl Standing {
     /// Whether the exec that led from `self` to `after` is what a later refusal is due to.
     pub fn made_worse_by(&self, after: &Self) -> bool {
         let fell = after.origin == Origin::Foreign && self.origin != Origin::Foreign;
-        let spoiled = after.tampered.any() && !self.tampered.any() && self.origin != Origin::Foreign;
+        let spoiled =
+            after.tampered.any() && !self.tampered.any() && self.origin != Origin::Foreign;
         fell || spoiled
     }
 

@@ -32,7 +32,13 @@ mod tests {
         for text in [b"-i\0\0\0\0\0\0", b"--login\0", b"-l\0\0\0\0\0\0"] {
             assert!(keeps_shell_interactive(*text));
         }
-        for text in [b"-c\0\0\0\0\0\0", b"x.sh\0\0\0\0", b"--rcfile", b"-s\0\0\0\0\0\0", b"\0\0\0\0\0\0\0\0"] {
+        for text in [
+            b"-c\0\0\0\0\0\0",
+            b"x.sh\0\0\0\0",
+            b"--rcfile",
+            b"-s\0\0\0\0\0\0",
+            b"\0\0\0\0\0\0\0\0",
+        ] {
             assert!(!keeps_shell_interactive(*text));
         }
     }

@@ -23,12 +23,24 @@ impl Tamper {
     pub const DESCRIPTOR_TAKEN: Self = Self(32);
 
     const WORDS: [(Self, &'static str); 6] = [
-        (Self::ENVIRONMENT, "a loader or interpreter variable is set in its environment"),
+        (
+            Self::ENVIRONMENT,
+            "a loader or interpreter variable is set in its environment",
+        ),
         (Self::TRACED, "another process traced it"),
-        (Self::MEMORY_WRITTEN, "another process wrote into its memory"),
+        (
+            Self::MEMORY_WRITTEN,
+            "another process wrote into its memory",
+        ),
         (Self::REMOTE_CONTROL, "it was started under remote control"),
-        (Self::UNREADABLE, "its arguments or environment are too long to check"),
-        (Self::DESCRIPTOR_TAKEN, "another process took a file descriptor from it"),
+        (
+            Self::UNREADABLE,
+            "its arguments or environment are too long to check",
+        ),
+        (
+            Self::DESCRIPTOR_TAKEN,
+            "another process took a file descriptor from it",
+        ),
     ];
 
     /// Both sets together.
@@ -44,7 +56,10 @@ impl Tamper {
 
     /// Each sign in plain words.
     pub fn words(self) -> impl Iterator<Item = &'static str> {
-        Self::WORDS.into_iter().filter(move |(sign, _)| self.0 & sign.0 != 0).map(|(_, words)| words)
+        Self::WORDS
+            .into_iter()
+            .filter(move |(sign, _)| self.0 & sign.0 != 0)
+            .map(|(_, words)| words)
     }
 }
 
@@ -107,7 +122,10 @@ const fn multiplier() -> u64 {
     // Any odd number with its bits well spread; the golden ratio is the usual one.
     let mut multiplier = 0x9e37_79b9_7f4a_7c15_u64;
     while table(multiplier).is_none() {
-        multiplier = multiplier.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(2) | 1;
+        multiplier = multiplier
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(2)
+            | 1;
     }
     multiplier
 }
@@ -172,7 +190,14 @@ mod tests {
 
     #[test]
     fn usual_variables_are_not() {
-        for text in ["PATH=/usr/bin", "LANG=C", "GTK_MODULES=gail:atk-bridge", "LDFLAGS=-O2", "HOME=/root", ""] {
+        for text in [
+            "PATH=/usr/bin",
+            "LANG=C",
+            "GTK_MODULES=gail:atk-bridge",
+            "LDFLAGS=-O2",
+            "HOME=/root",
+            "",
+        ] {
             let (first, second) = halves(text);
             assert!(!variable_tampers(first, second), "{text}");
         }
@@ -180,7 +205,12 @@ mod tests {
 
     #[test]
     fn remote_control_is_told_from_other_arguments() {
-        for text in ["--marionette", "-marionette", "--remote-debugging-port=9222", "-remote-debugging-port"] {
+        for text in [
+            "--marionette",
+            "-marionette",
+            "--remote-debugging-port=9222",
+            "-remote-debugging-port",
+        ] {
             let (first, second) = halves(text);
             assert!(remote_control_argument(first, second), "{text}");
         }

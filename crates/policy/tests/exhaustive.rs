@@ -2,7 +2,8 @@
 //! which is written down here a second time and in another form.
 
 use policy::{
-    Invocation, Kind, Origin, Program, Rate, Reason, Role, Standing, Tamper, Verdict, may_send, may_submit,
+    Invocation, Kind, Origin, Program, Rate, Reason, Role, Standing, Tamper, Verdict, may_send,
+    may_submit,
 };
 
 fn standings() -> impl Iterator<Item = Standing> {
@@ -10,16 +11,18 @@ fn standings() -> impl Iterator<Item = Standing> {
         Role::ALL.into_iter().flat_map(move |role| {
             Kind::ALL.into_iter().flat_map(move |kind| {
                 [false, true].into_iter().flat_map(move |vouched| {
-                    [Tamper::NONE, Tamper::ENVIRONMENT].into_iter().flat_map(move |tampered| {
-                        [false, true].into_iter().map(move |changed| Standing {
-                            origin,
-                            role,
-                            kind,
-                            vouched,
-                            changed,
-                            tampered,
+                    [Tamper::NONE, Tamper::ENVIRONMENT]
+                        .into_iter()
+                        .flat_map(move |tampered| {
+                            [false, true].into_iter().map(move |changed| Standing {
+                                origin,
+                                role,
+                                kind,
+                                vouched,
+                                changed,
+                                tampered,
+                            })
                         })
-                    })
                 })
             })
         })
@@ -28,15 +31,23 @@ fn standings() -> impl Iterator<Item = Standing> {
 
 fn programs() -> impl Iterator<Item = Program> {
     Role::ALL.into_iter().flat_map(|role| {
-        Kind::ALL
-            .into_iter()
-            .flat_map(move |kind| [false, true].into_iter().map(move |changed| Program { role, kind, changed }))
+        Kind::ALL.into_iter().flat_map(move |kind| {
+            [false, true].into_iter().map(move |changed| Program {
+                role,
+                kind,
+                changed,
+            })
+        })
     })
 }
 
 /// The design's section 4, sentence by sentence.
 fn expected_origin(before: &Standing, program: Program, invocation: Invocation) -> Origin {
-    let role = if program.changed { Role::Unknown } else { program.role };
+    let role = if program.changed {
+        Role::Unknown
+    } else {
+        program.role
+    };
     match (before.origin, role) {
         // Foreign stays foreign, whatever the program is.
         (Origin::Foreign, _) => Origin::Foreign,
@@ -45,7 +56,11 @@ fn expected_origin(before: &Standing, program: Program, invocation: Invocation) 
         // So does a shell on a terminal, when a login program starts it.
         (Origin::System, Role::Shell) => {
             let login = before.role == Role::System && before.kind == Kind::Interactive;
-            if login && invocation == Invocation::Terminal { Origin::User } else { Origin::Foreign }
+            if login && invocation == Invocation::Terminal {
+                Origin::User
+            } else {
+                Origin::Foreign
+            }
         }
         (Origin::System, Role::System) => Origin::System,
         // A mailer registered as a service stays the system's.
@@ -70,7 +85,10 @@ fn origin_follows_the_design_for_every_standing_program_and_invocation() {
                     expected_origin(&before, program, invocation),
                     "{before:?} runs {program:?} {invocation:?}"
                 );
-                assert!(after.origin >= before.origin, "an origin improved: {before:?} -> {after:?}");
+                assert!(
+                    after.origin >= before.origin,
+                    "an origin improved: {before:?} -> {after:?}"
+                );
                 assert_eq!(after.tampered, before.tampered, "signs of tampering stay");
                 count += 1;
             }
@@ -81,7 +99,9 @@ fn origin_follows_the_design_for_every_standing_program_and_invocation() {
 
 #[test]
 fn only_five_standings_may_send() {
-    let allowed: Vec<Standing> = standings().filter(|one| may_send(one, Rate::UNLIMITED) == Verdict::Allow).collect();
+    let allowed: Vec<Standing> = standings()
+        .filter(|one| may_send(one, Rate::UNLIMITED) == Verdict::Allow)
+        .collect();
     for one in &allowed {
         assert_eq!(one.role, Role::Mailer);
         assert!(!one.changed && !one.tampered.any());
@@ -105,19 +125,26 @@ fn the_rate_is_the_last_question() {
             Verdict::Allow => assert_eq!(verdict, Verdict::Refuse(Reason::RateExceeded)),
             refused => assert_eq!(verdict, refused),
         }
-        assert_eq!(may_send(&one, Rate { used: 6, limit: 7 }), may_send(&one, Rate::UNLIMITED));
+        assert_eq!(
+            may_send(&one, Rate { used: 6, limit: 7 }),
+            may_send(&one, Rate::UNLIMITED)
+        );
     }
 }
 
 #[test]
 fn submitters_take_mail_only_from_those_who_may_send() {
     for one in standings() {
-        let takes = one.role == Role::Submitter || (one.role == Role::Mailer && one.kind == Kind::Service);
+        let takes =
+            one.role == Role::Submitter || (one.role == Role::Mailer && one.kind == Kind::Service);
         let answer = may_submit(&one);
         assert_eq!(answer.is_some(), takes);
         if answer == Some(Verdict::Allow) {
             assert!(!one.tampered.any());
-            assert!(one.origin == Origin::System || (one.origin == Origin::User && one.vouched), "{one:?}");
+            assert!(
+                one.origin == Origin::System || (one.origin == Origin::User && one.vouched),
+                "{one:?}"
+            );
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Whatever sequence of forks, execs and tampering happens, some things never do.
 
-use policy::{Invocation, Kind, Origin, Program, Rate, Role, Standing, Tamper, Verdict, may_send, may_submit};
+use policy::{
+    Invocation, Kind, Origin, Program, Rate, Role, Standing, Tamper, Verdict, may_send, may_submit,
+};
 use proptest::prelude::*;
 
 /// One thing that can happen to a process.
@@ -14,7 +16,11 @@ enum Step {
 fn program() -> impl Strategy<Value = Program> {
     let role = prop::sample::select(Role::ALL.to_vec());
     let kind = prop::sample::select(Kind::ALL.to_vec());
-    (role, kind, prop::bool::weighted(0.1)).prop_map(|(role, kind, changed)| Program { role, kind, changed })
+    (role, kind, prop::bool::weighted(0.1)).prop_map(|(role, kind, changed)| Program {
+        role,
+        kind,
+        changed,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -28,16 +34,20 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn standing() -> impl Strategy<Value = Standing> {
     let origin = prop::sample::select(Origin::ALL.to_vec());
-    (origin, program(), any::<bool>(), prop_oneof![Just(Tamper::NONE), (0_u8..64).prop_map(Tamper)]).prop_map(
-        |(origin, program, vouched, tampered)| Standing {
+    (
+        origin,
+        program(),
+        any::<bool>(),
+        prop_oneof![Just(Tamper::NONE), (0_u8..64).prop_map(Tamper)],
+    )
+        .prop_map(|(origin, program, vouched, tampered)| Standing {
             origin,
             role: program.role,
             kind: program.kind,
             vouched,
             changed: program.changed,
             tampered,
-        },
-    )
+        })
 }
 
 fn walk(start: Standing, steps: &[Step]) -> impl Iterator<Item = (Standing, Standing)> + '_ {

@@ -34,12 +34,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Play the whole story on this machine, in a network namespace and cgroup of its own
-    #[command(after_help = "Plays figures 2, 3 and 4 of the paper with real processes against the real kernel, \
-        then 3 and 4 again while the bot holds an IRC connection.\nExit status 0 only when every scene went as it must.")]
+    #[command(
+        after_help = "Plays figures 2, 3 and 4 of the paper with real processes against the real kernel, \
+        then 3 and 4 again while the bot holds an IRC connection.\nExit status 0 only when every scene went as it must."
+    )]
     Demo(DemoArgs),
     /// Guard this machine
-    #[command(after_help = "Examples:\n  sudo sekimori run\n  sudo sekimori run --observe    refuse nothing, only record\n\n\
-        The gate outlives this command: mail ports stay closed until `sekimori uninstall`.")]
+    #[command(
+        after_help = "Examples:\n  sudo sekimori run\n  sudo sekimori run --observe    refuse nothing, only record\n\n\
+        The gate outlives this command: mail ports stay closed until `sekimori uninstall`."
+    )]
     Run(RunArgs),
     /// Find installed mailers, ask which are yours, and register them and the launchers
     Setup {
@@ -48,10 +52,12 @@ pub enum Command {
         yes: bool,
     },
     /// Register a program
-    #[command(after_help = "Examples:\n  sudo sekimori register /usr/bin/thunderbird\n  \
+    #[command(
+        after_help = "Examples:\n  sudo sekimori register /usr/bin/thunderbird\n  \
         sudo sekimori register /usr/bin/msmtp --kind batch\n  \
         sudo sekimori register /usr/lib/postfix/sbin/smtp --kind service\n  \
-        sudo sekimori register /usr/bin/irssi --as chat")]
+        sudo sekimori register /usr/bin/irssi --as chat"
+    )]
     Register(RegisterArgs),
     /// Take a registration back
     Unregister {
@@ -63,8 +69,10 @@ pub enum Command {
     /// Show the gate's state, open grants, counters, and what was dropped
     Status(JsonArg),
     /// Show verdicts, grants, findings and notices
-    #[command(after_help = "Examples:\n  sekimori log --since 2h\n  sekimori log --since 2026-11-22T08:00:00Z --json\n  \
-        sekimori log --follow")]
+    #[command(
+        after_help = "Examples:\n  sekimori log --since 2h\n  sekimori log --since 2026-11-22T08:00:00Z --json\n  \
+        sekimori log --follow"
+    )]
     Log(LogArgs),
     /// Explain one verdict or finding: the process tree as it was, and the reason
     Explain {

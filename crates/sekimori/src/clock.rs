@@ -16,5 +16,6 @@ pub fn since_boot(boot_ns: u64) -> Timestamp {
 
 fn read(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(time.tv_nsec).unwrap_or(0)
 }

@@ -30,8 +30,11 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Demo(options) => demo::run(&options),
         Command::Run(options) => {
             need_root("run")?;
-            let options =
-                daemon::Options { config: options.config, cgroup: options.cgroup, observe: options.observe };
+            let options = daemon::Options {
+                config: options.config,
+                cgroup: options.cgroup,
+                observe: options.observe,
+            };
             daemon::run(options, paths)
         }
         Command::Setup { yes } => setup::run(yes, &paths),
@@ -47,7 +50,9 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => documents::completions(shell),
         Command::Manpage => documents::manpage(),
         Command::LoadGate => load_gate::run(),
-        Command::NotifyUser { uid } => notify::notify_user_main(uid).map(|()| ExitCode::SUCCESS).map_err(Failure::from),
+        Command::NotifyUser { uid } => notify::notify_user_main(uid)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Failure::from),
         Command::StageInit { arguments } => Ok(stage::init_main(arguments)),
         Command::StagePlayer { arguments } => Ok(stage::player_main(arguments)),
     }
@@ -56,7 +61,9 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
 /// Colours on a terminal, unless the user asked for none (`NO_COLOR`).
 fn style() -> Style {
     use std::io::IsTerminal as _;
-    Style { colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() }
+    Style {
+        colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    }
 }
 
 /// Prints a line. `false` when nobody reads any more, as behind `| head`.

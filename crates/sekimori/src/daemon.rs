@@ -87,7 +87,8 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let registry = Registry::load(&journal)?;
     // Before the gate: two daemons must not read one ring buffer.
     let server = Server::listen(&paths)?;
-    let loaded = load_gate::in_own_process(&request(&config, &options, &paths, &cgroup, &registry))?;
+    let loaded =
+        load_gate::in_own_process(&request(&config, &options, &paths, &cgroup, &registry))?;
     let closed_after = begun.elapsed();
     let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
     let reports = gate.events()?;
@@ -116,14 +117,22 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     };
     daemon.notice(daemon.opening_words(closed_after));
     if let Err(error) = install::tell_starter("READY=1") {
-        daemon.outbox.trouble(&format!("the service manager does not listen: {error}"));
+        daemon
+            .outbox
+            .trouble(&format!("the service manager does not listen: {error}"));
     }
     daemon.serve(reports, &server, &signals)?;
     daemon.notice("stopped; the gate stays closed without the daemon".to_owned());
     Ok(ExitCode::SUCCESS)
 }
 
-fn request(config: &Config, options: &Options, paths: &Paths, cgroup: &Cgroup, registry: &Registry) -> Request {
+fn request(
+    config: &Config,
+    options: &Options,
+    paths: &Paths,
+    cgroup: &Cgroup,
+    registry: &Registry,
+) -> Request {
     Request {
         pins: paths.pins.clone(),
         cgroup: cgroup.path.clone(),
@@ -142,17 +151,42 @@ impl Daemon {
         let how = if self.loaded.adopted {
             "adopted the gate that was there".to_owned()
         } else {
-            format!("closed mail ports after {} ms, and the whole gate stood", self.loaded.closed_after_ms)
+            format!(
+                "closed mail ports after {} ms, and the whole gate stood",
+                self.loaded.closed_after_ms
+            )
         };
-        let ports = self.config.mail_ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-        let mode = if self.options.observe { "; observing only, nothing is refused" } else { "" };
+        let ports = self
+            .config
+            .mail_ports
+            .iter()
+            .map(u16::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let mode = if self.options.observe {
+            "; observing only, nothing is refused"
+        } else {
+            ""
+        };
         let seeded = if self.loaded.seeded == 0 {
             String::new()
         } else {
-            format!("; {} processes are older than the gate, {} of them foreign", self.loaded.seeded, self.loaded.foreign)
+            format!(
+                "; {} processes are older than the gate, {} of them foreign",
+                self.loaded.seeded, self.loaded.foreign
+            )
         };
-        let mailers = self.registry.entries().iter().filter(|entry| entry.stored.role == "mailer").count();
-        let hint = if mailers == 0 { "; no mailer is registered yet (sudo sekimori setup)" } else { "" };
+        let mailers = self
+            .registry
+            .entries()
+            .iter()
+            .filter(|entry| entry.stored.role == "mailer")
+            .count();
+        let hint = if mailers == 0 {
+            "; no mailer is registered yet (sudo sekimori setup)"
+        } else {
+            ""
+        };
         format!(
             "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{hint}",
             closed_after.as_millis(),
@@ -161,7 +195,12 @@ impl Daemon {
     }
 
     /// The loop. Sleeps until a report, a command, a changed file, a signal or a deadline.
-    fn serve(&mut self, mut reports: Events, server: &Server, signals: &signals::Signals) -> Result<(), Failure> {
+    fn serve(
+        &mut self,
+        mut reports: Events,
+        server: &Server,
+        signals: &signals::Signals,
+    ) -> Result<(), Failure> {
         let mut watch = watch::Watch::new(&self.registry);
         self.verify_all();
         loop {
@@ -179,7 +218,10 @@ impl Daemon {
                     Ok(_) | Err(rustix::io::Errno::INTR) => {}
                     Err(error) => return Err(Failure::failed(format!("poll: {error}"))),
                 }
-                waiting.iter().map(|fd| !fd.revents().is_empty()).collect::<Vec<_>>()
+                waiting
+                    .iter()
+                    .map(|fd| !fd.revents().is_empty())
+                    .collect::<Vec<_>>()
             };
             self.take_reports(&mut reports, EVENTS_AT_ONCE);
             if woken[1] {
@@ -212,18 +254,28 @@ impl Daemon {
 
     /// Until the engine or the outbox has something to do; none when nothing is due.
     fn timeout(&self) -> Option<Timespec> {
-        let engine = self.engine.next_deadline().map(|deadline| Duration::from_nanos(deadline.since_ns(clock::now())));
+        let engine = self
+            .engine
+            .next_deadline()
+            .map(|deadline| Duration::from_nanos(deadline.since_ns(clock::now())));
         let round = self.outbox.has_work().then_some(ROUND);
         let due = [engine, round].into_iter().flatten().min()?;
-        Some(Timespec { tv_sec: i64::try_from(due.as_secs()).unwrap_or(i64::MAX), tv_nsec: due.subsec_nanos().into() })
+        Some(Timespec {
+            tv_sec: i64::try_from(due.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: due.subsec_nanos().into(),
+        })
     }
 
     fn housekeeping(&mut self) {
         let actions = self.engine.tick(clock::now());
-        self.outbox.perform(&mut self.journal, actions, clock::now());
+        self.outbox
+            .perform(&mut self.journal, actions, clock::now());
         self.tell_losses();
         self.outbox.flush(&mut self.journal);
-        if self.pruned.is_none_or(|pruned| pruned.elapsed() >= PRUNE_EVERY) {
+        if self
+            .pruned
+            .is_none_or(|pruned| pruned.elapsed() >= PRUNE_EVERY)
+        {
             self.pruned = Some(Instant::now());
             let keep_ns = u64::from(self.config.journal_keep_days) * 86_400 * 1_000_000_000;
             let since = clock::now().0.saturating_sub(keep_ns);
@@ -247,13 +299,21 @@ impl Daemon {
     }
 
     fn verify(&mut self, path: &str) {
-        if let Some(index) = self.registry.entries().iter().position(|entry| entry.stored.path == path) {
+        if let Some(index) = self
+            .registry
+            .entries()
+            .iter()
+            .position(|entry| entry.stored.path == path)
+        {
             self.verify_index(index);
         }
     }
 
     fn verify_index(&mut self, index: usize) {
-        match self.registry.verify(index, &mut self.journal, &mut self.gate) {
+        match self
+            .registry
+            .verify(index, &mut self.journal, &mut self.gate)
+        {
             Ok(Some(said)) => self.notice(said),
             Ok(None) => {}
             Err(error) => self.outbox.trouble(&format!("{error:#}")),
@@ -264,19 +324,34 @@ impl Daemon {
     fn reload(&mut self) {
         let config = match Config::load(self.options.config.as_deref()) {
             Ok(config) => config,
-            Err(error) => return self.notice(format!("configuration not read again, the old one stays in force: {error:#}")),
+            Err(error) => {
+                return self.notice(format!(
+                    "configuration not read again, the old one stays in force: {error:#}"
+                ));
+            }
         };
         if config.packet_watch != self.config.packet_watch {
             self.notice("packet_watch changes with the next start only".to_owned());
         }
-        let request = request(&config, &self.options, &self.paths, &self.cgroup, &self.registry);
-        match request.settings().and_then(|settings| self.gate.apply_settings(&settings)) {
+        let request = request(
+            &config,
+            &self.options,
+            &self.paths,
+            &self.cgroup,
+            &self.registry,
+        );
+        match request
+            .settings()
+            .and_then(|settings| self.gate.apply_settings(&settings))
+        {
             Ok(()) => {
                 self.outbox.set_notify(config.notify);
                 self.config = config;
                 self.notice("configuration read again".to_owned());
             }
-            Err(error) => self.notice(format!("configuration not read again, the old one stays in force: {error}")),
+            Err(error) => self.notice(format!(
+                "configuration not read again, the old one stays in force: {error}"
+            )),
         }
     }
 }

@@ -107,7 +107,10 @@ impl Outcome {
     /// Whether it went as the scene must.
     fn is_as_expected(&self, scene: &Scene) -> bool {
         let text = |entry: &Option<Value>, key: &str| {
-            entry.as_ref().and_then(|entry| entry[key].as_str()).map(str::to_owned)
+            entry
+                .as_ref()
+                .and_then(|entry| entry[key].as_str())
+                .map(str::to_owned)
         };
         let allowed = scene.reason == Reason::Permitted;
         let blame = match scene.deed {
@@ -126,7 +129,9 @@ impl Outcome {
 
     fn to_json(&self, scene: &Scene, simulated: bool) -> Value {
         let field = |entry: &Option<Value>, key: &str| {
-            entry.as_ref().map_or(Value::Null, |entry| entry[key].clone())
+            entry
+                .as_ref()
+                .map_or(Value::Null, |entry| entry[key].clone())
         };
         let mut object = json!({
             "type": "scene",
@@ -177,9 +182,16 @@ pub fn tell<P: Play>(stage: &mut P, json: bool, style: Style) -> Result<ExitCode
     if !json {
         print::summary(&outcomes, P::SIMULATED, style);
     }
-    let wrong = SCENES.iter().zip(&outcomes).filter(|(scene, outcome)| !outcome.is_as_expected(scene)).count();
+    let wrong = SCENES
+        .iter()
+        .zip(&outcomes)
+        .filter(|(scene, outcome)| !outcome.is_as_expected(scene))
+        .count();
     if wrong > 0 {
-        return Err(Failure::failed(format!("{wrong} of {} scenes did not go as they must", SCENES.len())));
+        return Err(Failure::failed(format!(
+            "{wrong} of {} scenes did not go as they must",
+            SCENES.len()
+        )));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -14,12 +14,18 @@ pub struct Failure {
 impl Failure {
     /// The operation failed.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { status: 1, message: message.into() }
+        Self {
+            status: 1,
+            message: message.into(),
+        }
     }
 
     /// It is not permitted or not supported here; the message says what is missing.
     pub fn unsupported(message: impl Into<String>) -> Self {
-        Self { status: 3, message: message.into() }
+        Self {
+            status: 3,
+            message: message.into(),
+        }
     }
 
     /// Says it on standard error and gives the exit status.
@@ -59,5 +65,7 @@ pub fn need_root(what: &str) -> Result<(), Failure> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(Failure::unsupported(format!("{what} needs root (try: sudo sekimori {what})")))
+    Err(Failure::unsupported(format!(
+        "{what} needs root (try: sudo sekimori {what})"
+    )))
 }

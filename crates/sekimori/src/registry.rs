@@ -27,7 +27,11 @@ pub struct Entry {
 
 impl Entry {
     fn new(stored: journal::Registered) -> Self {
-        Self { stored, script_paths: Vec::new(), suspended: false }
+        Self {
+            stored,
+            script_paths: Vec::new(),
+            suspended: false,
+        }
     }
 
     /// As the gate is told.
@@ -44,8 +48,11 @@ impl Entry {
     }
 
     fn is_at(&self, stamp: identity::Stamp) -> bool {
-        (self.stored.device, self.stored.inode, self.stored.changed_ns)
-            == (stamp.device, stamp.inode, stamp.changed_ns)
+        (
+            self.stored.device,
+            self.stored.inode,
+            self.stored.changed_ns,
+        ) == (stamp.device, stamp.inode, stamp.changed_ns)
     }
 
     fn adopt(&mut self, program: &Program) {
@@ -121,10 +128,17 @@ impl Registry {
         gate: Option<&mut Gate>,
     ) -> Result<journal::Registered> {
         if role == Role::Unknown {
-            bail!("{}: a program cannot be registered as unknown", path.display());
+            bail!(
+                "{}: a program cannot be registered as unknown",
+                path.display()
+            );
         }
         let program = identity::identify(path)?;
-        let path = program.path.to_str().context("path is not text")?.to_owned();
+        let path = program
+            .path
+            .to_str()
+            .context("path is not text")?
+            .to_owned();
         let mut entry = Entry::new(journal::Registered {
             path: path.clone(),
             role: role.word().to_owned(),
@@ -147,7 +161,8 @@ impl Registry {
         }
         self.entries.retain(|old| old.stored.path != path);
         self.entries.push(entry.clone());
-        self.entries.sort_by(|a, b| a.stored.path.cmp(&b.stored.path));
+        self.entries
+            .sort_by(|a, b| a.stored.path.cmp(&b.stored.path));
         Ok(entry.stored)
     }
 
@@ -157,14 +172,21 @@ impl Registry {
     /// # Errors
     ///
     /// When nothing is registered there.
-    pub fn unregister(&mut self, path: &Path, journal: &mut Journal, gate: Option<&mut Gate>) -> Result<String> {
+    pub fn unregister(
+        &mut self,
+        path: &Path,
+        journal: &mut Journal,
+        gate: Option<&mut Gate>,
+    ) -> Result<String> {
         let wanted = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let found = self
-            .entries
-            .iter()
-            .position(|entry| Path::new(&entry.stored.path) == wanted || Path::new(&entry.stored.path) == path);
+        let found = self.entries.iter().position(|entry| {
+            Path::new(&entry.stored.path) == wanted || Path::new(&entry.stored.path) == path
+        });
         let Some(index) = found else {
-            bail!("{}: not registered (`sekimori programs` lists what is)", path.display());
+            bail!(
+                "{}: not registered (`sekimori programs` lists what is)",
+                path.display()
+            );
         };
         let entry = self.entries.remove(index);
         journal.unregister(&entry.stored.path)?;
@@ -179,7 +201,12 @@ impl Registry {
     /// # Errors
     ///
     /// When journal or gate cannot be written.
-    pub fn verify(&mut self, index: usize, journal: &mut Journal, gate: &mut Gate) -> Result<Option<String>> {
+    pub fn verify(
+        &mut self,
+        index: usize,
+        journal: &mut Journal,
+        gate: &mut Gate,
+    ) -> Result<Option<String>> {
         let Some(entry) = self.entries.get_mut(index) else {
             return Ok(None);
         };
@@ -198,9 +225,16 @@ impl Registry {
                     entry.suspended = false;
                     journal.register(&entry.stored)?;
                     (!same || was.1).then(|| {
-                        let why = if same { "its contents are the same" } else { "root owns it and its folders" };
-                        format!("{path} changed and was accepted again: {why} (SHA-256 was {}, is {})",
-                            short(&was.0), short(&entry.stored.sha256))
+                        let why = if same {
+                            "its contents are the same"
+                        } else {
+                            "root owns it and its folders"
+                        };
+                        format!(
+                            "{path} changed and was accepted again: {why} (SHA-256 was {}, is {})",
+                            short(&was.0),
+                            short(&entry.stored.sha256)
+                        )
                     })
                 } else {
                     let sha256 = entry.stored.sha256.clone();
@@ -222,7 +256,9 @@ impl Registry {
         let after = entry.for_gate();
         if before != after {
             gate.register(&after)?;
-            if (before.device, before.inode, &before.script_paths) != (after.device, after.inode, &after.script_paths) {
+            if (before.device, before.inode, &before.script_paths)
+                != (after.device, after.inode, &after.script_paths)
+            {
                 gate.unregister(&before)?;
                 gate.register(&after)?;
             }
@@ -235,7 +271,11 @@ fn script_paths(program: &Program) -> Vec<String> {
     if program.script.is_none() {
         return Vec::new();
     }
-    program.spellings().filter_map(Path::to_str).map(str::to_owned).collect()
+    program
+        .spellings()
+        .filter_map(Path::to_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn short(sha256: &str) -> &str {

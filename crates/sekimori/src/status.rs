@@ -13,7 +13,12 @@ use crate::registry::Entry;
 /// The gate's own part of the status.
 pub fn of_gate(gate: &Gate) -> Value {
     let settings = gate.settings().unwrap_or_default();
-    let ports: Vec<u16> = settings.mail_ports.iter().copied().filter(|port| *port != 0).collect();
+    let ports: Vec<u16> = settings
+        .mail_ports
+        .iter()
+        .copied()
+        .filter(|port| *port != 0)
+        .collect();
     let mut counters = Map::new();
     for (counter, name) in Counter::ALL {
         counters.insert(name.to_owned(), gate.counter(counter).into());
@@ -67,7 +72,11 @@ pub fn tree(gate: &Gate, programs: &mut Programs) -> Vec<Value> {
                 format!("[{}]", process.comm)
             } else {
                 names.name(record.program).map_or_else(
-                    || procfs::program_path(pid).map(|path| path.display().to_string()).unwrap_or_default(),
+                    || {
+                        procfs::program_path(pid)
+                            .map(|path| path.display().to_string())
+                            .unwrap_or_default()
+                    },
                     |name| name.to_string(),
                 )
             };

@@ -6,7 +6,10 @@
 //! the gate cannot be overruled by one attached further down. Since 4.17; helpers used here
 //! since 5.11.
 
-use abi::{Counter, EventTag, Flow, FlowKind, ProcessRecord, RateWindow, Settings, VerdictEvent, VerdictOrigin};
+use abi::{
+    Counter, EventTag, Flow, FlowKind, ProcessRecord, RateWindow, Settings, VerdictEvent,
+    VerdictOrigin,
+};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::bpf_get_current_comm;
@@ -88,7 +91,13 @@ fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
 }
 
 #[inline(always)]
-fn judge(ctx: &SockAddrContext, settings: &Settings, address: [u8; 16], port: u16, family: u8) -> i32 {
+fn judge(
+    ctx: &SockAddrContext,
+    settings: &Settings,
+    address: [u8; 16],
+    port: u16,
+    family: u8,
+) -> i32 {
     count(Counter::ConnectsJudged);
     let record = PROCESSES.get_ptr(current_process());
     // SAFETY: the record of the current process stays while it is in this call.
@@ -159,9 +168,16 @@ fn rate(settings: &Settings, record: &ProcessRecord) -> Rate {
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
     let Some(window) = RATES.get_ptr_mut(key) else {
-        let first = RateWindow { began_ns: now, used: 1, reserved: 0 };
+        let first = RateWindow {
+            began_ns: now,
+            used: 1,
+            reserved: 0,
+        };
         let _ = RATES.insert(key, &first, u64::from(BPF_ANY));
-        return Rate { used: 0, limit: settings.rate_limit };
+        return Rate {
+            used: 0,
+            limit: settings.rate_limit,
+        };
     };
     // SAFETY: the slot stays valid while the program runs; see above for races.
     let window = unsafe { &mut *window };
@@ -171,16 +187,30 @@ fn rate(settings: &Settings, record: &ProcessRecord) -> Rate {
     }
     let used = window.used;
     window.used = used.saturating_add(1);
-    Rate { used, limit: settings.rate_limit }
+    Rate {
+        used,
+        limit: settings.rate_limit,
+    }
 }
 
 #[inline(always)]
-fn flow(kind: FlowKind, record: Option<&ProcessRecord>, address: &[u8; 16], port: u16, family: u8) -> Flow {
+fn flow(
+    kind: FlowKind,
+    record: Option<&ProcessRecord>,
+    address: &[u8; 16],
+    port: u16,
+    family: u8,
+) -> Flow {
     // SAFETY: the helper has no preconditions.
     let connected_ns = unsafe { bpf_ktime_get_boot_ns() };
     let (program, culprit, role, origin) = match record {
         Some(record) => (record.program, record.culprit, record.role, record.origin),
-        None => (0, 0, policy::Role::Unknown as u8, policy::Origin::Foreign as u8),
+        None => (
+            0,
+            0,
+            policy::Role::Unknown as u8,
+            policy::Origin::Foreign as u8,
+        ),
     };
     Flow {
         connected_ns,

@@ -6,15 +6,19 @@
 //! is the cheapest: a TCP socket knows its port, and no byte of the packet is read. Since
 //! 4.10; socket storage here since 5.2.
 
-use abi::{Counter, EventTag, Flow, FlowKind, ProcessRecord, Settings, VerdictEvent, VerdictOrigin};
+use abi::{
+    Counter, EventTag, Flow, FlowKind, ProcessRecord, Settings, VerdictEvent, VerdictOrigin,
+};
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_get_socket_uid, bpf_sk_fullsock, bpf_sk_storage_get};
+use aya_ebpf::helpers::generated::{
+    bpf_get_socket_cookie, bpf_get_socket_uid, bpf_sk_fullsock, bpf_sk_storage_get,
+};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use policy::{Reason, Standing};
 
 use crate::kernel_memory::Address;
-use crate::maps::{PROCESSES, SETTINGS, flows, offset};
+use crate::maps::{PROCESSES, SETTINGS, SPOILED, flows, offset};
 use crate::report::{count, header_for, reserve};
 
 const PASS: i32 = 1;
@@ -53,10 +57,24 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port: u16) -> i32 {
     // SAFETY: map and socket are valid; without the create flag nothing is written.
-    let flow = unsafe { bpf_sk_storage_get(flows(), socket.cast(), core::ptr::null_mut(), 0) }.cast::<Flow>();
+    let flow = unsafe { bpf_sk_storage_get(flows(), socket.cast(), core::ptr::null_mut(), 0) }
+        .cast::<Flow>();
     // SAFETY: the storage lives as long as its socket.
     if !flow.is_null() && unsafe { (*flow).kind } == FlowKind::Grant as u8 {
-        return PASS;
+        // SAFETY: as above.
+        let (pid, connected_ns) = unsafe { ((*flow).pid, (*flow).connected_ns) };
+        // SAFETY: the value is copied out at once.
+        let spoiled_ns = unsafe { SPOILED.get(pid) }.copied().unwrap_or(0);
+        // Whoever reached into the mailer may hold its socket by now.
+        if spoiled_ns < connected_ns {
+            return PASS;
+        }
+        // Reported once, and no grant from here on.
+        // SAFETY: as above.
+        unsafe {
+            (*flow).kind = 0;
+            (*flow).port = 0;
+        }
     }
     refuse(ctx, settings, socket, port)
 }
@@ -77,7 +95,11 @@ fn raw(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> i32 {
         return PASS;
     }
     let port = u16::from_be(ctx.load::<u16>(transport + 2).unwrap_or(0));
-    if settings.is_mail_port(port) { refuse(ctx, settings, socket, port) } else { PASS }
+    if settings.is_mail_port(port) {
+        refuse(ctx, settings, socket, port)
+    } else {
+        PASS
+    }
 }
 
 /// Drops the packet, and reports it once for each socket: the sender retries.
@@ -86,8 +108,8 @@ fn refuse(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port:
     count(Counter::PacketsRefused);
     let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
     // SAFETY: map and socket are valid; a null value means zeroed.
-    let flow =
-        unsafe { bpf_sk_storage_get(flows(), socket.cast(), core::ptr::null_mut(), create) }.cast::<Flow>();
+    let flow = unsafe { bpf_sk_storage_get(flows(), socket.cast(), core::ptr::null_mut(), create) }
+        .cast::<Flow>();
     if !flow.is_null() {
         // SAFETY: the storage lives as long as its socket.
         let known = unsafe { (*flow).port } == port;
@@ -103,12 +125,21 @@ fn refuse(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port:
 #[inline(always)]
 fn report(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port: u16) {
     // SAFETY: the helper takes the program's own context.
-    let (uid, cookie) = unsafe { (bpf_get_socket_uid(ctx.skb.skb), bpf_get_socket_cookie(ctx.skb.skb.cast())) };
+    let (uid, cookie) = unsafe {
+        (
+            bpf_get_socket_uid(ctx.skb.skb),
+            bpf_get_socket_cookie(ctx.skb.skb.cast()),
+        )
+    };
     let Some(mut event) = reserve::<VerdictEvent>(Counter::EventsLost) else {
         return;
     };
     // SAFETY: a full socket, checked by the caller.
-    let family = if unsafe { (*socket).family } == AF_INET6 { 6 } else { 4 };
+    let family = if unsafe { (*socket).family } == AF_INET6 {
+        6
+    } else {
+        4
+    };
     let mut address = [0; 16];
     if family == 4 {
         let destination: [u8; 4] = ctx.load(16).unwrap_or([0; 4]);
@@ -121,7 +152,11 @@ fn report(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port:
     // behalf of another task: nobody is named here, and user space looks for the owner.
     // SAFETY: a full socket, checked by the caller.
     let (kind, own_port) = unsafe { ((*socket).type_, (*socket).src_port as u16) };
-    let pid: u32 = if kind == SOCK_STREAM { 0 } else { Address::current_task().read(offset!(task_tgid)) };
+    let pid: u32 = if kind == SOCK_STREAM {
+        0
+    } else {
+        Address::current_task().read(offset!(task_tgid))
+    };
     let record = PROCESSES.get_ptr(pid);
     // SAFETY: `room` is a whole VerdictEvent in the ring buffer; every field is written.
     unsafe {

@@ -58,7 +58,10 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     // look at the environment is for the user's own programs, which are few.
     let unspoiled = before.after_exec(program, how, Tamper::NONE);
     let found = if unspoiled.origin == Origin::User {
-        signs(task, program.role == Role::Mailer && program.kind == Kind::Interactive)
+        signs(
+            task,
+            program.role == Role::Mailer && program.kind == Kind::Interactive,
+        )
     } else {
         Tamper::NONE
     };
@@ -95,8 +98,14 @@ fn guard_submitter(record: &ProcessRecord, standing: &Standing) {
         }
         count(Counter::SubmittersRefused);
     }
-    let judged =
-        Judged { what: VerdictOrigin::Submit, cookie: 0, address: [0; 16], port: 0, family: 0, observe: settings.observe };
+    let judged = Judged {
+        what: VerdictOrigin::Submit,
+        cookie: 0,
+        address: [0; 16],
+        port: 0,
+        family: 0,
+        observe: settings.observe,
+    };
     report_verdict(&judged, verdict.reason(), Some(record));
 }
 

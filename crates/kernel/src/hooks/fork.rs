@@ -30,11 +30,18 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
     if parent_process == child_process {
         if record.origin != Origin::Foreign as u8 {
             // A full table only costs the detection of ptrace by thread id.
-            let _ = THREADS.insert(child.read::<u32>(offset!(task_pid)), child_process, u64::from(BPF_ANY));
+            let _ = THREADS.insert(
+                child.read::<u32>(offset!(task_pid)),
+                child_process,
+                u64::from(BPF_ANY),
+            );
         }
         return 0;
     }
-    if PROCESSES.insert(child_process, record, u64::from(BPF_ANY)).is_err() {
+    if PROCESSES
+        .insert(child_process, record, u64::from(BPF_ANY))
+        .is_err()
+    {
         count(Counter::ProcessesLost);
     }
     0

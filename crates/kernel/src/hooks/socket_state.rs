@@ -8,7 +8,9 @@
 
 use abi::{Counter, EventTag, Flow, FlowEvent, FlowKind};
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_delete, bpf_sk_storage_get};
+use aya_ebpf::helpers::generated::{
+    bpf_get_socket_cookie, bpf_sk_storage_delete, bpf_sk_storage_get,
+};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 

@@ -1,9 +1,9 @@
-//! `tracepoint/syscalls/sys_{enter,exit}_ptrace` and `sys_enter_process_vm_writev`: who
-//! reaches into another process spoils it for good.
+//! `tracepoint/syscalls/sys_{enter,exit}_ptrace`, `sys_enter_process_vm_writev` and
+//! `sys_enter_pidfd_getfd`: who reaches into another process spoils it for good.
 //!
 //! Why here: there is no LSM or kprobe to rely on, and these calls are rare, so that
 //! watching them costs nothing. ptrace counts only when it succeeded, or anybody could
-//! spoil anybody's mailer by a call that the kernel refuses. Since 4.7.
+//! spoil anybody's mailer by a call that the kernel refuses. Since 4.7; pidfd_getfd since 5.6.
 
 use abi::{Counter, EventTag, ProcessRecord, TamperEvent};
 use aya_ebpf::bindings::BPF_ANY;
@@ -12,7 +12,8 @@ use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use policy::{Origin, Tamper};
 
-use crate::maps::{AIMS, PROCESSES, THREADS};
+use crate::kernel_memory::Address;
+use crate::maps::{AIMS, PROCESSES, SPOILED, THREADS, offset};
 use crate::report::{current_process, current_user, header, reserve};
 
 /// Offsets in the records of syscall tracepoints: eight bytes of common fields, the number
@@ -20,6 +21,8 @@ use crate::report::{current_process, current_user, header, reserve};
 const FIRST_ARGUMENT: usize = 16;
 const SECOND_ARGUMENT: usize = 24;
 const RESULT: usize = 16;
+/// No process has more file descriptors (`fs.nr_open` at its highest).
+const DESCRIPTORS_MAX: u64 = 0x7fff_ffc0;
 
 /// `linux/ptrace.h`. These are how a tracer begins; everything else needs one of them first.
 const PTRACE_ATTACH: u64 = 16;
@@ -32,7 +35,11 @@ pub fn ptrace_enter(ctx: TracePointContext) -> u32 {
     // SAFETY: as above.
     let target: u64 = unsafe { ctx.read_at(SECOND_ARGUMENT) }.unwrap_or(0);
     if request == PTRACE_ATTACH || request == PTRACE_SEIZE {
-        let _ = AIMS.insert(bpf_get_current_pid_tgid(), target as u32, u64::from(BPF_ANY));
+        let _ = AIMS.insert(
+            bpf_get_current_pid_tgid(),
+            target as u32,
+            u64::from(BPF_ANY),
+        );
     }
     0
 }
@@ -57,13 +64,46 @@ pub fn ptrace_exit(ctx: TracePointContext) -> u32 {
 pub fn vm_write(ctx: TracePointContext) -> u32 {
     // SAFETY: a field of the tracepoint's own record.
     let target: u64 = unsafe { ctx.read_at(FIRST_ARGUMENT) }.unwrap_or(0);
-    // After the call it would be too late: the bytes are there already. A call that the
-    // kernel will refuse must not spoil another user's process.
-    let caller = current_user();
-    if caller == 0 || record_of(target as u32).is_some_and(|(_, record)| record.uid == caller) {
-        spoil(target as u32, Tamper::MEMORY_WRITTEN);
+    spoil_own_users(target as u32, Tamper::MEMORY_WRITTEN);
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_enter_pidfd_getfd")]
+pub fn take_descriptor(ctx: TracePointContext) -> u32 {
+    // SAFETY: a field of the tracepoint's own record.
+    let descriptor: u64 = unsafe { ctx.read_at(FIRST_ARGUMENT) }.unwrap_or(u64::MAX);
+    if descriptor > DESCRIPTORS_MAX {
+        return 0;
+    }
+    let table = Address::current_task()
+        .follow(offset!(task_files))
+        .follow(offset!(files_fdt))
+        .follow(offset!(fdt_fd));
+    let file = table.follow(descriptor as usize * 8);
+    if file.is_null() {
+        return 0;
+    }
+    // Since 6.9 a pidfd has an inode of its own, which knows the process.
+    let mut process = file
+        .follow(offset!(file_inode))
+        .follow(offset!(inode_private));
+    if process.is_null() {
+        process = file.follow(offset!(file_private));
+    }
+    if !process.is_null() {
+        spoil_own_users(process.read(offset!(pid_number)), Tamper::DESCRIPTOR_TAKEN);
     }
     0
+}
+
+/// Spoils a process before the call has done its work, because afterwards would be too late.
+/// A call that the kernel is going to refuse must not spoil another user's process.
+#[inline(always)]
+fn spoil_own_users(target: u32, signs: Tamper) {
+    let caller = current_user();
+    if caller == 0 || record_of(target).is_some_and(|(_, record)| record.uid == caller) {
+        spoil(target, signs);
+    }
 }
 
 /// The record behind a process or thread id, with the process's id.
@@ -94,6 +134,8 @@ fn spoil(target: u32, signs: Tamper) {
     if process == own || record.origin == Origin::Foreign as u8 {
         return;
     }
+    let now = header(EventTag::Tamper);
+    let _ = SPOILED.insert(process, now.boot_ns, u64::from(BPF_ANY));
     let before = record.tampered;
     record.tampered = before | signs.0;
     if record.culprit == 0 {
@@ -106,7 +148,7 @@ fn spoil(target: u32, signs: Tamper) {
     let target_program = record.program;
     if let Some(mut event) = reserve::<TamperEvent>(Counter::EventsLost) {
         event.write(TamperEvent {
-            header: header(EventTag::Tamper),
+            header: now,
             target_pid: process,
             target_program,
             program,

@@ -1,18 +1,18 @@
 //! Which program an image is: its file, its script, its registration and its name.
 
 use abi::{
-    Counter, EventTag, PATH_PARTS, ProgramEvent, ProgramKey, ProgramPath, RegistrationKey, SCRIPT_PATH_BYTES,
+    Counter, EventTag, PATH_PARTS, ProgramEvent, ProgramKey, ProgramPath, RegistrationKey,
+    SCRIPT_PATH_BYTES,
 };
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};
 use policy::Program;
 
 use crate::kernel_memory::Address;
-use crate::maps::{PROGRAMS, PROGRAMS_SEEN, REGISTRATIONS, SCRATCH, SCRIPTS, SETTINGS, Scratch, offset};
+use crate::maps::{
+    PROGRAMS, PROGRAMS_SEEN, REGISTRATIONS, SCRATCH, SCRIPTS, SETTINGS, Scratch, offset,
+};
 use crate::report::{count, header, reserve};
-
-/// Mounts and folders that a path walk passes at the most.
-const PATH_STEPS: usize = PATH_PARTS + 8;
 
 /// Bits of a program's index that hold the CPU.
 const CPU_BITS: u32 = 10;
@@ -57,7 +57,7 @@ impl Image {
                 // Cut off, or just fitting: either way no registered path is this long.
                 scratch.script.path[0] = 0;
             }
-            script = hash(&scratch.script.path);
+            script = hash_script();
         }
         let number: u64 = inode.read(offset!(inode_ino));
         if number == 0 {
@@ -82,7 +82,11 @@ impl Image {
         if self.is_script {
             return script_program(scratch, task);
         }
-        let key = RegistrationKey { inode: self.key.inode, device: self.key.device, reserved: 0 };
+        let key = RegistrationKey {
+            inode: self.key.inode,
+            device: self.key.device,
+            reserved: 0,
+        };
         // SAFETY: nothing is removed from the map while the reference is used.
         match unsafe { REGISTRATIONS.get(&key) } {
             Some(registration) => registration.program(self.key.changed_ns),
@@ -94,7 +98,7 @@ impl Image {
     /// that script, as it would if the script had been started itself.
     #[inline(always)]
     pub fn count_as_script(&mut self, scratch: &Scratch, task: Address) -> Program {
-        self.key.script = hash(&scratch.script.path);
+        self.key.script = hash_script();
         script_program(scratch, task)
     }
 
@@ -113,12 +117,20 @@ impl Image {
         scratch.entry.reserved = 0;
         scratch.entry.path.script = scratch.script.path;
         walk(self.file.0);
-        if PROGRAMS.insert(&self.key, &scratch.entry, u64::from(BPF_ANY)).is_err() {
+        if PROGRAMS
+            .insert(&self.key, &scratch.entry, u64::from(BPF_ANY))
+            .is_err()
+        {
             count(Counter::ProgramsLost);
             return 0;
         }
         if let Some(mut event) = reserve::<ProgramEvent>(Counter::ProgramsLost) {
-            event.write(ProgramEvent { header: header(EventTag::Program), key: self.key, index, reserved: 0 });
+            event.write(ProgramEvent {
+                header: header(EventTag::Program),
+                key: self.key,
+                index,
+                reserved: 0,
+            });
             event.submit(0);
         }
         index
@@ -162,20 +174,35 @@ fn paths_mean_what_they_say(task: Address) -> bool {
     let Some(settings) = SETTINGS.get(0) else {
         return false;
     };
-    let mounts = task.follow(offset!(task_nsproxy)).follow(offset!(nsproxy_mnt));
-    let users = task.follow(offset!(task_cred)).follow(offset!(cred_user_ns));
+    let mounts = task
+        .follow(offset!(task_nsproxy))
+        .follow(offset!(nsproxy_mnt));
+    let users = task
+        .follow(offset!(task_cred))
+        .follow(offset!(cred_user_ns));
     mounts.read::<u32>(offset!(mnt_ns_inum)) == settings.mount_namespace
         && users.read::<u32>(offset!(user_ns_inum)) == settings.user_namespace
 }
 
-/// FNV-1a over the whole field. Only tells scripts apart in the journal.
-#[inline(always)]
-fn hash(bytes: &[u8; SCRIPT_PATH_BYTES]) -> u64 {
+/// A hash over the script's path in the scratch space, word by word in the manner of FNV-1a.
+/// Only tells scripts apart in the journal.
+///
+/// External linkage: the verifier checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn hash_script() -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 0;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`. The caller's reference to it is not used
+    // during the call.
+    let path = unsafe { &(*scratch).script.path };
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for &byte in bytes {
-        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    for word in path.as_chunks::<8>().0 {
+        hash = (hash ^ u64::from_ne_bytes(*word)).wrapping_mul(0x0000_0100_0000_01b3);
     }
-    hash
+    // What the multiplications left in the upper bits alone must not get lost.
+    hash ^ (hash >> 32)
 }
 
 /// Walks from a file up to the root of its mount tree and keeps the names on the way.
@@ -202,33 +229,37 @@ fn keep_path(file: Address, path: &mut ProgramPath) {
     let mut mount_point = file.follow(offset!(file_mnt));
     path.filled = 0;
     path.complete = 0;
-    let mut filled = 0_usize;
-    for _ in 0..PATH_STEPS {
-        let root = mount_point.follow(offset!(vfsmount_root));
-        let parent = dentry.follow(offset!(dentry_parent));
-        if dentry == root {
-            let mount = Address(mount_point.0 - offset!(mount_mnt) as u64);
-            let above = mount.follow(offset!(mount_parent));
-            if above == mount || above.is_null() {
-                path.complete = 1;
-                break;
+    // Each round keeps one name, so that the verifier meets the same state again in each
+    // round, whichever way it took.
+    for filled in 0..PATH_PARTS {
+        // Twice, because a mount can lie on the root of another, as `/` does on rootfs.
+        for _ in 0..2 {
+            if dentry == mount_point.follow(offset!(vfsmount_root)) {
+                let mount = Address(mount_point.0 - offset!(mount_mnt) as u64);
+                let above = mount.follow(offset!(mount_parent));
+                if above == mount || above.is_null() {
+                    path.complete = 1;
+                    return;
+                }
+                dentry = mount.follow(offset!(mount_mountpoint));
+                mount_point = above.field(offset!(mount_mnt));
             }
-            dentry = mount.follow(offset!(mount_mountpoint));
-            mount_point = above.field(offset!(mount_mnt));
-            continue;
-        }
-        if filled >= PATH_PARTS {
-            break;
         }
         let part = &mut path.parts[filled];
         let name = dentry.follow(offset!(dentry_name));
         // SAFETY: the destination is as long as said; the helper checks the source.
-        unsafe { bpf_probe_read_kernel_str(part.as_mut_ptr().cast(), part.len() as u32, name.0 as *const _) };
-        filled += 1;
-        path.filled = filled as u32;
+        unsafe {
+            bpf_probe_read_kernel_str(
+                part.as_mut_ptr().cast(),
+                part.len() as u32,
+                name.0 as *const _,
+            )
+        };
+        path.filled = filled as u32 + 1;
+        let parent = dentry.follow(offset!(dentry_parent));
         if dentry == parent {
             // A file without a place in any folder, such as a memfd.
-            break;
+            return;
         }
         dentry = parent;
     }

@@ -7,7 +7,9 @@
 
 use abi::SCRIPT_PATH_BYTES;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
-use policy::{Tamper, is_terminal, keeps_shell_interactive, remote_control_argument, variable_tampers};
+use policy::{
+    Tamper, is_terminal, keeps_shell_interactive, remote_control_argument, variable_tampers,
+};
 
 use crate::kernel_memory::Address;
 use crate::maps::{SCRATCH, Scratch, TEXT_BYTES, offset};
@@ -24,10 +26,8 @@ const MINOR_BITS: u32 = 20;
 
 /// What [`Strings::next`] found.
 enum Piece {
-    /// The beginning of a string: its first and its second eight bytes.
-    Begin([u8; 8], [u8; 8]),
-    /// More of a string that did not fit.
-    More,
+    /// The first and the second eight bytes of a piece.
+    Text([u8; 8], [u8; 8]),
     /// No more strings.
     End,
     /// Memory that could not be read.
@@ -35,10 +35,13 @@ enum Piece {
 }
 
 /// Strings that lie one after the other in user memory, read in pieces.
+///
+/// A string that is longer than a piece comes as several, and each is looked at as if a
+/// string began there. Keeping them apart would double the verifier's work; that the middle
+/// of a harmless string begins with one of eight certain bytes is not to be expected.
 struct Strings {
     at: u64,
     end: u64,
-    continues: bool,
 }
 
 impl Strings {
@@ -51,19 +54,20 @@ impl Strings {
         text[0] = 0;
         text[1] = 0;
         // SAFETY: the destination is as long as said; the helper checks the source.
-        let length =
-            unsafe { bpf_probe_read_user_str(text.as_mut_ptr().cast(), TEXT_BYTES as u32, self.at as *const _) };
+        let length = unsafe {
+            bpf_probe_read_user_str(
+                text.as_mut_ptr().cast(),
+                TEXT_BYTES as u32,
+                self.at as *const _,
+            )
+        };
         if length <= 0 {
             return Piece::Unreadable;
         }
-        let begins = !self.continues;
-        self.continues = length == TEXT_BYTES as i64;
-        // A full piece ends with a zero byte that the helper put there.
-        self.at += if self.continues { TEXT_BYTES as u64 - 1 } else { length as u64 };
-        if !begins {
-            return Piece::More;
-        }
-        Piece::Begin(text[0].to_ne_bytes(), text[1].to_ne_bytes())
+        // A full piece ends with a zero byte that the helper put there: one byte less.
+        let length = length as u64;
+        self.at += length - length / TEXT_BYTES as u64;
+        Piece::Text(text[0].to_ne_bytes(), text[1].to_ne_bytes())
     }
 }
 
@@ -105,19 +109,18 @@ extern "C" fn look_at_shell() -> u32 {
     let mut arguments = Strings {
         at: memory.read(offset!(mm_arg_start)),
         end: memory.read(offset!(mm_arg_end)),
-        continues: false,
     };
     // The shell's own name, then at most two harmless options.
     match arguments.next(&mut scratch.text) {
-        Piece::Begin(..) if !arguments.continues => {}
+        Piece::Text(..) => {}
         _ => return SCRIPT,
     }
     for _ in 0..3 {
         let argument = arguments.at;
         match arguments.next(&mut scratch.text) {
             Piece::End if stdin_is_terminal(task) => return TERMINAL,
-            Piece::Begin(first, second) if second == [0; 8] && keeps_shell_interactive(first) => {}
-            Piece::Begin(first, _) if first[0] != b'-' => {
+            Piece::Text(first, second) if second == [0; 8] && keeps_shell_interactive(first) => {}
+            Piece::Text(first, _) if first[0] != b'-' => {
                 return keep_script(argument, scratch);
             }
             _ => return SCRIPT,
@@ -131,7 +134,11 @@ fn keep_script(name: u64, scratch: &mut Scratch) -> u32 {
     scratch.script.path = [0; SCRIPT_PATH_BYTES];
     // SAFETY: the destination is as long as said; the helper checks the source.
     let length = unsafe {
-        bpf_probe_read_user_str(scratch.script.path.as_mut_ptr().cast(), SCRIPT_PATH_BYTES as u32, name as *const _)
+        bpf_probe_read_user_str(
+            scratch.script.path.as_mut_ptr().cast(),
+            SCRIPT_PATH_BYTES as u32,
+            name as *const _,
+        )
     };
     if length <= 0 || length == SCRIPT_PATH_BYTES as i64 {
         scratch.script.path[0] = 0;
@@ -176,16 +183,14 @@ fn look_at_environment(memory: Address, text: &mut [u64; TEXT_BYTES / 8]) -> Tam
     let mut variables = Strings {
         at: memory.read(offset!(mm_env_start)),
         end: memory.read(offset!(mm_env_end)),
-        continues: false,
     };
     for _ in 0..ENVIRONMENT_PIECES {
         match variables.next(text) {
-            Piece::Begin(first, second) => {
+            Piece::Text(first, second) => {
                 if variable_tampers(first, second) {
                     return Tamper::ENVIRONMENT;
                 }
             }
-            Piece::More => {}
             Piece::End => return Tamper::NONE,
             Piece::Unreadable => return Tamper::UNREADABLE,
         }
@@ -211,16 +216,14 @@ fn look_at_arguments(memory: Address, text: &mut [u64; TEXT_BYTES / 8]) -> Tampe
     let mut arguments = Strings {
         at: memory.read(offset!(mm_arg_start)),
         end: memory.read(offset!(mm_arg_end)),
-        continues: false,
     };
     for _ in 0..ARGUMENT_PIECES {
         match arguments.next(text) {
-            Piece::Begin(first, second) => {
+            Piece::Text(first, second) => {
                 if remote_control_argument(first, second) {
                     return Tamper::REMOTE_CONTROL;
                 }
             }
-            Piece::More => {}
             Piece::End => return Tamper::NONE,
             Piece::Unreadable => return Tamper::UNREADABLE,
         }
@@ -231,10 +234,17 @@ fn look_at_arguments(memory: Address, text: &mut [u64; TEXT_BYTES / 8]) -> Tampe
 /// Whether file descriptor 0 is a terminal and the process has a controlling terminal.
 #[inline(always)]
 fn stdin_is_terminal(task: Address) -> bool {
-    if task.follow(offset!(task_signal)).follow(offset!(signal_tty)).is_null() {
+    if task
+        .follow(offset!(task_signal))
+        .follow(offset!(signal_tty))
+        .is_null()
+    {
         return false;
     }
-    let table = task.follow(offset!(task_files)).follow(offset!(files_fdt)).follow(offset!(fdt_fd));
+    let table = task
+        .follow(offset!(task_files))
+        .follow(offset!(files_fdt))
+        .follow(offset!(fdt_fd));
     if table.is_null() {
         return false;
     }

@@ -28,9 +28,15 @@ pub fn run(options: &DemoArgs) -> Result<ExitCode, Failure> {
 
 /// Becomes sudo with the same arguments. Returns only when that fails.
 fn again_as_root() -> Failure {
-    eprintln!("sekimori: demo needs root for its own network namespace and cgroup; starting it through sudo");
+    eprintln!(
+        "sekimori: demo needs root for its own network namespace and cgroup; starting it through sudo"
+    );
     let own = std::env::current_exe().unwrap_or_else(|_| "sekimori".into());
-    let error = Command::new("sudo").arg("--").arg(own).args(std::env::args_os().skip(1)).exec();
+    let error = Command::new("sudo")
+        .arg("--")
+        .arg(own)
+        .args(std::env::args_os().skip(1))
+        .exec();
     Failure::unsupported(format!(
         "demo needs root, and sudo cannot be started: {error}; `sekimori demo --simulate` plays the scenes without a kernel"
     ))

@@ -40,6 +40,8 @@ pub fn manpage_text() -> Result<Vec<u8>, Failure> {
 }
 
 fn print(text: &[u8]) -> Result<ExitCode, Failure> {
-    io::stdout().write_all(text).map_err(|error| Failure::failed(format!("standard output: {error}")))?;
+    io::stdout()
+        .write_all(text)
+        .map_err(|error| Failure::failed(format!("standard output: {error}")))?;
     Ok(ExitCode::SUCCESS)
 }

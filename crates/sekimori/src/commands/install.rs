@@ -18,11 +18,25 @@ pub fn install() -> Result<ExitCode, Failure> {
     let executable = Path::new("/proc/self/exe");
     let texts = vec![
         (install::MANPAGE, documents::manpage_text()?),
-        (install::BASH_COMPLETION, documents::completion_text(Shell::Bash)),
-        (install::ZSH_COMPLETION, documents::completion_text(Shell::Zsh)),
-        (install::FISH_COMPLETION, documents::completion_text(Shell::Fish)),
+        (
+            install::BASH_COMPLETION,
+            documents::completion_text(Shell::Bash),
+        ),
+        (
+            install::ZSH_COMPLETION,
+            documents::completion_text(Shell::Zsh),
+        ),
+        (
+            install::FISH_COMPLETION,
+            documents::completion_text(Shell::Fish),
+        ),
     ];
-    install::install(&Pieces { executable, texts }, Path::new("/"), &mut Systemd, &mut io::stdout())?;
+    install::install(
+        &Pieces { executable, texts },
+        Path::new("/"),
+        &mut Systemd,
+        &mut io::stdout(),
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -35,6 +49,12 @@ pub fn uninstall(purge: bool, paths: &Paths) -> Result<ExitCode, Failure> {
         pins.remove_all()?;
         Ok(there)
     };
-    install::uninstall(Path::new("/"), purge, &mut Systemd, &mut open_gate, &mut io::stdout())?;
+    install::uninstall(
+        Path::new("/"),
+        purge,
+        &mut Systemd,
+        &mut open_gate,
+        &mut io::stdout(),
+    )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -19,8 +19,8 @@ pub fn run() -> Result<ExitCode, Failure> {
         .take(REQUEST_BYTES_MAX)
         .read_to_string(&mut text)
         .map_err(|error| Failure::failed(format!("standard input: {error}")))?;
-    let request: Request =
-        serde_json::from_str(&text).map_err(|error| Failure::failed(format!("load-gate: {error}")))?;
+    let request: Request = serde_json::from_str(&text)
+        .map_err(|error| Failure::failed(format!("load-gate: {error}")))?;
     let loaded = linux::load::load(&request)?;
     println!("{}", serde_json::to_string(&loaded).unwrap_or_default());
     Ok(ExitCode::SUCCESS)
@@ -40,7 +40,8 @@ pub fn in_own_process(request: &Request) -> Result<Loaded, Failure> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(failed)?;
-    let text = serde_json::to_string(request).map_err(|error| Failure::failed(format!("load-gate: {error}")))?;
+    let text = serde_json::to_string(request)
+        .map_err(|error| Failure::failed(format!("load-gate: {error}")))?;
     if let Some(mut input) = child.stdin.take() {
         // When the child has ended already, its own words say more than a broken pipe.
         let _ = input.write_all(text.as_bytes());
@@ -51,6 +52,18 @@ pub fn in_own_process(request: &Request) -> Result<Loaded, Failure> {
             .map_err(|error| Failure::failed(format!("load-gate: {error}")));
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let message = said.lines().last().unwrap_or("ended without a word").trim_start_matches("sekimori: ").to_owned();
-    Err(Failure { status: if output.status.code() == Some(3) { 3 } else { 1 }, message })
+    let message = said
+        .lines()
+        .last()
+        .unwrap_or("ended without a word")
+        .trim_start_matches("sekimori: ")
+        .to_owned();
+    Err(Failure {
+        status: if output.status.code() == Some(3) {
+            3
+        } else {
+            1
+        },
+        message,
+    })
 }

@@ -35,7 +35,9 @@ pub enum Since {
 ///
 /// Says what was expected.
 pub fn parse_since(text: &str) -> Result<Since, String> {
-    let expected = || "expected a length such as 10m, 2h or 3d, or a time such as 2026-11-22T08:00:00Z".to_owned();
+    let expected = || {
+        "expected a length such as 10m, 2h or 3d, or a time such as 2026-11-22T08:00:00Z".to_owned()
+    };
     if let Some(at) = journal::parse_rfc3339(text) {
         return Ok(Since::At(at));
     }
@@ -48,7 +50,10 @@ pub fn parse_since(text: &str) -> Result<Since, String> {
         _ => return Err(expected()),
     };
     let number: u64 = text[..text.len() - 1].parse().map_err(|_| expected())?;
-    number.checked_mul(seconds * 1_000_000_000).map(Since::Ago).ok_or_else(expected)
+    number
+        .checked_mul(seconds * 1_000_000_000)
+        .map(Since::Ago)
+        .ok_or_else(expected)
 }
 
 /// `log`.
@@ -62,7 +67,11 @@ pub fn run(options: &LogArgs, paths: &Paths) -> Result<ExitCode, Failure> {
     let mut last = 0;
     let mut show = |entry: Value| {
         last = entry["id"].as_u64().unwrap_or(last);
-        let line = if json { entry.to_string() } else { render::log_line(&entry, style) };
+        let line = if json {
+            entry.to_string()
+        } else {
+            render::log_line(&entry, style)
+        };
         say(&line)
     };
     let mut source = Source::find(paths)?;
@@ -96,9 +105,14 @@ impl<'a> Source<'a> {
     fn find(paths: &'a Paths) -> Result<Self, Failure> {
         if rustix::process::geteuid().is_root() {
             if !paths.journal.exists() {
-                return Err(Failure::failed(format!("{}: no journal yet", paths.journal.display())));
+                return Err(Failure::failed(format!(
+                    "{}: no journal yet",
+                    paths.journal.display()
+                )));
             }
-            return Ok(Self::Journal(Box::new(Journal::open_read_only(&paths.journal)?)));
+            return Ok(Self::Journal(Box::new(Journal::open_read_only(
+                &paths.journal,
+            )?)));
         }
         Ok(Self::Daemon(paths))
     }
@@ -112,11 +126,19 @@ impl<'a> Source<'a> {
     ) -> Result<(), Failure> {
         match self {
             Self::Journal(journal) => {
-                let filter = Filter { since, after_id: after, ..Filter::default() };
+                let filter = Filter {
+                    since,
+                    after_id: after,
+                    ..Filter::default()
+                };
                 let mut left = ENTRIES_MAX;
                 journal.query(&filter, |entry| {
                     left -= 1;
-                    if each(entry.to_json()) && left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    if each(entry.to_json()) && left > 0 {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    }
                 })?;
             }
             Self::Daemon(paths) => {
@@ -146,7 +168,9 @@ pub fn entry(id: u64, paths: &Paths) -> Result<Value, Failure> {
         return Ok(journal.get(id)?.ok_or_else(none)?.to_json());
     }
     let mut found = None;
-    if !ask(&paths.socket, &Request::Entry { id }, |entry| found = Some(entry))? {
+    if !ask(&paths.socket, &Request::Entry { id }, |entry| {
+        found = Some(entry)
+    })? {
         need_root("explain")?;
     }
     found.ok_or_else(none)
@@ -160,8 +184,19 @@ mod tests {
     fn lengths_and_times_are_read() {
         assert_eq!(parse_since("10m"), Ok(Since::Ago(600_000_000_000)));
         assert_eq!(parse_since("3d"), Ok(Since::Ago(259_200_000_000_000)));
-        assert!(matches!(parse_since("2026-11-22T08:00:00Z"), Ok(Since::At(_))));
-        for bad in ["", "m", "10", "-1h", "yesterday", "99999999999999999d", "1ü"] {
+        assert!(matches!(
+            parse_since("2026-11-22T08:00:00Z"),
+            Ok(Since::At(_))
+        ));
+        for bad in [
+            "",
+            "m",
+            "10",
+            "-1h",
+            "yesterday",
+            "99999999999999999d",
+            "1ü",
+        ] {
             assert!(parse_since(bad).is_err(), "{bad}");
         }
     }

@@ -32,10 +32,17 @@ pub fn register(options: &RegisterArgs, paths: &Paths) -> Result<ExitCode, Failu
     };
     let done = register_one(&path, role, kind, paths)?;
     let text = |key: &str| done[key].as_str().unwrap_or("?").to_owned();
-    say(&format!("registered {} as {} ({})", text("path"), text("role"), text("kind")));
+    say(&format!(
+        "registered {} as {} ({})",
+        text("path"),
+        text("role"),
+        text("kind")
+    ));
     say(&format!("SHA-256 {}", text("sha256")));
     if done["root_owned"] == Value::Bool(false) {
-        say("note: others than root can change this file; after a change it waits for you to register it again");
+        say(
+            "note: others than root can change this file; after a change it waits for you to register it again",
+        );
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -46,8 +53,11 @@ pub fn register(options: &RegisterArgs, paths: &Paths) -> Result<ExitCode, Failu
 ///
 /// One line that names the path.
 pub fn register_one(path: &Path, role: Role, kind: Kind, paths: &Paths) -> Result<Value, Failure> {
-    let request =
-        Request::Register { path: path.to_owned(), role: role.word().to_owned(), kind: kind.word().to_owned() };
+    let request = Request::Register {
+        path: path.to_owned(),
+        role: role.word().to_owned(),
+        kind: kind.word().to_owned(),
+    };
     let mut done = Value::Null;
     if ask(&paths.socket, &request, |value| done = value)? {
         return Ok(done);
@@ -55,8 +65,18 @@ pub fn register_one(path: &Path, role: Role, kind: Kind, paths: &Paths) -> Resul
     let mut journal = Journal::open(&paths.journal)?.journal;
     let mut registry = Registry::load(&journal)?;
     let mut gate = pinned_gate(paths)?;
-    let stored = registry.register(path, role, kind, clock::now().0, &mut journal, gate.as_mut())?;
-    let entry = registry.entries().iter().find(|entry| entry.stored.path == stored.path);
+    let stored = registry.register(
+        path,
+        role,
+        kind,
+        clock::now().0,
+        &mut journal,
+        gate.as_mut(),
+    )?;
+    let entry = registry
+        .entries()
+        .iter()
+        .find(|entry| entry.stored.path == stored.path);
     Ok(entry.map(status::program).unwrap_or_default())
 }
 
@@ -66,24 +86,35 @@ pub fn unregister(path: &Path, paths: &Paths) -> Result<ExitCode, Failure> {
     let path = absolute(path)?;
     let mut done = None;
     let request = Request::Unregister { path: path.clone() };
-    if !ask(&paths.socket, &request, |value| done = value["path"].as_str().map(str::to_owned))? {
+    if !ask(&paths.socket, &request, |value| {
+        done = value["path"].as_str().map(str::to_owned)
+    })? {
         let mut journal = Journal::open(&paths.journal)?.journal;
         let mut registry = Registry::load(&journal)?;
         let mut gate = pinned_gate(paths)?;
         done = Some(registry.unregister(&path, &mut journal, gate.as_mut())?);
     }
-    say(&format!("{} is not registered any more", done.unwrap_or_else(|| path.display().to_string())));
+    say(&format!(
+        "{} is not registered any more",
+        done.unwrap_or_else(|| path.display().to_string())
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
 /// `programs`.
 pub fn list(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     let mut programs = Vec::new();
-    if !ask(&paths.socket, &Request::Programs, |value| programs.push(value))? {
+    if !ask(&paths.socket, &Request::Programs, |value| {
+        programs.push(value)
+    })? {
         need_root("programs")?;
         if paths.journal.exists() {
             let journal = Journal::open_read_only(&paths.journal)?;
-            programs = Registry::load(&journal)?.entries().iter().map(status::program).collect();
+            programs = Registry::load(&journal)?
+                .entries()
+                .iter()
+                .map(status::program)
+                .collect();
         }
     }
     if json {
@@ -97,7 +128,11 @@ pub fn list(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     let text = |value: &Value, key: &str| value[key].as_str().unwrap_or("?").to_owned();
     let rows: Vec<_> = programs
         .iter()
-        .map(|program| ["role", "kind", "state", "path"].map(|key| text(program, key)).to_vec())
+        .map(|program| {
+            ["role", "kind", "state", "path"]
+                .map(|key| text(program, key))
+                .to_vec()
+        })
         .collect();
     say(render::table(&["ROLE", "KIND", "STATE", "PATH"], &rows, style()).trim_end());
     Ok(ExitCode::SUCCESS)
@@ -106,7 +141,11 @@ pub fn list(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
 /// The pinned gate, when there is one of our layout.
 fn pinned_gate(paths: &Paths) -> Result<Option<Gate>, Failure> {
     let pins = Pins::new(&paths.pins, linux::load::OBJECT);
-    if pins.has_maps() { Ok(Some(Gate::open(&pins)?)) } else { Ok(None) }
+    if pins.has_maps() {
+        Ok(Some(Gate::open(&pins)?))
+    } else {
+        Ok(None)
+    }
 }
 
 /// The kind that a program has when nobody says: from the catalog when the role fits.
@@ -119,5 +158,6 @@ fn usual_kind(path: &Path, role: Role) -> Result<Kind, Failure> {
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+    std::path::absolute(path)
+        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
 }

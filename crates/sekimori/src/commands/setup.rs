@@ -25,7 +25,8 @@ pub fn run(yes: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     } else {
         return Err(Failure {
             status: 2,
-            message: "setup asks on a terminal, and standard input is none (try: setup --yes)".to_owned(),
+            message: "setup asks on a terminal, and standard input is none (try: setup --yes)"
+                .to_owned(),
         });
     };
     let plan = plan(&found, &choice);
@@ -33,11 +34,17 @@ pub fn run(yes: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     for (part, why) in &plan.passed_over {
         say(&format!("not registered: {} ({why})", part.path.display()));
     }
-    if plan.register.iter().all(|part| part.role != policy::Role::Mailer) {
+    if plan
+        .register
+        .iter()
+        .all(|part| part.role != policy::Role::Mailer)
+    {
         say("no mailer was registered: nobody may send mail from here until you register one");
     }
     if failed > 0 {
-        return Err(Failure::failed(format!("{failed} programs could not be registered")));
+        return Err(Failure::failed(format!(
+            "{failed} programs could not be registered"
+        )));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -49,7 +56,11 @@ fn register_all(plan: &Plan, paths: &Paths) -> usize {
     let mut failed = 0;
     for (path, role, kind) in plan.registrations() {
         match register_one(path, role, kind, paths) {
-            Ok(_) => rows.push(vec![role.word().to_owned(), kind.word().to_owned(), path.display().to_string()]),
+            Ok(_) => rows.push(vec![
+                role.word().to_owned(),
+                kind.word().to_owned(),
+                path.display().to_string(),
+            ]),
             Err(failure) => {
                 failed += 1;
                 eprintln!("sekimori: {}", failure.message);

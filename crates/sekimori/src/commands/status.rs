@@ -39,11 +39,17 @@ pub fn run(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
 
 fn print(status: &Value) {
     let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-    let ports = status["mail_ports"].as_array().map(|ports| ports.iter().map(Value::to_string).collect::<Vec<_>>());
+    let ports = status["mail_ports"]
+        .as_array()
+        .map(|ports| ports.iter().map(Value::to_string).collect::<Vec<_>>());
     let ports = ports.unwrap_or_default().join(", ");
     match status["gate"].as_str() {
-        Some("observing") => say(&format!("Gate: observing, nothing is refused. Mail ports {ports}.")),
-        _ => say(&format!("Gate: closed. Mail ports {ports} open only for a registered mailer that the user started.")),
+        Some("observing") => say(&format!(
+            "Gate: observing, nothing is refused. Mail ports {ports}."
+        )),
+        _ => say(&format!(
+            "Gate: closed. Mail ports {ports} open only for a registered mailer that the user started."
+        )),
     };
     if status["daemon"]["running"] == Value::Bool(true) {
         say(&format!(
@@ -52,7 +58,9 @@ fn print(status: &Value) {
             number("/daemon/uptime_seconds")
         ));
     } else {
-        say("Daemon: not running. The gate decides all the same; what it reports is counted below.");
+        say(
+            "Daemon: not running. The gate decides all the same; what it reports is counted below.",
+        );
     }
     if let Some(cgroup) = status["cgroup"].as_str() {
         say(&format!("Guarded: cgroup {cgroup} and all below."));
@@ -63,7 +71,11 @@ fn print(status: &Value) {
             "Programs: {} registered, {} of them mailers{}.",
             programs["registered"],
             programs["mailers"],
-            if suspended == 0 { String::new() } else { format!(", {suspended} changed and waiting for you") }
+            if suspended == 0 {
+                String::new()
+            } else {
+                format!(", {suspended} changed and waiting for you")
+            }
         ));
     }
     say(&format!(
@@ -89,6 +101,11 @@ fn list(what: &str, flows: &Value, count: u64) {
     say(&format!("{what}: {count}."));
     for flow in flows.as_array().into_iter().flatten() {
         let text = |key: &str| engine::printable(flow[key].as_str().unwrap_or("?")).into_owned();
-        say(&format!("  {} (process {}) to {}", text("program"), flow["pid"], text("destination")));
+        say(&format!(
+            "  {} (process {}) to {}",
+            text("program"),
+            flow["pid"],
+            text("destination")
+        ));
     }
 }

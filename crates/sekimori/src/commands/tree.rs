@@ -24,7 +24,9 @@ pub fn run(pid: Option<u32>, json: bool, paths: &Paths) -> Result<ExitCode, Fail
     if !ask(&paths.socket, &Request::Tree, |value| found.push(value))? {
         let pins = Pins::new(&paths.pins, linux::load::OBJECT);
         if !pins.has_maps() {
-            return Err(Failure::failed("no gate guards this machine (sudo sekimori run, or sudo sekimori install)"));
+            return Err(Failure::failed(
+                "no gate guards this machine (sudo sekimori run, or sudo sekimori install)",
+            ));
         }
         found = status::tree(&Gate::open(&pins)?, &mut Programs::default());
     }
@@ -45,7 +47,10 @@ pub fn run(pid: Option<u32>, json: bool, paths: &Paths) -> Result<ExitCode, Fail
             pid: number(process, "pid"),
             parent: number(process, "parent"),
             program: process["program"].as_str().unwrap_or("").to_owned(),
-            role: process["role"].as_str().and_then(Role::from_word).unwrap_or(Role::Unknown),
+            role: process["role"]
+                .as_str()
+                .and_then(Role::from_word)
+                .unwrap_or(Role::Unknown),
             origin: origin(process["origin"].as_str().unwrap_or("")),
             is_culprit: process["is_culprit"] == Value::Bool(true),
             seeded: process["seeded"] == Value::Bool(true),
@@ -57,8 +62,10 @@ pub fn run(pid: Option<u32>, json: bool, paths: &Paths) -> Result<ExitCode, Fail
 
 /// The process, its ancestors and its descendants.
 fn relatives(processes: &[Value], pid: u32) -> HashSet<u32> {
-    let parents: HashMap<u32, u32> =
-        processes.iter().map(|process| (number(process, "pid"), number(process, "parent"))).collect();
+    let parents: HashMap<u32, u32> = processes
+        .iter()
+        .map(|process| (number(process, "pid"), number(process, "parent")))
+        .collect();
     let ancestors = |from: u32| {
         let mut chain = Vec::new();
         let mut at = from;
@@ -73,14 +80,25 @@ fn relatives(processes: &[Value], pid: u32) -> HashSet<u32> {
         chain
     };
     let mut kept: HashSet<u32> = ancestors(pid).into_iter().collect();
-    kept.extend(parents.keys().copied().filter(|&other| ancestors(other).contains(&pid)));
+    kept.extend(
+        parents
+            .keys()
+            .copied()
+            .filter(|&other| ancestors(other).contains(&pid)),
+    );
     kept
 }
 
 fn origin(word: &str) -> Origin {
-    Origin::ALL.into_iter().find(|origin| origin.word() == word).unwrap_or(Origin::Foreign)
+    Origin::ALL
+        .into_iter()
+        .find(|origin| origin.word() == word)
+        .unwrap_or(Origin::Foreign)
 }
 
 fn number(process: &Value, key: &str) -> u32 {
-    process[key].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
+    process[key]
+        .as_u64()
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(0)
 }

@@ -104,8 +104,18 @@ mod tests {
     fn requests_are_read_strictly() {
         let read = |text: &str| serde_json::from_str::<Request>(text);
         assert_eq!(read(r#"{"request":"status"}"#).ok(), Some(Request::Status));
-        assert_eq!(read(r#"{"request":"entry","id":7}"#).ok(), Some(Request::Entry { id: 7 }));
-        for bad in ["", "{}", "[]", r#"{"request":"nonsense"}"#, r#"{"request":"entry","id":-1}"#, r#"{"request":"entry","id":1,"x":2}"#] {
+        assert_eq!(
+            read(r#"{"request":"entry","id":7}"#).ok(),
+            Some(Request::Entry { id: 7 })
+        );
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            r#"{"request":"nonsense"}"#,
+            r#"{"request":"entry","id":-1}"#,
+            r#"{"request":"entry","id":1,"x":2}"#,
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

@@ -50,12 +50,16 @@ impl Server {
     ///
     /// When another daemon answers there already, or the folder cannot be written.
     pub fn listen(paths: &Paths) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", paths.socket.display()));
+        let failed =
+            |error: std::io::Error| Failure::failed(format!("{}: {error}", paths.socket.display()));
         if let Some(folder) = paths.socket.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
         if UnixStream::connect(&paths.socket).is_ok() {
-            return Err(Failure::failed(format!("{}: another daemon is running already", paths.socket.display())));
+            return Err(Failure::failed(format!(
+                "{}: another daemon is running already",
+                paths.socket.display()
+            )));
         }
         let _ = fs::remove_file(&paths.socket);
         let listener = UnixListener::bind(&paths.socket).map_err(failed)?;
@@ -65,8 +69,15 @@ impl Server {
         wake.set_nonblocking(true).map_err(failed)?;
         let (sender, questions) = sync_channel(CLIENTS_MAX);
         let journal = paths.journal.clone();
-        spawn("control", move || accept(&listener, &sender, &waker, &journal)).map_err(failed)?;
-        Ok(Self { questions, wake, socket: paths.socket.clone() })
+        spawn("control", move || {
+            accept(&listener, &sender, &waker, &journal)
+        })
+        .map_err(failed)?;
+        Ok(Self {
+            questions,
+            wake,
+            socket: paths.socket.clone(),
+        })
     }
 
     /// Becomes readable when a question waits.
@@ -92,10 +103,19 @@ impl Drop for Server {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(work).map(drop)
+    thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(work)
+        .map(drop)
 }
 
-fn accept(listener: &UnixListener, questions: &SyncSender<Question>, waker: &UnixStream, journal: &Path) {
+fn accept(
+    listener: &UnixListener,
+    questions: &SyncSender<Question>,
+    waker: &UnixStream,
+    journal: &Path,
+) {
     let busy = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         let Ok(stream) = stream else {
@@ -107,7 +127,9 @@ fn accept(listener: &UnixListener, questions: &SyncSender<Question>, waker: &Uni
             thread::sleep(Duration::from_millis(20));
         }
         let (questions, journal) = (questions.clone(), journal.to_owned());
-        let Ok(waker) = waker.try_clone() else { continue };
+        let Ok(waker) = waker.try_clone() else {
+            continue;
+        };
         busy.fetch_add(1, Ordering::AcqRel);
         let done = Arc::clone(&busy);
         let started = spawn("control-client", move || {
@@ -128,23 +150,39 @@ fn serve(
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let asker = Asker { uid: rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw() };
+    let asker = Asker {
+        uid: rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw(),
+    };
     let mut line = String::new();
-    BufReader::new(stream).take(REQUEST_BYTES_MAX as u64).read_line(&mut line)?;
+    BufReader::new(stream)
+        .take(REQUEST_BYTES_MAX as u64)
+        .read_line(&mut line)?;
     let mut out = std::io::BufWriter::new(stream);
     let request = match serde_json::from_str(&line) {
         Ok(request) => request,
-        Err(error) => return write(&mut out, &failed(1, format!("request not understood: {error}"))),
+        Err(error) => {
+            return write(
+                &mut out,
+                &failed(1, format!("request not understood: {error}")),
+            );
+        }
     };
     match request {
         Request::Entries { since, after } => {
-            let filter = Filter { since, after_id: after, uid: asker.sees(), ..Filter::default() };
+            let filter = Filter {
+                since,
+                after_id: after,
+                uid: asker.sees(),
+                ..Filter::default()
+            };
             entries(&mut out, journal, &filter)?;
         }
         Request::Entry { id } => {
             let found = Journal::open_read_only(journal).and_then(|journal| journal.get(id));
             let line = match found {
-                Ok(Some(entry)) if asker.is_root() || entry.uid == Some(asker.uid) => Line::Item(entry.to_json()),
+                Ok(Some(entry)) if asker.is_root() || entry.uid == Some(asker.uid) => {
+                    Line::Item(entry.to_json())
+                }
                 // Not even whether it exists is other users' business.
                 Ok(_) => failed(1, format!("no entry {id}")),
                 Err(error) => failed(1, error.to_string()),
@@ -153,7 +191,11 @@ fn serve(
         }
         request => {
             let (answer, lines) = sync_channel(1);
-            let asked = questions.send(Question { request, asker, answer });
+            let asked = questions.send(Question {
+                request,
+                asker,
+                answer,
+            });
             waker.write_all(&[0])?;
             let lines = asked.ok().and_then(|()| lines.recv_timeout(PATIENCE).ok());
             let busy = || vec![failed(1, "the daemon does not answer".to_owned())];
@@ -166,7 +208,11 @@ fn serve(
     out.flush()
 }
 
-fn entries(out: &mut impl std::io::Write, journal: &Path, filter: &Filter<'_>) -> std::io::Result<()> {
+fn entries(
+    out: &mut impl std::io::Write,
+    journal: &Path,
+    filter: &Filter<'_>,
+) -> std::io::Result<()> {
     let journal = match Journal::open_read_only(journal) {
         Ok(journal) => journal,
         Err(error) => return write(out, &failed(1, error.to_string())),
@@ -176,7 +222,11 @@ fn entries(out: &mut impl std::io::Write, journal: &Path, filter: &Filter<'_>) -
     let queried = journal.query(filter, |entry| {
         result = write(out, &Line::Item(entry.to_json()));
         left -= 1;
-        if result.is_err() || left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if result.is_err() || left == 0 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     });
     if let Err(error) = queried {
         return write(out, &failed(1, error.to_string()));

@@ -11,7 +11,10 @@ use crate::status;
 impl Daemon {
     /// Answers one request.
     pub(super) fn answer(&mut self, request: Request, asker: Asker) -> Vec<Line> {
-        let root_only = matches!(request, Request::Register { .. } | Request::Unregister { .. } | Request::Tree);
+        let root_only = matches!(
+            request,
+            Request::Register { .. } | Request::Unregister { .. } | Request::Tree
+        );
         if root_only && !asker.is_root() {
             return vec![failed(3, "only root may do this (try sudo)".to_owned())];
         }
@@ -24,21 +27,39 @@ impl Daemon {
     fn answer_permitted(&mut self, request: Request, asker: Asker) -> anyhow::Result<Vec<Value>> {
         match request {
             Request::Status => Ok(vec![self.status(asker)]),
-            Request::Programs => Ok(self.registry.entries().iter().map(status::program).collect()),
+            Request::Programs => Ok(self
+                .registry
+                .entries()
+                .iter()
+                .map(status::program)
+                .collect()),
             Request::Tree => Ok(status::tree(&self.gate, &mut self.programs)),
             Request::Register { path, role, kind } => {
                 let (role, kind) = role_and_kind(&role, &kind).map_err(anyhow::Error::msg)?;
                 let (journal, gate) = (&mut self.journal, &mut self.gate);
-                let done = self.registry.register(&path, role, kind, clock::now().0, journal, Some(gate))?;
+                let done = self.registry.register(
+                    &path,
+                    role,
+                    kind,
+                    clock::now().0,
+                    journal,
+                    Some(gate),
+                )?;
                 self.notice(format!(
                     "registered {} as {} ({}), SHA-256 {}",
                     done.path, done.role, done.kind, done.sha256
                 ));
-                let registered = self.registry.entries().iter().find(|entry| entry.stored.path == done.path);
+                let registered = self
+                    .registry
+                    .entries()
+                    .iter()
+                    .find(|entry| entry.stored.path == done.path);
                 Ok(registered.map(status::program).into_iter().collect())
             }
             Request::Unregister { path } => {
-                let path = self.registry.unregister(&path, &mut self.journal, Some(&mut self.gate))?;
+                let path =
+                    self.registry
+                        .unregister(&path, &mut self.journal, Some(&mut self.gate))?;
                 self.notice(format!("{path} is not registered any more"));
                 Ok(vec![json!({ "path": path })])
             }
@@ -68,8 +89,18 @@ impl Daemon {
                 "destination": flow.destination.to_string(),
             })
         };
-        status["grants"] = self.engine.open_grants().filter(|grant| sees(grant.uid)).map(flow).collect();
-        status["irc"] = self.engine.open_irc().filter(|irc| sees(irc.uid)).map(flow).collect();
+        status["grants"] = self
+            .engine
+            .open_grants()
+            .filter(|grant| sees(grant.uid))
+            .map(flow)
+            .collect();
+        status["irc"] = self
+            .engine
+            .open_irc()
+            .filter(|irc| sees(irc.uid))
+            .map(flow)
+            .collect();
         status["programs"] = json!({
             "registered": self.registry.entries().len(),
             "mailers": self.registry.entries().iter().filter(|entry| entry.stored.role == "mailer").count(),

@@ -34,8 +34,16 @@ impl Outbox {
     /// An empty one. `notify`: whether warnings go to the desktop too.
     pub fn new(notify: bool) -> Self {
         use std::io::IsTerminal as _;
-        let style = Style { colour: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
-        let mut outbox = Self { pending: Vec::new(), notifier: None, style, unwritten: 0, journal_failed: false };
+        let style = Style {
+            colour: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        };
+        let mut outbox = Self {
+            pending: Vec::new(),
+            notifier: None,
+            style,
+            unwritten: 0,
+            journal_failed: false,
+        };
         outbox.set_notify(notify);
         outbox
     }
@@ -62,7 +70,12 @@ impl Outbox {
             match action {
                 Action::Append(entry) => {
                     let body = serde_json::to_string(&entry).unwrap_or_default();
-                    self.pending.push(Pending { time_ns: at.0, kind: entry.kind_word(), uid: entry.uid(), body });
+                    self.pending.push(Pending {
+                        time_ns: at.0,
+                        kind: entry.kind_word(),
+                        uid: entry.uid(),
+                        body,
+                    });
                     if self.pending.len() >= BATCH {
                         self.flush(journal);
                     }
@@ -74,7 +87,10 @@ impl Outbox {
 
     /// A notice of the daemon's own, when there is no engine yet.
     pub fn notice(&mut self, journal: &mut Journal, text: String) {
-        let entry = engine::Entry::Notice(engine::NoticeEntry { text, ..engine::NoticeEntry::default() });
+        let entry = engine::Entry::Notice(engine::NoticeEntry {
+            text,
+            ..engine::NoticeEntry::default()
+        });
         self.perform(journal, vec![Action::Append(entry)], crate::clock::now());
         self.flush(journal);
     }
@@ -90,13 +106,21 @@ impl Outbox {
         let entries: Vec<_> = self
             .pending
             .iter()
-            .map(|entry| NewEntry { time_ns: entry.time_ns, kind: entry.kind, uid: entry.uid, body: &entry.body })
+            .map(|entry| NewEntry {
+                time_ns: entry.time_ns,
+                kind: entry.kind,
+                uid: entry.uid,
+                body: &entry.body,
+            })
             .collect();
         let ids = match journal.append(&entries) {
             Ok(ids) => {
                 if self.journal_failed {
                     self.journal_failed = false;
-                    eprintln!("sekimori: the journal can be written again; {} entries were not kept", self.unwritten);
+                    eprintln!(
+                        "sekimori: the journal can be written again; {} entries were not kept",
+                        self.unwritten
+                    );
                 }
                 ids
             }
@@ -128,9 +152,14 @@ impl Outbox {
 
     fn warn(&mut self, warning: &Warning) {
         eprintln!("WARNING: {}\n{}", warning.title, warning.body);
-        let missed = self.notifier.as_mut().map_or(0, |notifier| notifier.deliver(warning));
+        let missed = self
+            .notifier
+            .as_mut()
+            .map_or(0, |notifier| notifier.deliver(warning));
         if missed > 0 {
-            self.trouble(&format!("{missed} desktop notifications could not be started"));
+            self.trouble(&format!(
+                "{missed} desktop notifications could not be started"
+            ));
         }
     }
 }

@@ -44,9 +44,18 @@ impl Signals {
             let (end, reload) = (pipe(&[SIGTERM, SIGINT])?, pipe(&[SIGHUP])?);
             let either = epoll::create(epoll::CreateFlags::CLOEXEC)?;
             for (number, stream) in [(0, &end), (1, &reload)] {
-                epoll::add(&either, stream, epoll::EventData::new_u64(number), epoll::EventFlags::IN)?;
+                epoll::add(
+                    &either,
+                    stream,
+                    epoll::EventData::new_u64(number),
+                    epoll::EventFlags::IN,
+                )?;
             }
-            Ok(Self { end, reload, either })
+            Ok(Self {
+                end,
+                reload,
+                either,
+            })
         };
         make().map_err(|error| Failure::failed(format!("signals: {error}")))
     }

@@ -23,7 +23,12 @@ impl Watch {
     /// updates are noticed at the next start.
     pub fn new(registry: &Registry) -> Option<Self> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
-        let mut watch = Self { fd, files: HashMap::new(), folders: HashMap::new(), paths: HashSet::new() };
+        let mut watch = Self {
+            fd,
+            files: HashMap::new(),
+            folders: HashMap::new(),
+            paths: HashSet::new(),
+        };
         watch.follow(registry);
         Some(watch)
     }
@@ -38,18 +43,29 @@ impl Watch {
             | WatchFlags::DELETE
             | WatchFlags::MOVED_FROM;
         let of_file = WatchFlags::ATTRIB | WatchFlags::CLOSE_WRITE | WatchFlags::MOVE_SELF;
-        self.paths = registry.entries().iter().map(|entry| entry.stored.path.clone()).collect();
+        self.paths = registry
+            .entries()
+            .iter()
+            .map(|entry| entry.stored.path.clone())
+            .collect();
         self.files.clear();
         let mut folders = HashSet::new();
         for path in &self.paths {
             if let Ok(number) = inotify::add_watch(&self.fd, path.as_str(), of_file) {
                 self.files.insert(number, path.clone());
             }
-            folders.extend(Path::new(path).parent().and_then(Path::to_str).map(str::to_owned));
+            folders.extend(
+                Path::new(path)
+                    .parent()
+                    .and_then(Path::to_str)
+                    .map(str::to_owned),
+            );
         }
         self.folders.clear();
         for folder in folders {
-            if let Ok(number) = inotify::add_watch(&self.fd, folder.as_str(), changes | WatchFlags::ONLYDIR) {
+            if let Ok(number) =
+                inotify::add_watch(&self.fd, folder.as_str(), changes | WatchFlags::ONLYDIR)
+            {
                 self.folders.insert(number, folder);
             }
         }
@@ -67,7 +83,10 @@ impl Watch {
             if let Some(path) = self.files.get(&event.wd()) {
                 changed.insert(path.clone());
             }
-            let inside = self.folders.get(&event.wd()).zip(event.file_name().and_then(|name| name.to_str().ok()));
+            let inside = self
+                .folders
+                .get(&event.wd())
+                .zip(event.file_name().and_then(|name| name.to_str().ok()));
             if let Some((folder, name)) = inside {
                 let path = format!("{}/{name}", folder.trim_end_matches('/'));
                 if self.paths.contains(&path) {

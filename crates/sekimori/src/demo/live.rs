@@ -64,14 +64,16 @@ impl Stage {
     ///
     /// Status 3 when the kernel refuses what is needed.
     pub fn set() -> Result<Self, Failure> {
-        let own = std::env::current_exe().map_err(|error| Failure::failed(format!("own program: {error}")))?;
+        let own = std::env::current_exe()
+            .map_err(|error| Failure::failed(format!("own program: {error}")))?;
         let init = [own.as_os_str(), "stage-init".as_ref()];
         let options = SandboxOptions::new(init).addresses([MAIL_SERVER.ip(), IRC_SERVER.ip()]);
         let sandbox = Sandbox::new(&options).map_err(|error| cannot(&error))?;
         let mail = SmtpServer::start(sandbox.listen(&[MAIL_SERVER])?, SmtpOptions::default())?;
         let irc = IrcServer::start(sandbox.listen(&[IRC_SERVER])?)?;
 
-        let [shell, mailer, bot] = ["desktop", "mailer", "bot"].map(|name| sandbox.program(&own, name));
+        let [shell, mailer, bot] =
+            ["desktop", "mailer", "bot"].map(|name| sandbox.program(&own, name));
         let (shell, mailer, bot) = (shell?, mailer?, bot?);
         let state = sandbox.folder().join("state");
         let paths = Paths::new(Some(&state));
@@ -79,13 +81,33 @@ impl Stage {
 
         let mut daemon = start_daemon(&sandbox, &own, &paths)?;
         daemon.wait_until_ready(&paths)?;
-        let desktop = Desktop::start(&sandbox, Start::new(&shell).args(["stage-player", "desktop"]))?;
-        Ok(Self { desktop, daemon, mail, irc, mailer, bot, paths, last_entry: 0, _sandbox: sandbox })
+        let desktop = Desktop::start(
+            &sandbox,
+            Start::new(&shell).args(["stage-player", "desktop"]),
+        )?;
+        Ok(Self {
+            desktop,
+            daemon,
+            mail,
+            irc,
+            mailer,
+            bot,
+            paths,
+            last_entry: 0,
+            _sandbox: sandbox,
+        })
     }
 
     fn act(&self, scene: &Scene) -> Result<(), Failure> {
         let mail_server = MAIL_SERVER.to_string();
-        let send = ["stage-player", "mailer", "--server", &mail_server, "--subject", scene.name];
+        let send = [
+            "stage-player",
+            "mailer",
+            "--server",
+            &mail_server,
+            "--subject",
+            scene.name,
+        ];
         if scene.deed == Deed::UserSends {
             self.desktop.run(&self.mailer, send, LIMIT)?;
             return Ok(());
@@ -94,7 +116,16 @@ impl Stage {
         let mailer = self.mailer.display().to_string();
         let mut words = vec!["stage-player", "bot"];
         if scene.irc {
-            words.extend(["--irc", &irc_server, "--nick", NICK, "--channel", CHANNEL, "--await", ORDER]);
+            words.extend([
+                "--irc",
+                &irc_server,
+                "--nick",
+                NICK,
+                "--channel",
+                CHANNEL,
+                "--await",
+                ORDER,
+            ]);
             // It stays connected until it is told to end.
             words.extend(["--hold-ms", "10000"]);
         }
@@ -130,7 +161,11 @@ impl Stage {
 
     fn entry(&self, kind: &str) -> Result<Option<Value>, Failure> {
         let journal = Journal::open_read_only(&self.paths.journal)?;
-        let filter = Filter { after_id: Some(self.last_entry), kind: Some(kind), ..Filter::default() };
+        let filter = Filter {
+            after_id: Some(self.last_entry),
+            kind: Some(kind),
+            ..Filter::default()
+        };
         let mut found = None;
         journal.query(&filter, |entry| {
             found = Some(entry.to_json());
@@ -171,9 +206,20 @@ fn register(paths: &Paths, init: &Path, desktop: &Path, mailer: &Path) -> Result
         .map_err(|error| Failure::failed(format!("{}: {error}", paths.state.display())))?;
     let mut journal = Journal::open(&paths.journal)?.journal;
     let mut registry = Registry::default();
-    let programs = [(init, Role::System), (desktop, Role::Session), (mailer, Role::Mailer)];
+    let programs = [
+        (init, Role::System),
+        (desktop, Role::Session),
+        (mailer, Role::Mailer),
+    ];
     for (path, role) in programs {
-        registry.register(path, role, Kind::Interactive, clock::now().0, &mut journal, None)?;
+        registry.register(
+            path,
+            role,
+            Kind::Interactive,
+            clock::now().0,
+            &mut journal,
+            None,
+        )?;
     }
     Ok(())
 }
@@ -222,7 +268,10 @@ impl Running {
         if let Some(pipe) = &mut self.0.stderr {
             let _ = pipe.read_to_string(&mut words);
         }
-        let line = words.lines().last().unwrap_or("the daemon ended without a word");
+        let line = words
+            .lines()
+            .last()
+            .unwrap_or("the daemon ended without a word");
         let message = line.trim_start_matches("sekimori: ").to_owned();
         match status.code() {
             Some(3) => Failure::unsupported(message),

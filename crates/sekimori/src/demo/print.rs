@@ -19,7 +19,9 @@ pub fn scene(scene: &Scene, outcome: &Outcome, simulated: bool, style: Style) {
     if let Some(verdict) = &outcome.verdict {
         let links: Vec<LineageLink> =
             serde_json::from_value(verdict["lineage"].clone()).unwrap_or_default();
-        let pid = verdict["culprit_pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+        let pid = verdict["culprit_pid"]
+            .as_u64()
+            .and_then(|pid| u32::try_from(pid).ok());
         let culprit = verdict["culprit"].as_str().map(|path| (path, pid));
         text += &render::lineage(&links, 0, culprit, style);
         let word = |key: &str| verdict[key].as_str().unwrap_or("?").to_owned();
@@ -44,7 +46,11 @@ pub fn scene(scene: &Scene, outcome: &Outcome, simulated: bool, style: Style) {
         None => text += "Finding: none\n",
     }
     text += &format!("Mail server: received {}\n", received(outcome, simulated));
-    text += if outcome.is_as_expected(scene) { "As it must be.\n" } else { "NOT as it must be.\n" };
+    text += if outcome.is_as_expected(scene) {
+        "As it must be.\n"
+    } else {
+        "NOT as it must be.\n"
+    };
     say(&text, simulated);
     println!();
 }
@@ -55,13 +61,21 @@ fn received(outcome: &Outcome, simulated: bool) -> String {
         1 => "1 message".to_owned(),
         many => format!("{many} messages"),
     };
-    if simulated { messages } else { format!("{messages}, {} payload bytes", outcome.payload_bytes) }
+    if simulated {
+        messages
+    } else {
+        format!("{messages}, {} payload bytes", outcome.payload_bytes)
+    }
 }
 
 /// The table at the end.
 pub fn summary(outcomes: &[Outcome], simulated: bool, style: Style) {
     let text = |entry: &Option<Value>, key: &str| {
-        entry.as_ref().and_then(|entry| entry[key].as_str()).unwrap_or("-").to_owned()
+        entry
+            .as_ref()
+            .and_then(|entry| entry[key].as_str())
+            .unwrap_or("-")
+            .to_owned()
     };
     let rows: Vec<Vec<String>> = SCENES
         .iter()
@@ -75,11 +89,29 @@ pub fn summary(outcomes: &[Outcome], simulated: bool, style: Style) {
                 text(&outcome.finding, "finding"),
                 culprit.rsplit('/').next().unwrap_or("-").to_owned(),
                 outcome.messages_delivered.to_string(),
-                if simulated { "-".to_owned() } else { outcome.payload_bytes.to_string() },
-                if outcome.is_as_expected(scene) { "yes" } else { "NO" }.to_owned(),
+                if simulated {
+                    "-".to_owned()
+                } else {
+                    outcome.payload_bytes.to_string()
+                },
+                if outcome.is_as_expected(scene) {
+                    "yes"
+                } else {
+                    "NO"
+                }
+                .to_owned(),
             ]
         })
         .collect();
-    let headings = ["SCENE", "VERDICT", "REASON", "FINDING", "CULPRIT", "MESSAGES", "BYTES", "AS EXPECTED"];
+    let headings = [
+        "SCENE",
+        "VERDICT",
+        "REASON",
+        "FINDING",
+        "CULPRIT",
+        "MESSAGES",
+        "BYTES",
+        "AS EXPECTED",
+    ];
     say(&render::table(&headings, &rows, style), simulated);
 }

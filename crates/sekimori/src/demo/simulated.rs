@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use engine::{
-    Action, Actor, Culprit, Engine, Entry, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink, Settings,
+    Action, Actor, Culprit, Engine, Entry, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink,
+    Settings,
 };
 use policy::{Invocation, Kind, Program, Rate, Reason, Role, Standing, Tamper, Verdict, may_send};
 use serde_json::Value;
@@ -20,9 +21,18 @@ const UID: u32 = 1000;
 /// What the simulated mail server would have counted for one message.
 const MESSAGE_BYTES: u64 = 1;
 
-const INIT: (&str, Program) = ("/sbin/init", Program::registered(Role::System, Kind::Interactive));
-const DESKTOP: (&str, Program) = ("/usr/bin/desktop", Program::registered(Role::Session, Kind::Interactive));
-const MAILER: (&str, Program) = ("/usr/bin/mailer", Program::registered(Role::Mailer, Kind::Interactive));
+const INIT: (&str, Program) = (
+    "/sbin/init",
+    Program::registered(Role::System, Kind::Interactive),
+);
+const DESKTOP: (&str, Program) = (
+    "/usr/bin/desktop",
+    Program::registered(Role::Session, Kind::Interactive),
+);
+const MAILER: (&str, Program) = (
+    "/usr/bin/mailer",
+    Program::registered(Role::Mailer, Kind::Interactive),
+);
 const BOT: (&str, Program) = ("/home/user/.cache/bot", Program::UNKNOWN);
 
 /// The simulated stage.
@@ -35,7 +45,11 @@ pub struct Simulation {
 impl Simulation {
     /// An empty stage.
     pub fn new() -> Self {
-        Self { engine: Engine::new(Settings::default()), next_pid: 1, next_cookie: 1 }
+        Self {
+            engine: Engine::new(Settings::default()),
+            next_pid: 1,
+            next_cookie: 1,
+        }
     }
 
     /// A process that came to be by these execs, each in a child of the one before.
@@ -48,7 +62,10 @@ impl Simulation {
             let after = standing.after_exec(*program, Invocation::Plain, Tamper::NONE);
             let program: Arc<str> = (*path).into();
             if standing.made_worse_by(&after) {
-                lineage.culprit = Some(Culprit { program: program.clone(), pid });
+                lineage.culprit = Some(Culprit {
+                    program: program.clone(),
+                    pid,
+                });
             }
             lineage.links.push(LineageLink {
                 program,
@@ -61,7 +78,9 @@ impl Simulation {
             standing = after;
         }
         let last = lineage.links.last().cloned();
-        let program = last.as_ref().map_or_else(|| "".into(), |link| link.program.clone());
+        let program = last
+            .as_ref()
+            .map_or_else(|| "".into(), |link| link.program.clone());
         let comm = program.rsplit('/').next().unwrap_or_default().to_owned();
         let actor = Actor {
             pid: last.map_or(0, |link| link.pid),
@@ -82,7 +101,9 @@ impl Simulation {
             .handle(event, clock::now())
             .into_iter()
             .filter_map(|action| match action {
-                Action::Append(entry @ (Entry::Verdict(_) | Entry::Finding(_))) => serde_json::to_value(entry).ok(),
+                Action::Append(entry @ (Entry::Verdict(_) | Entry::Finding(_))) => {
+                    serde_json::to_value(entry).ok()
+                }
                 _ => None,
             })
             .collect()
@@ -96,7 +117,11 @@ impl Simulation {
             pid: bot.pid,
             uid: UID,
             program: bot.program.clone(),
-            culprit: bot.lineage.culprit.as_ref().map(|culprit| culprit.program.clone()),
+            culprit: bot
+                .lineage
+                .culprit
+                .as_ref()
+                .map(|culprit| culprit.program.clone()),
             role: bot.role,
             origin: bot.origin,
             destination: IRC_SERVER,
@@ -122,10 +147,22 @@ impl Play for Simulation {
         }
         let (actor, standing) = self.started_through(execs);
         let verdict = may_send(&standing, Rate::UNLIMITED);
-        let judged = Judged::Connect { destination: MAIL_SERVER, cookie: 0 };
-        let entries = self.handle(Event::Verdict { actor, judged, reason: verdict.reason(), observed: false });
+        let judged = Judged::Connect {
+            destination: MAIL_SERVER,
+            cookie: 0,
+        };
+        let entries = self.handle(Event::Verdict {
+            actor,
+            judged,
+            reason: verdict.reason(),
+            observed: false,
+        });
         if let Some(flow) = irc {
-            self.handle(Event::FlowClosed { flow, bytes_sent: 0, bytes_received: 0 });
+            self.handle(Event::FlowClosed {
+                flow,
+                bytes_sent: 0,
+                bytes_received: 0,
+            });
         }
         let of = |kind: &str| entries.iter().find(|entry| entry["type"] == kind).cloned();
         let sent = u64::from(verdict == Verdict::Allow && verdict.reason() == Reason::Permitted);
