@@ -129,43 +129,81 @@ pub fn socket_owner(inode: u64) -> Option<u32> {
     })
 }
 
+/// A TCP connection as /proc/net/tcp lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The socket's own port.
+    pub own_port: u16,
+    /// The other side.
+    pub remote: SocketAddr,
+    /// Inode number of the socket; 0 when nobody holds it any more.
+    pub inode: u64,
+    /// Data can flow.
+    pub established: bool,
+}
+
+/// The TCP connections of our own network namespace.
+pub fn connections() -> Vec<Connection> {
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+        .into_iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|text| {
+            text.lines()
+                .skip(1)
+                .filter_map(connection)
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// One line of the table: number, own address, the other's, state, …, inode.
+fn connection(line: &str) -> Option<Connection> {
+    const ESTABLISHED: &str = "01";
+    let mut fields = line.split_whitespace();
+    let own_port = socket_address(fields.nth(1)?)?.port();
+    let remote = socket_address(fields.next()?)?;
+    let established = fields.next()? == ESTABLISHED;
+    let inode = fields.nth(5)?.parse().ok()?;
+    Some(Connection {
+        own_port,
+        remote,
+        inode,
+        established,
+    })
+}
+
+/// An address as the table has it: each four bytes as one number of this machine, in
+/// hexadecimal digits.
+fn socket_address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let mut bytes = [0; 16];
+    let words = ip.len() / 8;
+    for (slot, at) in bytes
+        .chunks_exact_mut(4)
+        .zip((0..words).map(|word| word * 8))
+    {
+        slot.copy_from_slice(
+            &u32::from_str_radix(ip.get(at..at + 8)?, 16)
+                .ok()?
+                .to_ne_bytes(),
+        );
+    }
+    let ip = match words {
+        1 => IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]]),
+        4 => IpAddr::from(bytes).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
 /// The process that holds the TCP connection from `own_port` to `remote`, in our own network
 /// namespace. Reads much of /proc: for rare questions only.
 pub fn tcp_owner(own_port: u16, remote: SocketAddr) -> Option<u32> {
-    let table = if remote.is_ipv4() {
-        "/proc/self/net/tcp"
-    } else {
-        "/proc/self/net/tcp6"
-    };
-    let text = fs::read_to_string(table).ok()?;
-    let wanted = socket_name(remote);
-    let inode = text.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let port = u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()?;
-        (port == own_port && *fields.get(2)? == wanted).then(|| fields.get(9)?.parse().ok())?
-    })?;
+    let found = connections()
+        .into_iter()
+        .find(|one| one.own_port == own_port && one.remote == remote)?;
     // A connection that nobody holds any more has no inode.
-    (inode != 0).then(|| socket_owner(inode))?
-}
-
-/// An address as /proc/net/tcp writes it: each four bytes as one number of this machine.
-fn socket_name(address: SocketAddr) -> String {
-    let words = |bytes: &[u8]| -> String {
-        bytes
-            .chunks_exact(4)
-            .map(|four| {
-                format!(
-                    "{:08X}",
-                    u32::from_ne_bytes([four[0], four[1], four[2], four[3]])
-                )
-            })
-            .collect()
-    };
-    let ip = match address.ip() {
-        IpAddr::V4(ip) => words(&ip.octets()),
-        IpAddr::V6(ip) => words(&ip.octets()),
-    };
-    format!("{ip}:{:04X}", address.port())
+    (found.inode != 0).then(|| socket_owner(found.inode))?
 }
 
 #[cfg(test)]

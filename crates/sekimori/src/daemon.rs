@@ -5,6 +5,7 @@
 
 mod answer;
 mod events;
+mod older_irc;
 mod outbox;
 mod signals;
 mod watch;
@@ -62,6 +63,7 @@ pub struct Daemon {
     gate: Gate,
     engine: Engine,
     programs: Programs,
+    older_irc: older_irc::OlderIrc,
     outbox: outbox::Outbox,
     loaded: Loaded,
     lost_told: events::LostTold,
@@ -110,6 +112,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         gate,
         engine: Engine::new(Settings::default()),
         programs: Programs::default(),
+        older_irc: older_irc::OlderIrc::default(),
         outbox,
         loaded,
         started: Instant::now(),
@@ -121,6 +124,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
             .outbox
             .trouble(&format!("the service manager does not listen: {error}"));
     }
+    daemon.find_older_irc();
     daemon.serve(reports, &server, &signals)?;
     daemon.notice("stopped; the gate stays closed without the daemon".to_owned());
     Ok(ExitCode::SUCCESS)
@@ -223,6 +227,7 @@ impl Daemon {
                     .map(|fd| !fd.revents().is_empty())
                     .collect::<Vec<_>>()
             };
+            self.end_older_irc();
             self.take_reports(&mut reports, EVENTS_AT_ONCE);
             if woken[1] {
                 server.answer_waiting(|request, who| self.answer(request, who));
