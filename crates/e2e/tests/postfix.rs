@@ -1,0 +1,223 @@
+//! A real Postfix on the stage: the machine's own service, which relays what people hand
+//! over, by SMTP and by sendmail. Its files are a copy that only the sandbox sees.
+
+use std::path::{Path, PathBuf};
+
+use e2e::{LIMIT, SERVER, Terminal, Theatre, is_missing, wait_until, word};
+use rustix::mount::mount_bind;
+use serde_json::Value;
+use stage::{SmtpServer, Start};
+
+const POSTFIX: &str = "/usr/sbin/postfix";
+const SENDMAIL: &str = "/usr/sbin/sendmail";
+const SMTP: &str = "/usr/lib/postfix/sbin/smtp";
+const MASTER: &str = "/usr/lib/postfix/sbin/master";
+
+/// Where the world's mail server stands.
+const WORLD: &str = "198.51.100.25:25";
+
+const MAIN: &str = "\
+compatibility_level = 3.6
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+data_directory = /var/lib/postfix
+queue_directory = /var/spool/postfix
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = relay.example.org
+mydestination =
+local_recipient_maps =
+alias_maps =
+alias_database =
+mynetworks = 127.0.0.0/8
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+relayhost = [198.51.100.25]:25
+smtp_bind_address = 198.51.100.26
+smtp_tls_security_level = none
+smtp_host_lookup = native
+smtpd_tls_security_level = none
+smtpd_peername_lookup = no
+maillog_file = /var/lib/postfix/maillog
+";
+
+const SERVICES: &str = "\
+127.0.0.1:25 inet n - n - - smtpd
+pickup unix n - n 60 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+smtp unix - - n - - smtp
+error unix - - n - - error
+retry unix - - n - - error
+anvil unix - - n - 1 anvil
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+";
+
+struct Scene {
+    theatre: Theatre,
+    world: SmtpServer,
+    bot: PathBuf,
+}
+
+impl Scene {
+    /// A guarded stage on which the system has started Postfix.
+    fn open() -> Option<Self> {
+        if is_missing(&[POSTFIX, SENDMAIL, SMTP, MASTER, "/usr/bin/msmtp"]) {
+            return None;
+        }
+        let theatre = Theatre::open()?;
+        let folder = theatre.sandbox().folder().join("postfix");
+        for (name, place) in [("etc", "/etc/postfix"), ("spool", "/var/spool/postfix"), ("lib", "/var/lib/postfix")] {
+            let copy = folder.join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            theatre.crew("cp", &["-a", place, copy.to_str().unwrap()]);
+            theatre.sandbox().run_inside(|| mount_bind(&copy, place)).unwrap().unwrap();
+        }
+        theatre.write("postfix/etc/main.cf", MAIN);
+        theatre.write("postfix/etc/master.cf", SERVICES);
+        // The roles of the catalog.
+        for program in [POSTFIX, MASTER, "/usr/lib/postfix/sbin/postfix-script", "/etc/postfix/postfix-script"] {
+            if Path::new(program).exists() {
+                theatre.register_as(Path::new(program), "system", Some("service"));
+            }
+        }
+        theatre.register_as(Path::new(SMTP), "mailer", Some("service"));
+        for program in [SENDMAIL, "/usr/sbin/postdrop"] {
+            theatre.register_as(Path::new(program), "submitter", None);
+        }
+        theatre.register_as(Path::new("/bin/bash"), "shell", None);
+        theatre.register_as(Path::new("/usr/bin/msmtp"), "mailer", Some("batch"));
+        let world = theatre.smtp_at(&[WORLD]);
+        let bot = theatre.player("bot");
+        if !theatre.raise() {
+            return None;
+        }
+        let scene = Self { theatre, world, bot };
+        let started = scene.theatre.sandbox().start(&Start::new(POSTFIX).arg("start")).unwrap().output(LIMIT).unwrap();
+        assert!(started.exit.success(), "{started:?} {}", scene.maillog());
+        let pid = folder.join("spool/pid/master.pid");
+        wait_until(LIMIT, || pid.exists().then_some(())).expect("a running Postfix");
+        Some(scene)
+    }
+
+    fn maillog(&self) -> String {
+        let path = self.theatre.sandbox().folder().join("postfix/lib/maillog");
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    /// Waits until the world has got so many messages; returns the newest.
+    fn relayed(&self, count: usize) -> String {
+        let messages = self
+            .world
+            .wait_for_messages(count, LIMIT)
+            .unwrap_or_else(|error| panic!("{error}: {}\n{}", self.maillog(), self.theatre.daemon_words()));
+        assert_eq!(messages.len(), count);
+        assert!(messages[count - 1].peer.to_string().starts_with("198.51.100.26:"), "{:?}", messages[count - 1].peer);
+        String::from_utf8_lossy(&messages[count - 1].content).into_owned()
+    }
+
+    fn refusal_after(&self, before: u64, what: &str) -> Value {
+        self.theatre.wait_after(before, what, |entry| word(entry, "verdict") == "refuse")
+    }
+
+    /// Messages in Postfix's queues, wherever they stand.
+    fn queued(&self) -> usize {
+        let spool = self.theatre.sandbox().folder().join("postfix/spool");
+        let files = |queue: &str| {
+            let listed = self.theatre.crew("find", &[spool.join(queue).to_str().unwrap(), "-type", "f"]);
+            listed.lines().count()
+        };
+        ["maildrop", "incoming", "active", "deferred"].into_iter().map(files).sum()
+    }
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn postfix_relays_what_the_user_hands_over() {
+    let Some(scene) = Scene::open() else { return };
+    let terminal: Terminal = scene.theatre.terminal();
+    let mail = scene.theatre.write("mail", "From: alice@example.org\nTo: bob@example.net\nSubject: Relayed\n\nHello.\n");
+    let mail = mail.display();
+
+    // By SMTP, from a registered mailer.
+    let msmtp = format!(
+        "/usr/bin/msmtp --file=/dev/null --host=127.0.0.1 --port=25 --tls=off --auth=off \
+         --from=alice@example.org bob@example.net < {mail}"
+    );
+    assert_eq!(terminal.run(&msmtp), 0, "{} {}", terminal.screen(), scene.maillog());
+    let content = scene.relayed(1);
+    assert!(content.contains("Subject: Relayed") && content.contains("relay.example.org"), "{content}");
+    // The user's connection and the service's are judged, each for itself.
+    for (program, origin, to) in [("/usr/bin/msmtp", "user", SERVER), (SMTP, "system", WORLD)] {
+        let program = std::fs::canonicalize(program).unwrap();
+        let verdict = scene.theatre.wait_for(to, |entry| {
+            word(entry, "verdict") == "allow"
+                && word(entry, "judged") == "connect"
+                && entry["program"] == program.to_str().unwrap()
+        });
+        assert_eq!((word(&verdict, "origin"), word(&verdict, "destination")), (origin, to), "{verdict}");
+    }
+
+    // By sendmail, from the shell and from a registered mailer.
+    let sendmail = format!("{SENDMAIL} -f alice@example.org bob@example.net");
+    assert_eq!(terminal.run(&format!("{sendmail} < {mail}")), 0, "{}", terminal.screen());
+    assert!(scene.relayed(2).contains("Subject: Relayed"));
+    let chain = scene.theatre.wait_for("postdrop", |entry| word(entry, "program").ends_with("/postdrop"));
+    assert_eq!(word(&chain, "verdict"), "allow", "{chain}");
+    if Path::new("/usr/bin/mutt").exists() {
+        scene.theatre.register_as(Path::new("/usr/bin/mutt"), "mailer", Some("batch"));
+        let settings = format!("set sendmail=\"{SENDMAIL} -oi\"\nset copy=no\nset from=alice@example.org\n");
+        let settings = scene.theatre.write("muttrc", &settings);
+        let line = format!("/usr/bin/mutt -n -F {} -s 'By mutt' bob@example.net < {mail}", settings.display());
+        assert_eq!(terminal.run(&line), 0, "{}", terminal.screen());
+        assert!(scene.relayed(3).contains("By mutt"));
+    }
+    assert!(scene.theatre.log().iter().all(|entry| entry["type"] != "finding"), "{}", scene.theatre.daemon_words());
+    let stop = Start::new(POSTFIX).arg("stop");
+    scene.theatre.sandbox().start(&stop).unwrap().output(LIMIT).unwrap();
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn postfix_gets_nothing_from_a_bot() {
+    let Some(scene) = Scene::open() else { return };
+    let desktop = scene.theatre.desktop();
+    let bot = scene.bot.to_str().unwrap();
+
+    // By SMTP, to the local server and past it.
+    for to in [SERVER, WORLD] {
+        let before = scene.theatre.newest();
+        desktop.run(&scene.bot, ["bot", "--smtp", to], LIMIT).unwrap();
+        let refusal = scene.refusal_after(before, to);
+        assert_eq!((word(&refusal, "destination"), word(&refusal, "culprit")), (to, bot), "{refusal}");
+    }
+    // By the submitters, and by the program that speaks SMTP for the service.
+    let submitters: [(&str, &[&str]); 4] = [
+        (SENDMAIL, &["-f", "a@example.org", "bob@example.net"]),
+        ("/usr/sbin/postdrop", &["-r"]),
+        (SENDMAIL, &["-t"]),
+        (SMTP, &["-n", "smtp"]),
+    ];
+    for (program, words) in submitters {
+        let before = scene.theatre.newest();
+        let words = [&["launcher", program], words].concat();
+        assert!(!desktop.run(&scene.bot, words, LIMIT).unwrap().success());
+        let refusal = scene.refusal_after(before, program);
+        assert_eq!((word(&refusal, "judged"), word(&refusal, "culprit")), ("submit", bot), "{refusal}");
+        assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
+    }
+    // By the desktop, which starts what anybody asks for.
+    let before = scene.theatre.newest();
+    let exit = desktop.run(Path::new(SENDMAIL), ["-f", "a@example.org", "bob@example.net"], LIMIT).unwrap();
+    assert_eq!(exit.signal, Some(9));
+    assert_eq!(scene.refusal_after(before, "desktop")["reason"], "needs-terminal");
+
+    assert_eq!(scene.queued(), 0, "{}", scene.maillog());
+    assert_eq!(scene.world.payload_bytes(), 0);
+}
