@@ -16,7 +16,6 @@ use std::process::ExitCode;
 use crate::cli::{Cli, Command};
 use crate::failure::{Failure, need_root};
 use crate::paths::Paths;
-use crate::render::Style;
 use crate::{daemon, notify};
 
 /// Runs the command and gives its exit status.
@@ -56,18 +55,4 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::StageInit { arguments } => Ok(stage::init_main(arguments)),
         Command::StagePlayer { arguments } => Ok(stage::player_main(arguments)),
     }
-}
-
-/// Colours on a terminal, unless the user asked for none (`NO_COLOR`).
-fn style() -> Style {
-    use std::io::IsTerminal as _;
-    Style {
-        colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-    }
-}
-
-/// Prints a line. `false` when nobody reads any more, as behind `| head`.
-fn say(line: &str) -> bool {
-    use std::io::Write as _;
-    writeln!(std::io::stdout(), "{line}").is_ok()
 }

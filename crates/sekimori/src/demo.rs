@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 pub use live::Stage;
 
 use crate::failure::Failure;
+use crate::output::say;
 use crate::render::Style;
 
 /// What somebody does in a scene.
@@ -173,7 +174,7 @@ pub fn tell<P: Play>(stage: &mut P, json: bool, style: Style) -> Result<ExitCode
     for scene in &SCENES {
         let outcome = stage.play(scene)?;
         if json {
-            println!("{}", outcome.to_json(scene, P::SIMULATED));
+            say(&outcome.to_json(scene, P::SIMULATED).to_string());
         } else {
             print::scene(scene, &outcome, P::SIMULATED, style);
         }

@@ -13,6 +13,7 @@ mod demo;
 mod failure;
 mod install;
 mod notify;
+mod output;
 mod paths;
 mod registry;
 mod render;

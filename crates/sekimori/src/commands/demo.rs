@@ -3,10 +3,10 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
-use super::style;
 use crate::cli::DemoArgs;
 use crate::demo::{self, Stage};
 use crate::failure::Failure;
+use crate::output::style;
 
 /// `demo`. Without root it starts itself again through sudo, where there is one.
 pub fn run(options: &DemoArgs) -> Result<ExitCode, Failure> {

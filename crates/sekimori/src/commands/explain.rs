@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::{log, say, style};
+use super::log;
 use crate::failure::Failure;
+use crate::output::{say, style};
 use crate::paths::Paths;
 use crate::render;
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 use journal::{Filter, Journal};
 use serde_json::Value;
 
-use super::{say, style};
 use crate::cli::LogArgs;
 use crate::clock;
 use crate::control::client::ask;
 use crate::control::protocol::{ENTRIES_MAX, Request};
 use crate::failure::{Failure, need_root};
+use crate::output::{say, style};
 use crate::paths::Paths;
 use crate::render;
 

@@ -10,13 +10,13 @@ use linux::pins::Pins;
 use policy::{Kind, Role};
 use serde_json::Value;
 
-use super::{say, style};
 use crate::catalog::{self, Catalog};
 use crate::cli::RegisterArgs;
 use crate::clock;
 use crate::control::client::ask;
 use crate::control::protocol::Request;
 use crate::failure::{Failure, need_root};
+use crate::output::{say, style};
 use crate::paths::Paths;
 use crate::registry::Registry;
 use crate::{render, status};

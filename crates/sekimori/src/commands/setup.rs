@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::programs::register_one;
-use super::{say, style};
 use crate::catalog::{Catalog, EXTRA_FOLDER};
 use crate::failure::{Failure, need_root};
+use crate::output::{say, style};
 use crate::paths::Paths;
 use crate::render;
 use crate::setup::{Choice, Plan, Surroundings, ask, find, plan};

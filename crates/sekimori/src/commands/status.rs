@@ -6,10 +6,10 @@ use linux::gate::Gate;
 use linux::pins::Pins;
 use serde_json::Value;
 
-use super::{say, style};
 use crate::control::client::ask;
 use crate::control::protocol::Request;
 use crate::failure::{Failure, need_root};
+use crate::output::{say, style};
 use crate::paths::Paths;
 use crate::{render, status};
 

@@ -9,10 +9,10 @@ use linux::programs::Programs;
 use policy::{Origin, Role};
 use serde_json::Value;
 
-use super::{say, style};
 use crate::control::client::ask;
 use crate::control::protocol::Request;
 use crate::failure::{Failure, need_root};
+use crate::output::{say, style};
 use crate::paths::Paths;
 use crate::render::{self, Process};
 use crate::status;

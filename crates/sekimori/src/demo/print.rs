@@ -4,12 +4,16 @@ use engine::LineageLink;
 use serde_json::Value;
 
 use super::{Outcome, SCENES, Scene};
+use crate::output;
 use crate::render::{self, Style};
 
 /// Prints each line of `text`, with the word "simulated" before it when it is that.
 fn say(text: &str, simulated: bool) {
     for line in text.lines() {
-        println!("{}{line}", if simulated { "simulated: " } else { "" });
+        output::say(&format!(
+            "{}{line}",
+            if simulated { "simulated: " } else { "" }
+        ));
     }
 }
 
@@ -52,7 +56,7 @@ pub fn scene(scene: &Scene, outcome: &Outcome, simulated: bool, style: Style) {
         "NOT as it must be.\n"
     };
     say(&text, simulated);
-    println!();
+    output::say("");
 }
 
 fn received(outcome: &Outcome, simulated: bool) -> String {

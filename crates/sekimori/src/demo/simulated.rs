@@ -18,8 +18,9 @@ use crate::failure::Failure;
 const MAIL_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 25)), 25);
 const IRC_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66)), 6667);
 const UID: u32 = 1000;
-/// What the simulated mail server would have counted for one message.
-const MESSAGE_BYTES: u64 = 1;
+/// What the simulated mailer says to the mail server (RFC 5321).
+const DIALOGUE: &str = "EHLO localhost\r\nMAIL FROM:<user@example.org>\r\nRCPT TO:<friend@example.net>\r\n\
+    DATA\r\nSubject: hello\r\n\r\nHello.\r\n.\r\nQUIT\r\n";
 
 const INIT: (&str, Program) = (
     "/sbin/init",
@@ -171,7 +172,7 @@ impl Play for Simulation {
             finding: of("finding"),
             bot: BOT.0.to_owned(),
             messages_delivered: sent,
-            payload_bytes: sent * MESSAGE_BYTES,
+            payload_bytes: sent * DIALOGUE.len() as u64,
         })
     }
 }

@@ -1,0 +1,17 @@
+//! Standard output: colours, and readers that go away.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use crate::render::Style;
+
+/// Colours on a terminal, unless the user asked for none (`NO_COLOR`).
+pub fn style() -> Style {
+    Style {
+        colour: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    }
+}
+
+/// Prints a line. `false` when nobody reads any more, as behind `| head`.
+pub fn say(line: &str) -> bool {
+    writeln!(std::io::stdout(), "{line}").is_ok()
+}
