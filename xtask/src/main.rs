@@ -1,5 +1,6 @@
 //! The developer's tools, run as `cargo xtask`: one file for each job, wired here.
 
+mod bench;
 mod kernel;
 mod libtest;
 mod packages;
@@ -40,6 +41,14 @@ enum Job {
         /// Run only the tests whose name contains this.
         filter: Option<String>,
     },
+    /// Measure what the gate costs, and write BENCHMARKS.md. Needs root.
+    Bench(bench::Options),
+    /// A process of the bench's own.
+    #[command(hide = true)]
+    BenchPart {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -51,6 +60,8 @@ fn main() -> ExitCode {
             skip_packages,
             filter,
         } => tests::run(&workspace, skip_packages, filter.as_deref()),
+        Job::Bench(options) => bench::run(&workspace, &options),
+        Job::BenchPart { arguments } => return bench::part(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,161 @@
+//! `bench`: what the gate costs, and what the same costs with others, in one run on one
+//! machine. The targets stand beside the figures.
+
+mod daemon;
+mod empty;
+mod figures;
+mod ground;
+mod machine;
+mod peer;
+mod report;
+mod rounds;
+mod storm;
+mod table;
+mod task;
+mod veth;
+mod work;
+mod worker;
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::process;
+use crate::workspace::{Workspace, forget_own_package};
+use ground::Ground;
+
+/// Above this the machine is busy with something else.
+const QUIET_LOAD: f64 = 0.7;
+
+/// How to measure.
+#[derive(Args)]
+pub struct Options {
+    /// A short run, to see that it works: the file is not written
+    #[arg(long)]
+    quick: bool,
+    /// One JSON object for each line of the table
+    #[arg(long)]
+    json: bool,
+    /// How many rounds
+    #[arg(long)]
+    rounds: Option<u32>,
+}
+
+/// The job.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: the bench needs root, for namespaces and BPF");
+        return Ok(());
+    }
+    let sekimori = built(workspace)?;
+    let load_before = machine::load();
+    if machine::load_now() > QUIET_LOAD {
+        eprintln!("the machine is not quiet (load {load_before}): the figures will be noisy");
+    }
+    let mut ground = Ground::prepare(&sekimori)?;
+    if let Err(error) = ground.enter(ground::State::Gate) {
+        println!("skipped: {error:#}");
+        return Ok(());
+    }
+    let (size, starts, watched, storms) = if options.quick {
+        (
+            rounds::Size {
+                rounds: 3,
+                divisor: 4,
+            },
+            3,
+            Duration::from_secs(2),
+            (2, 200),
+        )
+    } else {
+        (
+            rounds::Size {
+                rounds: 100,
+                divisor: 1,
+            },
+            11,
+            Duration::from_secs(10),
+            (10, 1000),
+        )
+    };
+    let rounds = options.rounds.unwrap_or(size.rounds);
+    let samples = rounds::play(&mut ground, rounds::Size { rounds, ..size })?;
+    eprintln!("the daemon");
+    let daemon = daemon::examine(&mut ground, starts, watched)?;
+    let storm = storm::play(&mut ground, storms.0, storms.1)?;
+    let mail_verdicts = report::mail_verdicts(&ground)?;
+    drop(ground);
+
+    let measured = report::Measured {
+        samples,
+        mail_verdicts,
+        daemon,
+        storm,
+        rounds,
+        load_before,
+    };
+    let rows = measured.rows();
+    if options.json {
+        print!("{}", table::json_lines(&rows));
+    } else {
+        print!("{}", table::markdown(&rows));
+        measured.notes().iter().for_each(|note| println!("{note}"));
+    }
+    if !options.quick {
+        let path = workspace.path("BENCHMARKS.md");
+        fs::write(&path, measured.document(workspace, &rows))
+            .with_context(|| path.display().to_string())?;
+        eprintln!("wrote {}", workspace.shown(&path));
+    }
+    Ok(())
+}
+
+/// A process of the bench's own inside the sandbox.
+pub fn part(arguments: Vec<OsString>) -> ExitCode {
+    let mut arguments = arguments.into_iter();
+    let part = arguments.next().unwrap_or_default();
+    let rest = arguments.next();
+    let text = || {
+        rest.clone()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    match part.to_str() {
+        Some("init") => stage::init_main(rest.into_iter().chain(arguments)),
+        Some("call") => ExitCode::from(worker::call(text().parse().unwrap_or(0))),
+        Some("worker") => match worker::serve(text().as_ref()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("worker: {error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        _ => ExitCode::from(2),
+    }
+}
+
+/// Builds what is measured as it is released, and goes on as a release build itself. Returns
+/// the path of `sekimori`.
+fn built(workspace: &Workspace) -> Result<PathBuf> {
+    let packages = ["--package", "sekimori", "--package", "xtask"];
+    process::run(
+        workspace
+            .cargo()
+            .args(["build", "--quiet", "--release"])
+            .args(packages),
+    )?;
+    if cfg!(debug_assertions) {
+        let mut command = Command::new(workspace.target("release/xtask"));
+        forget_own_package(&mut command);
+        let error = command.args(std::env::args_os().skip(1)).exec();
+        return Err(error).context("xtask as a release build");
+    }
+    Ok(workspace.target("release/sekimori"))
+}

@@ -1,0 +1,135 @@
+//! Empty kernel programs on the gate's hooks: what they cost is the floor for any program
+//! there. They are attached as long as the value lives.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+const PROG_LOAD: libc::c_long = 5;
+const LINK_CREATE: libc::c_long = 28;
+
+/// A kind of program: its number in the kernel, and where it is attached.
+#[derive(Clone, Copy)]
+struct Hook {
+    program: u32,
+    attach: u32,
+}
+
+const SKB_INGRESS: Hook = Hook {
+    program: 8,
+    attach: 0,
+};
+const SKB_EGRESS: Hook = Hook {
+    program: 8,
+    attach: 1,
+};
+const CONNECT4: Hook = Hook {
+    program: 18,
+    attach: 10,
+};
+const CONNECT6: Hook = Hook {
+    program: 18,
+    attach: 11,
+};
+
+/// `r0 = 1; exit`, as the kernel encodes it.
+const PERMIT: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
+
+/// The first fields of `union bpf_attr` for loading a program.
+#[repr(C)]
+struct Load {
+    program: u32,
+    instructions: u32,
+    code: u64,
+    licence: u64,
+    log_level: u32,
+    log_bytes: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    attach: u32,
+}
+
+/// The same for a link.
+#[repr(C)]
+struct Attach {
+    program: u32,
+    target: u32,
+    attach: u32,
+    flags: u32,
+}
+
+/// Attached programs.
+#[derive(Debug)]
+pub struct EmptyPrograms {
+    _links: Vec<OwnedFd>,
+}
+
+impl EmptyPrograms {
+    /// On the packets' ways in and out.
+    pub fn packet_pair(cgroup: &Path) -> Result<Self> {
+        Self::attach(cgroup, &[SKB_INGRESS, SKB_EGRESS])
+    }
+
+    /// On the hooks that the gate has in a cgroup.
+    pub fn as_the_gate(cgroup: &Path) -> Result<Self> {
+        Self::attach(cgroup, &[CONNECT4, CONNECT6, SKB_EGRESS])
+    }
+
+    fn attach(cgroup: &Path, hooks: &[Hook]) -> Result<Self> {
+        let folder = File::open(cgroup).with_context(|| cgroup.display().to_string())?;
+        let links = hooks.iter().map(|hook| attach_one(&folder, *hook));
+        let links = links.collect::<io::Result<_>>();
+        Ok(Self {
+            _links: links.context("an empty kernel program")?,
+        })
+    }
+}
+
+fn attach_one(cgroup: &File, hook: Hook) -> io::Result<OwnedFd> {
+    let load = Load {
+        program: hook.program,
+        instructions: PERMIT.len() as u32,
+        code: PERMIT.as_ptr() as u64,
+        licence: c"GPL".as_ptr() as u64,
+        log_level: 0,
+        log_bytes: 0,
+        log: 0,
+        kernel_version: 0,
+        flags: 0,
+        name: [0; 16],
+        interface: 0,
+        attach: hook.attach,
+    };
+    let program = bpf(PROG_LOAD, &load)?;
+    let link = Attach {
+        program: program.as_raw_fd() as u32,
+        target: cgroup.as_raw_fd() as u32,
+        attach: hook.attach,
+        flags: 0,
+    };
+    bpf(LINK_CREATE, &link)
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads as many bytes as the struct has, and the pointers in it lead
+    // to constants.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attributes),
+            size_of::<T>(),
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a descriptor that the kernel has just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}

@@ -1,0 +1,266 @@
+//! The rounds: in each, every state in turn, and in each state every operation that is
+//! compared in it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::figures::low_percentile;
+use super::ground::{Ground, State};
+use super::task::Task;
+use super::work::WARM_UP;
+
+/// What is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// connect() to a port that is not guarded.
+    Connect,
+    /// connect() to a mail port by the mailer.
+    MailConnect,
+    /// The same from socket() to close().
+    MailWhole,
+    /// Start and end of /bin/true.
+    Spawn,
+    /// Start and end of a program that is one system call long.
+    SpawnTiny,
+    /// One byte there and back.
+    PingPong,
+    /// A large piece over the loopback interface.
+    Bulk,
+    /// A large piece over veth.
+    Veth,
+}
+
+/// How long the rounds are.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// How many rounds.
+    pub rounds: u32,
+    /// Divides the length of each batch.
+    pub divisor: u32,
+}
+
+/// A port that nobody guards, and one that the gate does.
+const OPEN_PORT: u16 = 7777;
+const MAIL_PORT: u16 = 25;
+/// Time for the daemon to write an entry and to sleep again: mail is no flood.
+const MAIL_EVERY_US: u64 = 500;
+
+/// All measurements: a low percentile for each state, operation and round.
+#[derive(Default)]
+pub struct Samples {
+    times_ns: HashMap<(State, Operation), Vec<f64>>,
+    packets: HashMap<Operation, (u64, u64)>,
+    /// Connections that the mailer made through the gate.
+    pub mail_connects: u64,
+    /// What the gate counted as lost meanwhile.
+    pub lost: u64,
+    /// States and operations that could not be had, and why.
+    pub missing: Vec<String>,
+}
+
+impl Samples {
+    /// One value of each round.
+    pub fn of(&self, state: State, operation: Operation) -> Option<&[f64]> {
+        self.times_ns.get(&(state, operation)).map(Vec::as_slice)
+    }
+
+    /// Packets of one operation, on average.
+    pub fn packets(&self, operation: Operation) -> Option<f64> {
+        let (packets, operations) = *self.packets.get(&operation)?;
+        Some(packets as f64 / operations as f64)
+    }
+}
+
+/// Plays all rounds.
+pub fn play(ground: &mut Ground, size: Size) -> Result<Samples> {
+    let mut samples = Samples::default();
+    let mut states = vec![
+        State::Off,
+        State::Gate,
+        State::Nftables,
+        State::GateWithoutPackets,
+        State::EmptyPair,
+        State::EmptyPrograms,
+        State::OffAgain,
+    ];
+    // A state that cannot be had is left out. Without the gate there is nothing to measure.
+    ground.enter(State::Gate)?;
+    for state in [
+        State::Nftables,
+        State::EmptyPair,
+        State::EmptyPrograms,
+        State::Off,
+    ] {
+        if let Err(error) = ground.enter(state) {
+            samples.missing.push(format!("{state:?}: {error:#}"));
+            states.retain(|other| *other != state);
+        }
+    }
+    let veth = ground.mailer.ask(&Task::MakeVeth);
+    if let Err(error) = &veth {
+        samples.missing.push(format!("veth: {error:#}"));
+    }
+    let tiny = tiny_program(ground.sandbox().folder())?;
+
+    for round in 0..size.rounds {
+        eprint!("\rround {} of {} ", round + 1, size.rounds);
+        // Nobody is always first or always after the same one.
+        let mut order = states.clone();
+        order.rotate_left(round as usize % states.len());
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for state in order {
+            ground.enter(state)?;
+            let mut batch = Batch {
+                ground,
+                samples: &mut samples,
+                state,
+                divisor: size.divisor,
+            };
+            batch.run(veth.is_ok(), tiny.as_deref())?;
+            if state == State::Gate {
+                samples.lost += ground.counter("events_lost")?;
+            }
+        }
+    }
+    eprintln!();
+    ground.enter(State::Off)?;
+    Ok(samples)
+}
+
+/// The operations of one state in one round.
+struct Batch<'a> {
+    ground: &'a mut Ground,
+    samples: &'a mut Samples,
+    state: State,
+    divisor: u32,
+}
+
+impl Batch<'_> {
+    fn run(&mut self, veth: bool, tiny: Option<&Path>) -> Result<()> {
+        use State::{EmptyPair, EmptyPrograms, Gate, GateWithoutPackets, Nftables, Off, OffAgain};
+        let off_or_gate = matches!(self.state, Off | OffAgain | Gate);
+        if off_or_gate || matches!(self.state, Nftables | EmptyPrograms | GateWithoutPackets) {
+            self.connect(Operation::Connect, OPEN_PORT, 1500, 0)?;
+        }
+        if off_or_gate || matches!(self.state, Nftables | EmptyPair | GateWithoutPackets) {
+            self.time(Operation::PingPong, 3000, |count| Task::PingPong { count })?;
+            let loopback = |count| Task::Bulk { veth: false, count };
+            self.time(Operation::Bulk, 300, loopback)?;
+            if veth {
+                self.time(Operation::Veth, 300, |count| Task::Bulk {
+                    veth: true,
+                    count,
+                })?;
+            }
+        }
+        if off_or_gate {
+            let program = PathBuf::from("/bin/true");
+            self.spawn(Operation::Spawn, &program, 120)?;
+            if let Some(tiny) = tiny {
+                self.spawn(Operation::SpawnTiny, tiny, 150)?;
+            }
+        }
+        // Last, because the daemon still writes when it is over.
+        if off_or_gate || self.state == Nftables {
+            self.connect(Operation::MailConnect, MAIL_PORT, 150, MAIL_EVERY_US)?;
+        }
+        Ok(())
+    }
+
+    fn connect(
+        &mut self,
+        operation: Operation,
+        port: u16,
+        count: u32,
+        every_us: u64,
+    ) -> Result<()> {
+        let whole = self.time(operation, count, |count| Task::Connect {
+            port,
+            count,
+            every_us,
+        })?;
+        if operation == Operation::MailConnect {
+            self.keep(Operation::MailWhole, low_percentile(&whole));
+            if self.state == State::Gate {
+                self.samples.mail_connects += whole.len() as u64 + u64::from(WARM_UP);
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(&mut self, operation: Operation, program: &Path, count: u32) -> Result<()> {
+        let program = program.to_owned();
+        self.time(operation, count, |count| Task::Spawn { program, count })?;
+        Ok(())
+    }
+
+    /// Returns the times of the whole, where there are any.
+    fn time(
+        &mut self,
+        operation: Operation,
+        count: u32,
+        task: impl FnOnce(u32) -> Task,
+    ) -> Result<Vec<u64>> {
+        let answer = self.ground.mailer.ask(&task(count / self.divisor))?;
+        self.keep(operation, low_percentile(&answer.each_ns));
+        if answer.packets > 0 {
+            let sum = self.samples.packets.entry(operation).or_default();
+            sum.0 += answer.packets;
+            sum.1 += answer.each_ns.len() as u64;
+        }
+        Ok(answer.whole_ns)
+    }
+
+    fn keep(&mut self, operation: Operation, ns: f64) {
+        let key = (self.state, operation);
+        self.samples.times_ns.entry(key).or_default().push(ns);
+    }
+}
+
+/// An executable file that does nothing but end. Where its machine code is not known, none.
+fn tiny_program(folder: &Path) -> Result<Option<PathBuf>> {
+    use std::os::unix::fs::PermissionsExt;
+    let (machine, code): (u16, &[u8]) = match std::env::consts::ARCH {
+        // mov eax, 60; xor edi, edi; syscall
+        "x86_64" => (62, &[0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05]),
+        // mov x8, #93; mov x0, #0; svc #0
+        "aarch64" => (
+            183,
+            &[0xa8, 0x0b, 0x80, 0xd2, 0, 0, 0x80, 0xd2, 0x01, 0, 0, 0xd4],
+        ),
+        _ => return Ok(None),
+    };
+    const HEADERS: u64 = 64 + 56;
+    const BASE: u64 = 0x40_0000;
+    let size = HEADERS + code.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    let short = |file: &mut Vec<u8>, values: &[u16]| {
+        values
+            .iter()
+            .for_each(|value| file.extend(value.to_le_bytes()));
+    };
+    let long = |file: &mut Vec<u8>, values: &[u64]| {
+        values
+            .iter()
+            .for_each(|value| file.extend(value.to_le_bytes()));
+    };
+    // Executable, this machine, version 1 (32 bits).
+    short(&mut file, &[2, machine, 1, 0]);
+    long(&mut file, &[BASE + HEADERS, 64, 0]);
+    // No flags (32 bits); sizes of the headers; one program header; no sections.
+    short(&mut file, &[0, 0, 64, 56, 1, 0, 0, 0]);
+    // One segment, to be loaded, readable and executable.
+    short(&mut file, &[1, 0, 5, 0]);
+    long(&mut file, &[0, BASE, BASE, size, size, 0x1000]);
+    file.extend(code);
+    let path = folder.join("bin").join("tiny");
+    fs::write(&path, file)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(Some(path))
+}
