@@ -43,13 +43,20 @@ impl Terminal {
     /// When it does not end in time.
     pub fn run_for(&self, command: &str, limit: Duration) -> i32 {
         // The echo of the line has no digits here and no carriage return after it.
-        self.pty.type_line(&format!("{command}; printf 'status-%d-end\\n' $?")).expect("type");
+        self.pty
+            .type_line(&format!("{command}; printf 'status-%d-end\\n' $?"))
+            .expect("type");
         let shown = self
             .pty
             .read_until("-end\r\n", limit)
             .unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.pty.screen()));
-        let status = shown.rsplit("status-").next().and_then(|rest| rest.split("-end").next());
-        status.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{command}: {shown}"))
+        let status = shown
+            .rsplit("status-")
+            .next()
+            .and_then(|rest| rest.split("-end").next());
+        status
+            .and_then(|digits| digits.parse().ok())
+            .unwrap_or_else(|| panic!("{command}: {shown}"))
     }
 
     /// All that was ever shown.

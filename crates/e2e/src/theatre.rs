@@ -12,7 +12,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stage::{
-    Desktop, IrcServer, Place, Process, Sandbox, SandboxOptions, SmtpOptions, SmtpServer, Start, program_beside,
+    Desktop, IrcServer, Place, Process, Sandbox, SandboxOptions, SmtpOptions, SmtpServer, Start,
+    program_beside,
 };
 
 use crate::remains::Remains;
@@ -40,7 +41,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { top: Top::Login, config: String::new() }
+        Self {
+            top: Top::Login,
+            config: String::new(),
+        }
     }
 }
 
@@ -62,6 +66,7 @@ pub struct Theatre {
     state: PathBuf,
     binary: PathBuf,
     player: PathBuf,
+    init: PathBuf,
     daemon: Mutex<Option<Child>>,
     remains: Mutex<Remains>,
 }
@@ -87,8 +92,13 @@ impl Theatre {
                 panic!("{error}; build first: cargo build -p sekimori -p sekimori-stage")
             })
         };
-        let (init, player, binary) = (built("stage-init"), built("stage-player"), built("sekimori"));
-        let more = ["198.51.100.25", "198.51.100.26", "2001:db8::25"].map(|ip| ip.parse().expect("an address"));
+        let (init, player, binary) = (
+            built("stage-init"),
+            built("stage-player"),
+            built("sekimori"),
+        );
+        let more = ["198.51.100.25", "198.51.100.26", "2001:db8::25"]
+            .map(|ip| ip.parse().expect("an address"));
         let sandbox = match Sandbox::new(&SandboxOptions::new([&init]).addresses(more)) {
             Ok(sandbox) => sandbox,
             Err(error @ stage::Error::NoCgroup) => {
@@ -97,25 +107,37 @@ impl Theatre {
             }
             Err(error) => panic!("{error}"),
         };
-        let group = sandbox.cgroup().parent().map(Path::to_owned).unwrap_or_default();
+        let group = sandbox
+            .cgroup()
+            .parent()
+            .map(Path::to_owned)
+            .unwrap_or_default();
         let remains = Remains::of(sandbox.folder().to_owned(), group, sandbox.init_pid());
         let theatre = Self {
             state: sandbox.folder().join("state"),
             sandbox: Some(sandbox),
             binary,
             player,
+            init,
             daemon: Mutex::new(None),
             remains: Mutex::new(remains),
         };
         fs::create_dir(&theatre.state).expect("the state folder");
         // Warnings must not reach the desktop of whoever runs the tests.
-        theatre.write("config.toml", &format!("notify = false\n{}\n", options.config));
+        theatre.write(
+            "config.toml",
+            &format!("notify = false\n{}\n", options.config),
+        );
         let home = theatre.home();
         fs::create_dir(&home).expect("a home");
         theatre.write("home/.bashrc", &format!("PS1='{}'\n", Terminal::PROMPT));
         chown(&home, Some(PERSON.0), Some(PERSON.1)).expect("a home of one's own");
-        let kind = if options.top == Top::Login { "interactive" } else { "service" };
-        theatre.register_as(&init, "system", Some(kind));
+        let kind = if options.top == Top::Login {
+            "interactive"
+        } else {
+            "service"
+        };
+        theatre.register_as(&theatre.init, "system", Some(kind));
         Some(theatre)
     }
 
@@ -142,6 +164,11 @@ impl Theatre {
         &self.binary
     }
 
+    /// The program of the topmost process.
+    pub fn built_init(&self) -> &Path {
+        &self.init
+    }
+
     /// The built stand-in program.
     pub fn built_player(&self) -> &Path {
         &self.player
@@ -164,8 +191,15 @@ impl Theatre {
     /// # Panics
     /// When it fails.
     pub fn crew(&self, program: &str, words: &[&str]) -> String {
-        let mut command = self.sandbox().command(program, Place::Crew, None).expect("the crew's group");
-        let output = command.args(words).stdin(Stdio::null()).output().expect(program);
+        let mut command = self
+            .sandbox()
+            .command(program, Place::Crew, None)
+            .expect("the crew's group");
+        let output = command
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .expect(program);
         assert!(output.status.success(), "{program} {words:?}: {output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
@@ -175,7 +209,9 @@ impl Theatre {
     /// # Panics
     /// When it cannot be copied.
     pub fn player(&self, name: &str) -> PathBuf {
-        self.sandbox().program(&self.player, name).expect("a copy of the stand-in program")
+        self.sandbox()
+            .program(&self.player, name)
+            .expect("a copy of the stand-in program")
     }
 
     /// The same, registered.
@@ -205,8 +241,14 @@ impl Theatre {
     /// # Panics
     /// When the sandbox's crew group cannot be opened.
     pub fn command(&self, words: &[&str], user: Option<(u32, u32)>) -> Command {
-        let mut command = self.sandbox().command(&self.binary, Place::Crew, user).expect("the crew's group");
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+        let mut command = self
+            .sandbox()
+            .command(&self.binary, Place::Crew, user)
+            .expect("the crew's group");
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(Stdio::null());
         command.arg("--state-dir").arg(&self.state).args(words);
         command
     }
@@ -250,18 +292,24 @@ impl Theatre {
             .append(true)
             .open(self.daemon_log())
             .expect("the daemon's log");
-        let (config, group) = (self.sandbox().folder().join("config.toml"), self.sandbox().cgroup());
+        let (config, group) = (
+            self.sandbox().folder().join("config.toml"),
+            self.sandbox().cgroup(),
+        );
         let (config, group) = (config.to_string_lossy(), group.to_string_lossy());
         let mut words = vec!["run", "--config", &config, "--cgroup", &group];
         words.extend(arguments);
         let mut command = self.command(&words, None);
-        let mut child = command.stdout(Stdio::null()).stderr(errors).spawn().expect("sekimori");
-        let socket = self.state.join("control.sock");
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()
+            .expect("sekimori");
         let ready = wait_until(LIMIT, || {
             if let Some(status) = child.try_wait().expect("wait for the daemon") {
                 return Some(Err(status));
             }
-            (socket.exists() && self.status()["daemon"]["running"] == true).then_some(Ok(()))
+            (self.status()["daemon"]["running"] == true).then_some(Ok(()))
         });
         match ready {
             Some(Ok(())) => {}
@@ -269,13 +317,26 @@ impl Theatre {
                 println!("skipped: {}", self.daemon_words().trim_end());
                 return false;
             }
-            other => panic!("the daemon is not ready: {other:?}: {}", self.daemon_words()),
+            other => panic!(
+                "the daemon is not ready: {other:?}: {}",
+                self.daemon_words()
+            ),
         }
         *self.lock_daemon() = Some(child);
-        let maps = self.state.join("bpf").join(format!("maps-{}", self.layout()));
-        let maps = self.sandbox().run_inside(|| Remains::pinned_maps(&maps)).expect("the sandbox's namespaces");
+        let maps = self
+            .state
+            .join("bpf")
+            .join(format!("maps-{}", self.layout()));
+        let maps = self
+            .sandbox()
+            .run_inside(|| Remains::pinned_maps(&maps))
+            .expect("the sandbox's namespaces");
         assert!(!maps.is_empty(), "no pinned maps were found");
-        self.remains.lock().unwrap_or_else(PoisonError::into_inner).maps.extend(maps);
+        self.remains
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .maps
+            .extend(maps);
         true
     }
 
@@ -283,7 +344,9 @@ impl Theatre {
     fn layout(&self) -> String {
         let pins = self.pins();
         let name = pins.iter().find_map(|path| path.strip_prefix("maps-"));
-        name.and_then(|rest| rest.split('/').next()).unwrap_or_default().to_owned()
+        name.and_then(|rest| rest.split('/').next())
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Everything that is pinned, as paths below the folder of pins.
@@ -298,11 +361,15 @@ impl Theatre {
                 let outer = folder.file_name().to_string_lossy().into_owned();
                 found.push(outer.clone());
                 let inner = fs::read_dir(folder.path()).into_iter().flatten().flatten();
-                found.extend(inner.map(|pin| format!("{outer}/{}", pin.file_name().to_string_lossy())));
+                found.extend(
+                    inner.map(|pin| format!("{outer}/{}", pin.file_name().to_string_lossy())),
+                );
             }
             found
         };
-        self.sandbox().run_inside(list).expect("the sandbox's namespaces")
+        self.sandbox()
+            .run_inside(list)
+            .expect("the sandbox's namespaces")
     }
 
     fn lock_daemon(&self) -> MutexGuard<'_, Option<Child>> {
@@ -339,7 +406,9 @@ impl Theatre {
             let _ = child.kill();
             panic!("the daemon did not end: {}", self.daemon_words())
         });
-        status.code().unwrap_or_else(|| -status.signal().map_or(1, |_| 1))
+        status
+            .code()
+            .unwrap_or_else(|| -status.signal().map_or(1, |_| 1))
     }
 
     fn daemon_log(&self) -> PathBuf {
@@ -363,7 +432,9 @@ impl Theatre {
     /// When there is no such counter.
     pub fn counter(&self, name: &str) -> u64 {
         let status = self.status();
-        status["counters"][name].as_u64().unwrap_or_else(|| panic!("counter {name}: {status}"))
+        status["counters"][name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("counter {name}: {status}"))
     }
 
     /// `log --json`, an object for each entry.
@@ -373,12 +444,18 @@ impl Theatre {
     pub fn log(&self) -> Vec<Value> {
         let ran = self.sekimori(&["log", "--json"]);
         assert_eq!(ran.status, 0, "{}", ran.stderr);
-        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+        ran.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+            .collect()
     }
 
     /// The id of the newest entry.
     pub fn newest(&self) -> u64 {
-        self.log().last().and_then(|entry| entry["id"].as_u64()).unwrap_or(0)
+        self.log()
+            .last()
+            .and_then(|entry| entry["id"].as_u64())
+            .unwrap_or(0)
     }
 
     /// Waits until the journal has an entry that is wanted, and returns the first.
@@ -395,10 +472,23 @@ impl Theatre {
     /// When none comes in time.
     pub fn wait_after(&self, after: u64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let newer = |entry: &Value| entry["id"].as_u64().is_some_and(|id| id > after);
-        let found = wait_until(LIMIT, || self.log().into_iter().find(|entry| newer(entry) && wanted(entry)));
+        let found = wait_until(LIMIT, || {
+            self.log()
+                .into_iter()
+                .find(|entry| newer(entry) && wanted(entry))
+        });
         found.unwrap_or_else(|| {
-            let lines: Vec<String> = self.log().iter().filter(|entry| newer(entry)).map(Value::to_string).collect();
-            panic!("the journal has no {what} after {after}:\n{}\n{}", lines.join("\n"), self.daemon_words())
+            let lines: Vec<String> = self
+                .log()
+                .iter()
+                .filter(|entry| newer(entry))
+                .map(Value::to_string)
+                .collect();
+            panic!(
+                "the journal has no {what} after {after}:\n{}\n{}",
+                lines.join("\n"),
+                self.daemon_words()
+            )
         })
     }
 
@@ -422,7 +512,8 @@ impl Theatre {
     /// # Panics
     /// When the address cannot be listened on.
     pub fn irc(&self, at: &str) -> IrcServer {
-        IrcServer::start(self.sandbox().listen(&[address(at)]).expect("listen")).expect("an IRC server")
+        IrcServer::start(self.sandbox().listen(&[address(at)]).expect("listen"))
+            .expect("an IRC server")
     }
 
     /// A desktop shell of the person's: the stand-in program, registered as `session`.
@@ -445,7 +536,10 @@ impl Theatre {
 
     /// Makes what is started the person's: user and home.
     pub fn person(&self, start: Start) -> Start {
-        start.user(PERSON.0, PERSON.1).env("HOME", self.home()).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        start
+            .user(PERSON.0, PERSON.1)
+            .env("HOME", self.home())
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
     }
 
     /// Starts something as the person, as a child of the topmost process.
@@ -459,7 +553,10 @@ impl Theatre {
     /// The person at `/bin/bash` on a terminal. The shell has to be registered for what is
     /// typed to be the user's.
     pub fn terminal(&self) -> Terminal {
-        Terminal::start(self.sandbox(), &self.person(Start::new("/bin/bash")).directory(self.home()))
+        Terminal::start(
+            self.sandbox(),
+            &self.person(Start::new("/bin/bash")).directory(self.home()),
+        )
     }
 }
 
@@ -482,9 +579,14 @@ impl Drop for Theatre {
             }
         }
         drop(self.sandbox.take());
-        let left = self.remains.lock().unwrap_or_else(PoisonError::into_inner).left();
+        let left = self
+            .remains
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .left();
         if failed {
-            left.iter().for_each(|what| eprintln!("left behind: {what}"));
+            left.iter()
+                .for_each(|what| eprintln!("left behind: {what}"));
         } else {
             assert!(left.is_empty(), "left behind: {left:#?}");
         }

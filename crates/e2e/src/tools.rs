@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 /// # Panics
 /// When it is none.
 pub fn address(text: &str) -> SocketAddr {
-    text.parse().unwrap_or_else(|_| panic!("{text} is no ADDRESS:PORT"))
+    text.parse()
+        .unwrap_or_else(|_| panic!("{text} is no ADDRESS:PORT"))
 }
 
 /// Whether one of these programs is not installed, which is printed as the reason for
 /// skipping.
 pub fn is_missing(programs: &[&str]) -> bool {
-    let missing: Vec<_> = programs.iter().filter(|path| !Path::new(path).exists()).collect();
+    let missing: Vec<_> = programs
+        .iter()
+        .filter(|path| !Path::new(path).exists())
+        .collect();
     if !missing.is_empty() {
         println!("skipped: not installed: {missing:?}");
     }

@@ -17,9 +17,14 @@ fn one_line(text: &str) -> bool {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn observing_permits_and_records() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let server = theatre.smtp();
-    let (mailer, bot) = (theatre.registered("mailer", "mailer", Some("interactive")), theatre.player("bot"));
+    let (mailer, bot) = (
+        theatre.registered("mailer", "mailer", Some("interactive")),
+        theatre.player("bot"),
+    );
     let submitter = theatre.registered("sendmail", "submitter", None);
     if !theatre.raise_with(&["--observe"]) {
         return;
@@ -28,11 +33,21 @@ fn observing_permits_and_records() {
     let desktop = theatre.desktop();
     let ways: [Vec<&str>; 2] = [
         vec!["bot", "--smtp", SERVER],
-        vec!["launcher", mailer.to_str().unwrap(), "mailer", "--server", SERVER],
+        vec![
+            "launcher",
+            mailer.to_str().unwrap(),
+            "mailer",
+            "--server",
+            SERVER,
+        ],
     ];
     for (count, words) in (1..).zip(ways) {
         let before = theatre.newest();
-        assert!(desktop.run(&bot, &words, LIMIT).unwrap().success(), "{}", desktop.stdout());
+        assert!(
+            desktop.run(&bot, &words, LIMIT).unwrap().success(),
+            "{}",
+            desktop.stdout()
+        );
         assert_eq!(server.wait_for_messages(count, LIMIT).unwrap().len(), count);
         for kind in ["verdict", "finding"] {
             let entry = theatre.wait_after(before, kind, |entry| entry["type"] == kind);
@@ -45,20 +60,34 @@ fn observing_permits_and_records() {
     assert!(desktop.run(&bot, words, LIMIT).unwrap().success());
     assert!(desktop.stdout().contains("exec-memfd"), "it ran");
     let noted = theatre.wait_for("submission", |entry| word(entry, "judged") == "submit");
-    assert_eq!((word(&noted, "verdict"), &noted["observed"]), ("refuse", &Value::Bool(true)), "{noted}");
+    assert_eq!(
+        (word(&noted, "verdict"), &noted["observed"]),
+        ("refuse", &Value::Bool(true)),
+        "{noted}"
+    );
     // The next daemon closes it again.
     theatre.end_daemon(Signal::TERM);
     assert!(theatre.raise());
     assert_eq!(theatre.status()["gate"], "closed");
-    assert!(!desktop.run(&bot, ["bot", "--smtp", SERVER], LIMIT).unwrap().success());
+    assert!(
+        !desktop
+            .run(&bot, ["bot", "--smtp", SERVER], LIMIT)
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn what_is_shown_of_a_refusal() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let _server = theatre.smtp();
-    let (mailer, bot) = (theatre.registered("mailer", "mailer", Some("interactive")), theatre.player("bot"));
+    let (mailer, bot) = (
+        theatre.registered("mailer", "mailer", Some("interactive")),
+        theatre.player("bot"),
+    );
     if !theatre.raise() {
         return;
     }
@@ -75,45 +104,103 @@ fn what_is_shown_of_a_refusal() {
         ran.stdout
     };
     for text in [explain(&refusal), explain(&finding)] {
-        assert!(text.contains(bot) && text.contains("127.0.0.1:25"), "{text}");
-        assert!(text.contains(&format!("register {bot} --as mailer")), "{text}");
-        assert!(text.contains("desktop") && text.contains("stage-init"), "the lineage: {text}");
+        assert!(
+            text.contains(bot) && text.contains("127.0.0.1:25"),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("register {bot} --as mailer")),
+            "{text}"
+        );
+        assert!(
+            text.contains("desktop") && text.contains("stage-init"),
+            "the lineage: {text}"
+        );
     }
     let ran = theatre.sekimori(&["explain", "999999"]);
-    assert!(ran.status == 1 && one_line(&ran.stderr) && ran.stderr.contains("999999"), "{ran:?}");
+    assert!(
+        ran.status == 1 && one_line(&ran.stderr) && ran.stderr.contains("999999"),
+        "{ran:?}"
+    );
 
     // The live tree.
     let ran = theatre.sekimori(&["tree", &pid.to_string(), "--json"]);
-    let tree: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let find = |wanted: u32| tree.iter().find(|process| process["pid"] == wanted).unwrap();
+    let tree: Vec<Value> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let find = |wanted: u32| {
+        tree.iter()
+            .find(|process| process["pid"] == wanted)
+            .unwrap()
+    };
     assert_eq!(find(pid)["origin"], "foreign", "{ran:?}");
     assert_eq!(find(pid)["is_culprit"], true, "{ran:?}");
     assert_eq!(find(desktop.process().pid())["origin"], "user", "{ran:?}");
     assert_eq!(find(desktop.process().pid())["role"], "session", "{ran:?}");
-    assert_eq!(find(theatre.sandbox().init_pid())["origin"], "system", "{ran:?}");
+    assert_eq!(
+        find(theatre.sandbox().init_pid())["origin"],
+        "system",
+        "{ran:?}"
+    );
     let ran = theatre.sekimori(&["tree", &pid.to_string()]);
-    assert!(ran.status == 0 && ran.stdout.contains("foreign") && ran.stdout.contains(bot), "{ran:?}");
+    assert!(
+        ran.status == 0 && ran.stdout.contains("foreign") && ran.stdout.contains(bot),
+        "{ran:?}"
+    );
 
     // Users see what is about themselves.
-    let copy = theatre.sandbox().program(theatre.binary(), "sekimori").unwrap();
+    let copy = theatre
+        .sandbox()
+        .program(theatre.binary(), "sekimori")
+        .unwrap();
     let as_user = |user: u32, words: &[&str]| {
-        let mut command = theatre.sandbox().command(&copy, stage::Place::Crew, Some((user, user))).unwrap();
-        command.env_clear().arg("--state-dir").arg(theatre.state()).args(words).output().unwrap()
+        let mut command = theatre
+            .sandbox()
+            .command(&copy, stage::Place::Crew, Some((user, user)))
+            .unwrap();
+        command
+            .env_clear()
+            .arg("--state-dir")
+            .arg(theatre.state())
+            .args(words)
+            .output()
+            .unwrap()
     };
-    fs::set_permissions(theatre.state(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(
+        theatre.state(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
     let own = as_user(PERSON.0, &["log", "--json"]);
-    assert!(String::from_utf8_lossy(&own.stdout).contains("\"refuse\""), "{own:?}");
+    assert!(
+        String::from_utf8_lossy(&own.stdout).contains("\"refuse\""),
+        "{own:?}"
+    );
     let others = as_user(4321, &["log", "--json"]);
-    assert!(others.status.success() && others.stdout.is_empty(), "{others:?}");
+    assert!(
+        others.status.success() && others.stdout.is_empty(),
+        "{others:?}"
+    );
     let id = refusal["id"].to_string();
     assert_eq!(as_user(PERSON.0, &["explain", &id]).status.code(), Some(0));
     assert_eq!(as_user(4321, &["explain", &id]).status.code(), Some(1));
     assert_eq!(as_user(4321, &["status"]).status.code(), Some(0));
-    for words in [&["tree"][..], &["register", "/bin/ls"], &["unregister", "/bin/ls"], &["setup", "--yes"], &["run"]] {
+    for words in [
+        &["tree"][..],
+        &["register", "/bin/ls"],
+        &["unregister", "/bin/ls"],
+        &["setup", "--yes"],
+        &["run"],
+    ] {
         let refused = as_user(PERSON.0, words);
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert_eq!(refused.status.code(), Some(3), "{words:?}: {refused:?}");
-        assert!(one_line(&said) && said.contains("root"), "{words:?}: {said}");
+        assert!(
+            one_line(&said) && said.contains("root"),
+            "{words:?}: {said}"
+        );
     }
 
     // A user may become a mailer's owner: what explain said works.
@@ -128,18 +215,26 @@ fn what_is_shown_of_a_refusal() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn the_log_is_followed() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let _server = theatre.smtp();
     let bot = theatre.player("bot");
     if !theatre.raise() {
         return;
     }
-    let mut follower =
-        theatre.command(&["log", "--json", "--follow"], None).stdout(Stdio::piped()).spawn().unwrap();
+    let mut follower = theatre
+        .command(&["log", "--json", "--follow"], None)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
     assert!(word(&next(), "text").contains("closed the gate"));
-    theatre.start(Start::new(&bot).args(["bot", "--smtp", SERVER])).output(LIMIT).unwrap();
+    theatre
+        .start(Start::new(&bot).args(["bot", "--smtp", SERVER]))
+        .output(LIMIT)
+        .unwrap();
     let mut last = 0;
     loop {
         let entry = next();
@@ -162,36 +257,72 @@ fn the_log_is_followed() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn setup_registers_what_is_installed() {
-    let options = Options { top: Top::Services, ..Options::default() };
-    let Some(theatre) = Theatre::open_with(&options) else { return };
+    let options = Options {
+        top: Top::Services,
+        ..Options::default()
+    };
+    let Some(theatre) = Theatre::open_with(&options) else {
+        return;
+    };
     if !theatre.raise() {
         return;
     }
     let ran = theatre.sekimori(&["setup", "--yes"]);
     assert_eq!(ran.status, 0, "{ran:?}");
     let programs = theatre.sekimori(&["programs", "--json"]);
-    let programs: Vec<Value> = programs.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let programs: Vec<Value> = programs
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let bash = fs::canonicalize("/bin/bash").unwrap();
-    let shell = programs.iter().find(|program| program["path"] == bash.to_str().unwrap());
-    assert_eq!(shell.map(|shell| word(shell, "role")), Some("shell"), "{ran:?}");
+    let shell = programs
+        .iter()
+        .find(|program| program["path"] == bash.to_str().unwrap());
+    assert_eq!(
+        shell.map(|shell| word(shell, "role")),
+        Some("shell"),
+        "{ran:?}"
+    );
     for program in &programs {
         assert!(Path::new(word(program, "path")).exists(), "{program}");
         assert_eq!(program["state"], "good", "{program}");
     }
-    let mailers = programs.iter().filter(|program| program["role"] == "mailer").count();
-    let known = ["/usr/bin/msmtp", "/usr/bin/mutt", "/usr/bin/claws-mail", "/usr/bin/thunderbird"];
-    assert!(mailers > 0 || known.iter().all(|path| !Path::new(path).exists()), "{}", ran.stdout);
+    let mailers = programs
+        .iter()
+        .filter(|program| program["role"] == "mailer")
+        .count();
+    let known = [
+        "/usr/bin/msmtp",
+        "/usr/bin/mutt",
+        "/usr/bin/claws-mail",
+        "/usr/bin/thunderbird",
+    ];
+    assert!(
+        mailers > 0 || known.iter().all(|path| !Path::new(path).exists()),
+        "{}",
+        ran.stdout
+    );
     // Without a terminal it cannot ask.
     assert_eq!(theatre.sekimori(&["setup"]).status, 2);
     // Twice is as good as once.
     assert_eq!(theatre.sekimori(&["setup", "--yes"]).status, 0);
-    assert_eq!(theatre.sekimori(&["programs", "--json"]).stdout.lines().count(), programs.len());
+    assert_eq!(
+        theatre
+            .sekimori(&["programs", "--json"])
+            .stdout
+            .lines()
+            .count(),
+        programs.len()
+    );
 }
 
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn what_cannot_be_registered_is_said_in_one_line() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let text = theatre.write("text", "no program");
     let script = theatre.write("script", "#!/bin/sh\ntrue\n");
     for path in [&text, &script] {
@@ -210,17 +341,31 @@ fn what_cannot_be_registered_is_said_in_one_line() {
             let ran = theatre.sekimori(&["register", path]);
             assert_eq!(ran.status, 1, "{raised}: {path}: {ran:?}");
             assert!(one_line(&ran.stderr), "{raised}: {ran:?}");
-            assert!(ran.stderr.contains(path) && ran.stderr.contains(expected), "{raised}: {ran:?}");
+            assert!(
+                ran.stderr.contains(path) && ran.stderr.contains(expected),
+                "{raised}: {ran:?}"
+            );
         }
         let ran = theatre.sekimori(&["unregister", "/bin/ls"]);
-        assert!(ran.status == 1 && one_line(&ran.stderr) && ran.stderr.contains("/bin/ls"), "{ran:?}");
-        for words in [&["register", "/bin/ls", "--as", "friend"][..], &["register"], &["frobnicate"], &[]] {
+        assert!(
+            ran.status == 1 && one_line(&ran.stderr) && ran.stderr.contains("/bin/ls"),
+            "{ran:?}"
+        );
+        for words in [
+            &["register", "/bin/ls", "--as", "friend"][..],
+            &["register"],
+            &["frobnicate"],
+            &[],
+        ] {
             assert_eq!(theatre.sekimori(words).status, 2, "{words:?}");
         }
     };
     wrong("without a daemon");
     let ran = theatre.sekimori(&["status"]);
-    assert!(ran.status == 1 && one_line(&ran.stderr) && ran.stderr.contains("no gate"), "{ran:?}");
+    assert!(
+        ran.status == 1 && one_line(&ran.stderr) && ran.stderr.contains("no gate"),
+        "{ran:?}"
+    );
     if theatre.raise() {
         wrong("with a daemon");
     }
@@ -229,22 +374,40 @@ fn what_cannot_be_registered_is_said_in_one_line() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_start_that_fails_leaves_nothing() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let group = theatre.sandbox().cgroup();
     let group = group.to_str().unwrap();
     let bad = theatre.write("bad.toml", "# a comment\nmail_prots = [25]\n");
     let worse = theatre.write("worse.toml", "mail_ports = [25, \"smtp\"]\n");
     let broken = theatre.write("broken.toml", "mail_ports = [25\n");
     let good = theatre.write("good.toml", "notify = false\n");
-    let (bad, worse, broken, good) =
-        (bad.to_str().unwrap(), worse.to_str().unwrap(), broken.to_str().unwrap(), good.to_str().unwrap());
+    let (bad, worse, broken, good) = (
+        bad.to_str().unwrap(),
+        worse.to_str().unwrap(),
+        broken.to_str().unwrap(),
+        good.to_str().unwrap(),
+    );
     let cases: [(&[&str], &[&str]); 8] = [
-        (&["--config", bad, "--cgroup", group], &[bad, "mail_prots", "mail_ports", "2"]),
-        (&["--config", worse, "--cgroup", group], &[worse, "mail_ports"]),
+        (
+            &["--config", bad, "--cgroup", group],
+            &[bad, "mail_prots", "mail_ports", "2"],
+        ),
+        (
+            &["--config", worse, "--cgroup", group],
+            &[worse, "mail_ports"],
+        ),
         (&["--config", broken, "--cgroup", group], &[broken]),
-        (&["--config", "/nonexistent.toml", "--cgroup", group], &["/nonexistent.toml", "no such file"]),
+        (
+            &["--config", "/nonexistent.toml", "--cgroup", group],
+            &["/nonexistent.toml", "no such file"],
+        ),
         (&["--config", good, "--cgroup", "/tmp"], &["/tmp", "cgroup"]),
-        (&["--config", good, "--cgroup", "/nonexistent"], &["/nonexistent"]),
+        (
+            &["--config", good, "--cgroup", "/nonexistent"],
+            &["/nonexistent"],
+        ),
         (&["--config", good, "--cgroup", good], &[good, "cgroup"]),
         (&["--config", "/tmp", "--cgroup", group], &["/tmp"]),
     ];
@@ -252,7 +415,10 @@ fn a_start_that_fails_leaves_nothing() {
         let ran = theatre.sekimori(&[&["run"], words].concat());
         assert_eq!(ran.status, 1, "{words:?}: {ran:?}");
         assert!(one_line(&ran.stderr), "{words:?}: {ran:?}");
-        assert!(expected.iter().all(|part| ran.stderr.contains(part)), "{words:?}: {ran:?}");
+        assert!(
+            expected.iter().all(|part| ran.stderr.contains(part)),
+            "{words:?}: {ran:?}"
+        );
         assert!(theatre.pins().is_empty(), "{words:?}: {:?}", theatre.pins());
         assert!(!theatre.state().join("control.sock").exists(), "{words:?}");
     }
@@ -272,7 +438,9 @@ fn a_start_that_fails_leaves_nothing() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_second_daemon_is_turned_away() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let server = theatre.smtp();
     let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
     if !theatre.raise() {
@@ -281,17 +449,27 @@ fn a_second_daemon_is_turned_away() {
     let group = theatre.sandbox().cgroup();
     let pid = theatre.daemon_pid();
     let ran = theatre.sekimori(&["run", "--cgroup", group.to_str().unwrap()]);
-    assert!(ran.status == 1 && one_line(&ran.stderr) && ran.stderr.contains("another daemon"), "{ran:?}");
+    assert!(
+        ran.status == 1 && one_line(&ran.stderr) && ran.stderr.contains("another daemon"),
+        "{ran:?}"
+    );
     assert_eq!(theatre.status()["daemon"]["pid"], pid);
     let desktop = theatre.desktop();
-    assert!(desktop.run(&mailer, ["mailer", "--server", SERVER], LIMIT).unwrap().success());
+    assert!(
+        desktop
+            .run(&mailer, ["mailer", "--server", SERVER], LIMIT)
+            .unwrap()
+            .success()
+    );
     assert_eq!(server.messages().len(), 1);
 }
 
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_damaged_journal_is_set_aside() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let server = theatre.smtp();
     fs::write(theatre.state().join("journal.db"), vec![0x5a; 8192]).unwrap();
     for log in ["journal.db-wal", "journal.db-shm"] {
@@ -301,15 +479,25 @@ fn a_damaged_journal_is_set_aside() {
         return;
     }
     let notice = theatre.wait_for("notice", |entry| word(entry, "text").contains("damaged"));
-    let aside = fs::read_dir(theatre.state()).unwrap().flatten().map(|file| file.path());
-    let aside: Vec<_> =
-        aside.filter(|path| path.to_string_lossy().contains("journal.db.damaged-")).collect();
+    let aside = fs::read_dir(theatre.state())
+        .unwrap()
+        .flatten()
+        .map(|file| file.path());
+    let aside: Vec<_> = aside
+        .filter(|path| path.to_string_lossy().contains("journal.db.damaged-"))
+        .collect();
     assert_eq!(aside.len(), 1, "{aside:?}");
-    assert!(word(&notice, "text").contains(aside[0].to_str().unwrap()), "{notice}");
+    assert!(
+        word(&notice, "text").contains(aside[0].to_str().unwrap()),
+        "{notice}"
+    );
     assert_eq!(fs::read(&aside[0]).unwrap(), vec![0x5a; 8192]);
     // It guards, and what is registered anew counts.
     let bot = theatre.player("bot");
-    theatre.start(Start::new(&bot).args(["bot", "--smtp", SERVER])).output(LIMIT).unwrap();
+    theatre
+        .start(Start::new(&bot).args(["bot", "--smtp", SERVER]))
+        .output(LIMIT)
+        .unwrap();
     theatre.wait_for("refusal", |entry| word(entry, "verdict") == "refuse");
     assert_eq!(server.payload_bytes(), 0);
 }
@@ -317,8 +505,13 @@ fn a_damaged_journal_is_set_aside() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn the_configuration_is_read_again() {
-    let options = Options { config: "mail_ports = [25, 2525]".to_owned(), ..Options::default() };
-    let Some(theatre) = Theatre::open_with(&options) else { return };
+    let options = Options {
+        config: "mail_ports = [25, 2525]".to_owned(),
+        ..Options::default()
+    };
+    let Some(theatre) = Theatre::open_with(&options) else {
+        return;
+    };
     let server = theatre.smtp_at(&[SERVER, "127.0.0.1:2525", "127.0.0.1:26"]);
     let bot = theatre.player("bot");
     if !theatre.raise() {
@@ -332,12 +525,16 @@ fn the_configuration_is_read_again() {
     let before = theatre.newest();
     theatre.write("config.toml", "notify = false\nmail_ports = [25, 26]\n");
     theatre.signal_daemon(Signal::HUP);
-    theatre.wait_after(before, "reload", |entry| word(entry, "text") == "configuration read again");
+    theatre.wait_after(before, "reload", |entry| {
+        word(entry, "text") == "configuration read again"
+    });
     assert!(!sends(SERVER) && sends("127.0.0.1:2525") && !sends("127.0.0.1:26"));
     let before = theatre.newest();
     theatre.write("config.toml", "mail_ports = []\n");
     theatre.signal_daemon(Signal::HUP);
-    let notice = theatre.wait_after(before, "reload", |entry| word(entry, "text").contains("not read again"));
+    let notice = theatre.wait_after(before, "reload", |entry| {
+        word(entry, "text").contains("not read again")
+    });
     assert!(word(&notice, "text").contains("config.toml"), "{notice}");
     assert!(!sends(SERVER) && sends("127.0.0.1:2525") && !sends("127.0.0.1:26"));
     assert_eq!(server.messages().len(), 3);
@@ -346,10 +543,21 @@ fn the_configuration_is_read_again() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn documents_are_printed_without_a_gate() {
-    let Some(theatre) = Theatre::open() else { return };
-    for words in [&["completions", "bash"][..], &["completions", "zsh"], &["manpage"], &["--help"], &["--version"]] {
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
+    for words in [
+        &["completions", "bash"][..],
+        &["completions", "zsh"],
+        &["manpage"],
+        &["--help"],
+        &["--version"],
+    ] {
         let ran = theatre.sekimori(words);
-        assert!(ran.status == 0 && !ran.stdout.is_empty(), "{words:?}: {ran:?}");
+        assert!(
+            ran.status == 0 && !ran.stdout.is_empty(),
+            "{words:?}: {ran:?}"
+        );
     }
     let ran = theatre.sekimori(&["log"]);
     assert!(matches!(ran.status, 0 | 1), "{ran:?}");

@@ -34,7 +34,12 @@ impl Scene {
             return None;
         }
         let terminal = theatre.terminal();
-        Some(Self { theatre, server, terminal, bot })
+        Some(Self {
+            theatre,
+            server,
+            terminal,
+            bot,
+        })
     }
 
     /// A file in the person's home.
@@ -45,30 +50,50 @@ impl Scene {
     }
 
     fn refusal_after(&self, before: u64, line: &str) -> Value {
-        self.theatre.wait_after(before, line, |entry| word(entry, "verdict") == "refuse")
+        self.theatre
+            .wait_after(before, line, |entry| word(entry, "verdict") == "refuse")
     }
 
     /// The whole story of one mailer.
     fn play(&self, mailer: &Mailer) {
-        let Mailer { programs, line, subject } = mailer;
+        let Mailer {
+            programs,
+            line,
+            subject,
+        } = mailer;
         // Nobody registered it.
         let before = self.theatre.newest();
-        assert_ne!(self.terminal.run(line), 0, "{line}: {}", self.terminal.screen());
+        assert_ne!(
+            self.terminal.run(line),
+            0,
+            "{line}: {}",
+            self.terminal.screen()
+        );
         let refusal = self.refusal_after(before, line);
         assert_eq!(refusal["reason"], "not-a-mailer", "{line}: {refusal}");
         assert_eq!(refusal["culprit"], programs[0], "{line}: {refusal}");
         assert_eq!(self.server.payload_bytes(), 0, "{line}");
 
         for program in *programs {
-            self.theatre.register_as(Path::new(program), "mailer", Some("batch"));
+            self.theatre
+                .register_as(Path::new(program), "mailer", Some("batch"));
         }
         // A program that nobody registered starts it, on the same terminal.
         let bot = self.bot.display();
         let before = self.theatre.newest();
-        assert_ne!(self.terminal.run(&format!("{bot} launcher {line}")), 0, "{}", self.terminal.screen());
+        assert_ne!(
+            self.terminal.run(&format!("{bot} launcher {line}")),
+            0,
+            "{}",
+            self.terminal.screen()
+        );
         let refusal = self.refusal_after(before, line);
         assert_eq!(refusal["reason"], "foreign-origin", "{line}: {refusal}");
-        assert_eq!(refusal["culprit"], self.bot.to_str().unwrap(), "{line}: {refusal}");
+        assert_eq!(
+            refusal["culprit"],
+            self.bot.to_str().unwrap(),
+            "{line}: {refusal}"
+        );
         assert_eq!(self.server.payload_bytes(), 0, "{line}");
 
         // The user starts it.
@@ -78,9 +103,18 @@ impl Scene {
         assert_eq!(messages.len(), 1);
         assert_eq!(messages[0].to, ["bob@example.net"]);
         let content = String::from_utf8_lossy(&messages[0].content).into_owned();
-        assert!(content.contains(&format!("Subject: {subject}")), "{content}");
-        let verdict = self.theatre.wait_after(before, line, |entry| word(entry, "verdict") == "allow");
-        assert_eq!(verdict["program"], *programs.last().unwrap(), "{line}: {verdict}");
+        assert!(
+            content.contains(&format!("Subject: {subject}")),
+            "{content}"
+        );
+        let verdict = self
+            .theatre
+            .wait_after(before, line, |entry| word(entry, "verdict") == "allow");
+        assert_eq!(
+            verdict["program"],
+            *programs.last().unwrap(),
+            "{line}: {verdict}"
+        );
         // Some ask the server what it can do first, over a connection of its own.
         self.theatre.wait_after(before, line, |entry| {
             entry["event"] == "closed" && entry["bytes_sent"].as_u64() > Some(100)
@@ -91,7 +125,9 @@ impl Scene {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_mailer_of_the_desktop_delivers() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let server = theatre.smtp();
     let interactive = theatre.registered("interactive", "mailer", Some("interactive"));
     let batch = theatre.registered("batch", "mailer", Some("batch"));
@@ -100,7 +136,11 @@ fn a_mailer_of_the_desktop_delivers() {
     }
     let desktop = theatre.desktop();
     let send = ["mailer", "--server", SERVER];
-    assert!(desktop.run(&interactive, send, LIMIT).unwrap().success(), "{}", desktop.stdout());
+    assert!(
+        desktop.run(&interactive, send, LIMIT).unwrap().success(),
+        "{}",
+        desktop.stdout()
+    );
     assert_eq!(server.wait_for_messages(1, LIMIT).unwrap().len(), 1);
     // The desktop starts programs for anybody who asks, so it does not vouch for this one.
     assert!(!desktop.run(&batch, send, LIMIT).unwrap().success());
@@ -123,12 +163,19 @@ fn msmtp() {
         return;
     }
     let Some(scene) = Scene::open() else { return };
-    let mail = scene.file("mail", "From: alice@example.org\nTo: bob@example.net\nSubject: By msmtp\n\nHello.\n");
+    let mail = scene.file(
+        "mail",
+        "From: alice@example.org\nTo: bob@example.net\nSubject: By msmtp\n\nHello.\n",
+    );
     let line = format!(
         "/usr/bin/msmtp --file=/dev/null --host=127.0.0.1 --port=25 --tls=off --auth=off \
          --from=alice@example.org bob@example.net < {mail}"
     );
-    scene.play(&Mailer { programs: &["/usr/bin/msmtp"], line, subject: "By msmtp" });
+    scene.play(&Mailer {
+        programs: &["/usr/bin/msmtp"],
+        line,
+        subject: "By msmtp",
+    });
 }
 
 #[test]
@@ -145,7 +192,11 @@ fn mutt() {
     );
     let body = scene.file("body", "Hello.\n");
     let line = format!("/usr/bin/mutt -n -F {settings} -s 'By mutt' bob@example.net < {body}");
-    scene.play(&Mailer { programs: &["/usr/bin/mutt"], line, subject: "By mutt" });
+    scene.play(&Mailer {
+        programs: &["/usr/bin/mutt"],
+        line,
+        subject: "By mutt",
+    });
 }
 
 #[test]
@@ -155,13 +206,19 @@ fn swaks() {
         return;
     }
     let Some(scene) = Scene::open() else { return };
-    let line = "/usr/bin/swaks --server 127.0.0.1 --port 25 --helo example.org --from alice@example.org \
+    let line =
+        "/usr/bin/swaks --server 127.0.0.1 --port 25 --helo example.org --from alice@example.org \
                 --to bob@example.net --header 'Subject: By swaks' --body Hello > /dev/null"
-        .to_owned();
-    scene.play(&Mailer { programs: &["/usr/bin/swaks"], line, subject: "By swaks" });
+            .to_owned();
+    scene.play(&Mailer {
+        programs: &["/usr/bin/swaks"],
+        line,
+        subject: "By swaks",
+    });
     // A registered script's path proves nothing where another program reads it.
     let before = scene.theatre.newest();
-    let line = "/usr/bin/perl /usr/bin/swaks --server 127.0.0.1 --from a@example.org --to b@example.net";
+    let line =
+        "/usr/bin/perl /usr/bin/swaks --server 127.0.0.1 --from a@example.org --to b@example.net";
     assert_ne!(scene.terminal.run(&format!("{line} > /dev/null")), 0);
     let refusal = scene.refusal_after(before, line);
     assert_eq!(refusal["reason"], "not-a-mailer", "{refusal}");
@@ -207,11 +264,17 @@ fn git_send_email() {
          --- /dev/null\n+++ b/a\n@@ -0,0 +1 @@\n+a\n--\n2.39\n",
     );
     let line = format!("/usr/bin/git send-email --quiet --to=bob@example.net {patch}");
-    scene.play(&Mailer { programs, line, subject: "[PATCH] By git" });
+    scene.play(&Mailer {
+        programs,
+        line,
+        subject: "[PATCH] By git",
+    });
     // What git runs for others stays foreign, though git may send.
     let before = scene.theatre.newest();
     let bot = scene.bot.display();
-    let line = format!("/usr/bin/git -c alias.x='!{bot} launcher /usr/bin/git send-email' x --to=b@example.net {patch}");
+    let line = format!(
+        "/usr/bin/git -c alias.x='!{bot} launcher /usr/bin/git send-email' x --to=b@example.net {patch}"
+    );
     assert_ne!(scene.terminal.run(&line), 0);
     let refusal = scene.refusal_after(before, &line);
     assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
@@ -222,7 +285,9 @@ fn git_send_email() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_shell_on_a_terminal_of_the_desktop_is_the_users() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let server = theatre.smtp();
     theatre.register_as(Path::new("/bin/bash"), "shell", None);
     let batch = theatre.registered("batch", "mailer", Some("batch"));
@@ -237,20 +302,32 @@ fn a_shell_on_a_terminal_of_the_desktop_is_the_users() {
     // The desktop is the player's `exec`: it becomes the emulator, which the user types into.
     let send = format!("{} mailer --server {SERVER}", batch.display());
     let type_into = |words: &[&str]| {
-        let start = stage::Start::new(&desktop).args(["launcher"]).args(words).env("SHELL", "/bin/bash");
+        let start = stage::Start::new(&desktop)
+            .args(["launcher"])
+            .args(words)
+            .env("SHELL", "/bin/bash");
         let start = theatre.person(start).directory(theatre.home());
         let pty = theatre.sandbox().start_on_pty(&start).unwrap();
         pty.read_until(Terminal::PROMPT, LIMIT).unwrap();
         pty.type_line(&format!("{send}; exit")).unwrap();
-        pty.wait(LIMIT).unwrap_or_else(|error| panic!("{error}: {}", pty.screen()));
+        pty.wait(LIMIT)
+            .unwrap_or_else(|error| panic!("{error}: {}", pty.screen()));
     };
     type_into(&[emulator.to_str().unwrap(), "-q", "/dev/null"]);
     assert_eq!(server.wait_for_messages(1, LIMIT).unwrap().len(), 1);
     // The same terminal held by a program that nobody registered.
     let before = theatre.newest();
     type_into(&["/usr/bin/script", "-q", "/dev/null"]);
-    let refusal = theatre.wait_after(before, "refusal", |entry| word(entry, "verdict") == "refuse");
-    assert_eq!(refusal["culprit"], std::fs::canonicalize("/usr/bin/script").unwrap().to_str().unwrap());
+    let refusal = theatre.wait_after(before, "refusal", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
+    assert_eq!(
+        refusal["culprit"],
+        std::fs::canonicalize("/usr/bin/script")
+            .unwrap()
+            .to_str()
+            .unwrap()
+    );
     assert!(wait_until(LIMIT, || (server.connection_count() == 1).then_some(())).is_some());
     assert_eq!(server.messages().len(), 1);
 }

@@ -49,7 +49,12 @@ impl Screen {
             theatre.sandbox().run_inside(connect).unwrap().then_some(())
         };
         wait_until(LIMIT, listens).unwrap_or_else(|| panic!("no display: {}", display.stderr()));
-        Some(Self { theatre, server, bot, _display: display })
+        Some(Self {
+            theatre,
+            server,
+            bot,
+            _display: display,
+        })
     }
 
     fn on_display(&self, start: Start) -> Process {
@@ -69,8 +74,11 @@ impl Screen {
 
     /// What the person does. Waits until it is done.
     fn keys(&self, words: &[&str]) -> String {
-        let done = self.on_display(Start::new(XDOTOOL).args(words)).output(LIMIT);
-        done.unwrap_or_else(|error| panic!("{words:?}: {error}")).stdout
+        let done = self
+            .on_display(Start::new(XDOTOOL).args(words))
+            .output(LIMIT);
+        done.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+            .stdout
     }
 
     /// Waits for a window and gives it the keyboard.
@@ -89,10 +97,18 @@ impl Screen {
         let (settings, mail) = (home.join("claws"), home.join("Mail"));
         let account = "[Account: 1]\naccount_name=alice\nis_default=1\nname=Alice\naddress=alice@example.org\n\
                        protocol=0\nsmtp_server=127.0.0.1\nuse_smtp_auth=0\nssl_smtp=0\n";
-        let boxes = [("inbox", "inbox"), ("outbox", "sent"), ("draft", "draft"), ("queue", "queue"), ("trash", "trash")];
+        let boxes = [
+            ("inbox", "inbox"),
+            ("outbox", "sent"),
+            ("draft", "draft"),
+            ("queue", "queue"),
+            ("trash", "trash"),
+        ];
         let items: String = boxes
             .iter()
-            .map(|(kind, name)| format!("<folderitem type=\"{kind}\" name=\"{name}\" path=\"{name}\" />\n"))
+            .map(|(kind, name)| {
+                format!("<folderitem type=\"{kind}\" name=\"{name}\" path=\"{name}\" />\n")
+            })
             .collect();
         let folders = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<folderlist>\n\
@@ -101,13 +117,19 @@ impl Screen {
         );
         let message = "From: alice@example.org\nTo: bob@example.net\nSubject: By claws\n\nHello.\n";
         let folder_names = boxes.iter().map(|(_, name)| mail.join(name));
-        for folder in [settings.clone(), mail.clone()].into_iter().chain(folder_names) {
+        for folder in [settings.clone(), mail.clone()]
+            .into_iter()
+            .chain(folder_names)
+        {
             fs::create_dir(&folder).unwrap();
             chown(&folder, Some(PERSON.0), Some(PERSON.1)).unwrap();
         }
         let files = [
             ("claws/accountrc", account),
-            ("claws/clawsrc", "[Common]\nconfig_version=4\nenable_aspell=0\n"),
+            (
+                "claws/clawsrc",
+                "[Common]\nconfig_version=4\nenable_aspell=0\n",
+            ),
             ("claws/folderlist.xml", &folders),
             ("message", message),
         ];
@@ -123,7 +145,8 @@ impl Screen {
     }
 
     fn refusal(&self) -> Value {
-        self.theatre.wait_for("refusal", |entry| word(entry, "verdict") == "refuse")
+        self.theatre
+            .wait_for("refusal", |entry| word(entry, "verdict") == "refuse")
     }
 }
 
@@ -138,24 +161,46 @@ fn a_graphical_mailer_of_the_desktop_delivers() {
     let messages = screen.server.wait_for_messages(1, LIMIT).unwrap();
     assert_eq!(messages[0].to, ["bob@example.net"]);
     assert!(String::from_utf8_lossy(&messages[0].content).contains("Subject: By claws"));
-    let verdict = screen.theatre.wait_for("verdict", |entry| word(entry, "verdict") == "allow");
-    assert_eq!((word(&verdict, "program"), word(&verdict, "origin")), (CLAWS, "user"), "{verdict}");
-    screen.theatre.wait_for("grant closed", |entry| entry["event"] == "closed");
-    assert!(screen.theatre.log().iter().all(|entry| entry["type"] != "finding"));
+    let verdict = screen
+        .theatre
+        .wait_for("verdict", |entry| word(entry, "verdict") == "allow");
+    assert_eq!(
+        (word(&verdict, "program"), word(&verdict, "origin")),
+        (CLAWS, "user"),
+        "{verdict}"
+    );
+    screen
+        .theatre
+        .wait_for("grant closed", |entry| entry["event"] == "closed");
+    assert!(
+        screen
+            .theatre
+            .log()
+            .iter()
+            .all(|entry| entry["type"] != "finding")
+    );
 }
 
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_graphical_mailer_that_a_bot_starts_does_not() {
     let Some(screen) = Screen::open() else { return };
-    let command = format!("{} launcher {}", screen.bot.display(), screen.claws_command());
+    let command = format!(
+        "{} launcher {}",
+        screen.bot.display(),
+        screen.claws_command()
+    );
     let _session = screen.session(&command);
     screen.window("By claws");
     screen.keys(&["key", "ctrl+Return"]);
     let refusal = screen.refusal();
     assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
     assert_eq!(refusal["program"], CLAWS, "{refusal}");
-    assert_eq!(refusal["culprit"], screen.bot.to_str().unwrap(), "{refusal}");
+    assert_eq!(
+        refusal["culprit"],
+        screen.bot.to_str().unwrap(),
+        "{refusal}"
+    );
     assert_eq!(screen.server.connection_count(), 0);
 }
 
@@ -167,26 +212,46 @@ fn what_is_typed_into_a_window_is_the_users() {
         return;
     }
     let Some(screen) = Screen::open() else { return };
-    screen.theatre.register_as(Path::new(XTERM), "launcher", None);
-    screen.theatre.register_as(Path::new("/bin/bash"), "shell", None);
+    screen
+        .theatre
+        .register_as(Path::new(XTERM), "launcher", None);
+    screen
+        .theatre
+        .register_as(Path::new("/bin/bash"), "shell", None);
     let batch = screen.theatre.registered("batch", "mailer", Some("batch"));
     let send = format!("{} mailer --server {SERVER}", batch.display());
     let _session = screen.session(&format!("{XTERM} -T typed-here"));
     screen.window("typed-here");
     // The shell may not read yet; the terminal keeps what is typed.
     screen.keys(&["type", "--delay", "2", &format!("{send}\n")]);
-    assert_eq!(screen.server.wait_for_messages(1, LIMIT).unwrap().len(), 1, "{}", screen.theatre.daemon_words());
-    let verdict = screen.theatre.wait_for("verdict", |entry| word(entry, "verdict") == "allow");
+    assert_eq!(
+        screen.server.wait_for_messages(1, LIMIT).unwrap().len(),
+        1,
+        "{}",
+        screen.theatre.daemon_words()
+    );
+    let verdict = screen
+        .theatre
+        .wait_for("verdict", |entry| word(entry, "verdict") == "allow");
     assert_eq!(verdict["program"], batch.to_str().unwrap(), "{verdict}");
 
     // The same terminal told what to run: nobody typed that.
     let before = screen.theatre.newest();
     screen.keys(&["type", "--delay", "2", &format!("{XTERM} -e {send}\n")]);
-    let refusal = screen.theatre.wait_after(before, "refusal", |entry| word(entry, "verdict") == "refuse");
+    let refusal = screen.theatre.wait_after(before, "refusal", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
     assert_eq!(refusal["reason"], "needs-terminal", "{refusal}");
     let before = screen.theatre.newest();
-    screen.keys(&["type", "--delay", "2", &format!("{XTERM} -e /bin/bash -c '{send}'\n")]);
-    let refusal = screen.theatre.wait_after(before, "refusal", |entry| word(entry, "verdict") == "refuse");
+    screen.keys(&[
+        "type",
+        "--delay",
+        "2",
+        &format!("{XTERM} -e /bin/bash -c '{send}'\n"),
+    ]);
+    let refusal = screen.theatre.wait_after(before, "refusal", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
     assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
     assert_eq!(screen.server.connection_count(), 1);
 }

@@ -1,9 +1,11 @@
 //! The grant from birth to death, and the gate without its daemon: killed, stopped, started
 //! again.
 
+use std::fs;
 use std::path::PathBuf;
 
 use e2e::{LIMIT, PERSON, SERVER, Theatre, wait_until, word};
+use rustix::mount::{MountFlags, mount};
 use rustix::process::Signal;
 use serde_json::Value;
 use stage::{Desktop, SmtpServer, Start};
@@ -30,11 +32,21 @@ impl Scene {
             return None;
         }
         let desktop = theatre.desktop();
-        Some(Self { theatre, server, other, desktop, mailer, bot })
+        Some(Self {
+            theatre,
+            server,
+            other,
+            desktop,
+            mailer,
+            bot,
+        })
     }
 
     fn user_sends(&self) -> bool {
-        self.desktop.run(&self.mailer, ["mailer", "--server", SERVER], LIMIT).unwrap().success()
+        self.desktop
+            .run(&self.mailer, ["mailer", "--server", SERVER], LIMIT)
+            .unwrap()
+            .success()
     }
 
     fn bot_sends(&self) -> bool {
@@ -51,17 +63,22 @@ impl Scene {
     fn other_traffic_flows(&self) -> bool {
         let words = ["bot", "--smtp", OTHER];
         let before = self.other.messages().len();
-        self.desktop.run(&self.bot, words, LIMIT).unwrap().success() && self.other.messages().len() == before + 1
+        self.desktop.run(&self.bot, words, LIMIT).unwrap().success()
+            && self.other.messages().len() == before + 1
     }
 
     fn open_grants(&self) -> (u64, usize) {
         let status = self.theatre.status();
-        (status["open_grants"].as_u64().unwrap(), status["grants"].as_array().map_or(0, Vec::len))
+        (
+            status["open_grants"].as_u64().unwrap(),
+            status["grants"].as_array().map_or(0, Vec::len),
+        )
     }
 
     fn grants_become(&self, count: u64) {
         let same = || (self.open_grants() == (count, count as usize)).then_some(());
-        wait_until(LIMIT, same).unwrap_or_else(|| panic!("{:?} instead of {count}", self.open_grants()));
+        wait_until(LIMIT, same)
+            .unwrap_or_else(|| panic!("{:?} instead of {count}", self.open_grants()));
     }
 }
 
@@ -79,18 +96,29 @@ fn a_grant_lives_from_connect_to_close() {
     assert_eq!(grant["destination"], SERVER);
     // While it is open, the port is open for nobody else.
     assert!(!scene.bot_sends() && !scene.bot_drives());
-    assert!(scene.desktop.wait(mailer, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+    assert!(
+        scene.desktop.wait(mailer, LIMIT).unwrap().success(),
+        "{}",
+        scene.desktop.stdout()
+    );
     scene.grants_become(0);
 
     let sent = scene.server.connections()[0].payload_bytes;
     assert_eq!(scene.server.payload_bytes(), sent);
-    let opened = scene.theatre.wait_for("grant opened", |entry| entry["event"] == "opened");
-    let closed = scene.theatre.wait_for("grant closed", |entry| entry["event"] == "closed");
+    let opened = scene
+        .theatre
+        .wait_for("grant opened", |entry| entry["event"] == "opened");
+    let closed = scene
+        .theatre
+        .wait_for("grant closed", |entry| entry["event"] == "closed");
     assert_eq!(opened["cookie"], closed["cookie"]);
     assert_eq!(opened["pid"], mailer);
     // What the server acknowledged; the FIN counts as one byte of the sequence.
     let bytes = closed["bytes_sent"].as_u64().unwrap();
-    assert!((sent..=sent + 2).contains(&bytes), "{bytes} bytes, the server got {sent}");
+    assert!(
+        (sent..=sent + 2).contains(&bytes),
+        "{bytes} bytes, the server got {sent}"
+    );
     assert!(closed["bytes_received"].as_u64().unwrap() > 50, "{closed}");
     assert_eq!(scene.theatre.counter("grants_opened"), 1);
     assert_eq!(scene.theatre.counter("grants_closed"), 1);
@@ -101,21 +129,47 @@ fn a_grant_lives_from_connect_to_close() {
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_mailer_may_use_any_kind_of_socket() {
     let Some(scene) = Scene::open() else { return };
-    let ways = ["plain", "nonblocking", "ipv6", "mapped", "mptcp", "io-uring", "thread"];
+    let ways = [
+        "plain",
+        "nonblocking",
+        "ipv6",
+        "mapped",
+        "mptcp",
+        "io-uring",
+        "thread",
+    ];
     for (count, way) in (1..).zip(ways) {
         let before = scene.theatre.newest();
-        let exit = scene.desktop.run(&scene.mailer, ["technique", way, "--server", SERVER], LIMIT).unwrap();
+        let exit = scene
+            .desktop
+            .run(&scene.mailer, ["technique", way, "--server", SERVER], LIMIT)
+            .unwrap();
         assert!(exit.success(), "{way}: {}", scene.desktop.stdout());
-        assert_eq!(scene.server.wait_for_messages(count, LIMIT).unwrap().len(), count, "{way}");
-        scene.theatre.wait_after(before, way, |entry| word(entry, "verdict") == "allow");
-        scene.theatre.wait_after(before, way, |entry| entry["event"] == "closed");
+        assert_eq!(
+            scene.server.wait_for_messages(count, LIMIT).unwrap().len(),
+            count,
+            "{way}"
+        );
+        scene
+            .theatre
+            .wait_after(before, way, |entry| word(entry, "verdict") == "allow");
+        scene
+            .theatre
+            .wait_after(before, way, |entry| entry["event"] == "closed");
     }
     for way in ["fastopen-sendto", "fastopen-connect"] {
         let (before, bytes) = (scene.theatre.newest(), scene.server.payload_bytes());
-        scene.desktop.run(&scene.mailer, ["technique", way, "--server", SERVER], LIMIT).unwrap();
-        let arrived = wait_until(LIMIT, || (scene.server.payload_bytes() > bytes).then_some(()));
+        scene
+            .desktop
+            .run(&scene.mailer, ["technique", way, "--server", SERVER], LIMIT)
+            .unwrap();
+        let arrived = wait_until(LIMIT, || {
+            (scene.server.payload_bytes() > bytes).then_some(())
+        });
         assert!(arrived.is_some(), "{way}: {}", scene.desktop.stdout());
-        scene.theatre.wait_after(before, way, |entry| entry["event"] == "closed");
+        scene
+            .theatre
+            .wait_after(before, way, |entry| entry["event"] == "closed");
     }
     scene.grants_become(0);
 }
@@ -126,9 +180,14 @@ fn a_mailer_may_use_any_kind_of_socket() {
 fn a_connection_that_fails_leaves_no_grant() {
     let Some(scene) = Scene::open() else { return };
     let nobody = "127.0.0.1:587";
-    let exit = scene.desktop.run(&scene.mailer, ["mailer", "--server", nobody], LIMIT).unwrap();
+    let exit = scene
+        .desktop
+        .run(&scene.mailer, ["mailer", "--server", nobody], LIMIT)
+        .unwrap();
     assert!(!exit.success());
-    let verdict = scene.theatre.wait_for("verdict", |entry| entry["destination"] == nobody);
+    let verdict = scene
+        .theatre
+        .wait_for("verdict", |entry| entry["destination"] == nobody);
     assert_eq!(verdict["verdict"], "allow");
     assert_eq!(scene.open_grants(), (0, 0));
     assert!(scene.user_sends());
@@ -139,7 +198,9 @@ fn a_connection_that_fails_leaves_no_grant() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_connection_older_than_the_gate_is_dropped() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let server = theatre.smtp();
     let bot = theatre.player("bot");
     let start = Start::new(&bot).args(["mailer", "--server", SERVER, "--linger-ms", "6000"]);
@@ -168,11 +229,17 @@ fn the_gate_outlives_its_daemon() {
     let status = scene.theatre.status();
     assert_eq!(status["gate"], "closed", "{status}");
     assert_eq!(status["daemon"]["running"], false, "{status}");
-    let (refused, judged) =
-        (scene.theatre.counter("connects_refused"), scene.theatre.counter("connects_judged"));
+    let (refused, judged) = (
+        scene.theatre.counter("connects_refused"),
+        scene.theatre.counter("connects_judged"),
+    );
     assert!(!scene.bot_sends() && !scene.bot_drives());
     assert!(scene.other_traffic_flows());
-    assert!(scene.desktop.wait(long, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+    assert!(
+        scene.desktop.wait(long, LIMIT).unwrap().success(),
+        "{}",
+        scene.desktop.stdout()
+    );
     // A process that starts now has its lineage all the same.
     assert!(scene.user_sends(), "{}", scene.desktop.stdout());
     assert_eq!(scene.server.messages().len(), 2);
@@ -183,8 +250,12 @@ fn the_gate_outlives_its_daemon() {
     let before = scene.theatre.newest();
     assert!(scene.theatre.raise());
     assert_eq!(scene.theatre.status()["daemon"]["adopted"], true);
-    scene.theatre.wait_after(before, "start", |entry| word(entry, "text").contains("adopted the gate"));
-    let refusal = scene.theatre.wait_after(before, "refusal", |entry| word(entry, "verdict") == "refuse");
+    scene.theatre.wait_after(before, "start", |entry| {
+        word(entry, "text").contains("adopted the gate")
+    });
+    let refusal = scene.theatre.wait_after(before, "refusal", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
     assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
     assert!(scene.user_sends() && !scene.bot_sends() && !scene.bot_drives());
 }
@@ -196,7 +267,15 @@ fn a_restart_keeps_lineages_and_grants() {
     let pins = scene.theatre.pins();
     // A bot that waits, a delivery that goes on, and a mailer that has not connected yet.
     let mailer = scene.mailer.to_str().unwrap();
-    let words = ["launcher", mailer, "mailer", "--server", SERVER, "--delay-ms", "2500"];
+    let words = [
+        "launcher",
+        mailer,
+        "mailer",
+        "--server",
+        SERVER,
+        "--delay-ms",
+        "2500",
+    ];
     let driven = scene.desktop.launch(&scene.bot, words).unwrap();
     let words = ["mailer", "--server", SERVER, "--linger-ms", "2500"];
     let long = scene.desktop.launch(&scene.mailer, words).unwrap();
@@ -204,16 +283,31 @@ fn a_restart_keeps_lineages_and_grants() {
     let late = scene.desktop.launch(&scene.mailer, words).unwrap();
     scene.grants_become(1);
     let before = scene.theatre.newest();
-    assert_eq!(scene.theatre.end_daemon(Signal::TERM), 0, "{}", scene.theatre.daemon_words());
-    assert_eq!(scene.theatre.pins(), pins, "the gate stays when the daemon ends");
+    assert_eq!(
+        scene.theatre.end_daemon(Signal::TERM),
+        0,
+        "{}",
+        scene.theatre.daemon_words()
+    );
+    assert_eq!(
+        scene.theatre.pins(),
+        pins,
+        "the gate stays when the daemon ends"
+    );
     assert!(scene.theatre.raise());
     assert_eq!(scene.theatre.status()["daemon"]["adopted"], true);
     assert_eq!(scene.theatre.pins(), pins);
     for pid in [long, late] {
-        assert!(scene.desktop.wait(pid, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+        assert!(
+            scene.desktop.wait(pid, LIMIT).unwrap().success(),
+            "{}",
+            scene.desktop.stdout()
+        );
     }
     assert!(!scene.desktop.wait(driven, LIMIT).unwrap().success());
-    let refusal = scene.theatre.wait_after(before, "refusal", |entry| word(entry, "verdict") == "refuse");
+    let refusal = scene.theatre.wait_after(before, "refusal", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
     assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
     assert_eq!(scene.server.messages().len(), 2);
     let closed = || (scene.open_grants().0 == 0).then_some(());
@@ -236,9 +330,16 @@ fn a_stopped_daemon_changes_nothing() {
     scene.theatre.signal_daemon(Signal::CONT);
     let told = || {
         let entries = scene.theatre.log();
-        let new = entries.iter().filter(|entry| entry["id"].as_u64() > Some(before));
+        let new = entries
+            .iter()
+            .filter(|entry| entry["id"].as_u64() > Some(before));
         let verdicts: Vec<&Value> = new.filter(|entry| entry["type"] == "verdict").collect();
-        (verdicts.len() == 9).then(|| verdicts.iter().filter(|entry| entry["verdict"] == "refuse").count())
+        (verdicts.len() == 9).then(|| {
+            verdicts
+                .iter()
+                .filter(|entry| entry["verdict"] == "refuse")
+                .count()
+        })
     };
     assert_eq!(wait_until(LIMIT, told), Some(6));
     scene.grants_become(0);
@@ -248,7 +349,9 @@ fn a_stopped_daemon_changes_nothing() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn processes_older_than_the_gate_count_by_their_parents() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let server = theatre.smtp();
     let session = theatre.registered("session", "session", None);
     let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
@@ -256,33 +359,116 @@ fn processes_older_than_the_gate_count_by_their_parents() {
     let (desktop, stranger) = (theatre.start_desktop(&session), theatre.start_desktop(&bot));
     // A mailer that runs already on either side, and the orphan of one that is gone.
     let words = ["mailer", "--server", SERVER, "--delay-ms", "8000"];
-    let (good, bad) = (desktop.launch(&mailer, words).unwrap(), stranger.launch(&mailer, words).unwrap());
+    let (good, bad) = (
+        desktop.launch(&mailer, words).unwrap(),
+        stranger.launch(&mailer, words).unwrap(),
+    );
     if !theatre.raise() {
         return;
     }
     let words = ["mailer", "--server", SERVER];
-    assert!(desktop.run(&mailer, words, LIMIT).unwrap().success(), "{}", desktop.stdout());
+    assert!(
+        desktop.run(&mailer, words, LIMIT).unwrap().success(),
+        "{}",
+        desktop.stdout()
+    );
     assert!(!stranger.run(&mailer, words, LIMIT).unwrap().success());
     let refusal = theatre.wait_for("refusal", |entry| word(entry, "verdict") == "refuse");
     assert_eq!(refusal["culprit"], bot.to_str().unwrap(), "{refusal}");
     assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
-    assert!(desktop.wait(good, LIMIT).unwrap().success(), "{}", desktop.stdout());
+    assert!(
+        desktop.wait(good, LIMIT).unwrap().success(),
+        "{}",
+        desktop.stdout()
+    );
     assert!(!stranger.wait(bad, LIMIT).unwrap().success());
     assert_eq!(server.messages().len(), 2);
     let status = theatre.status();
     assert!(status["daemon"]["seeded"].as_u64() > Some(3), "{status}");
 }
 
-/// The gate with nobody registered, and a daemon whose journal cannot be written.
+/// The journal's disk is full: the gate goes on, what is not kept is counted, and when there
+/// is room again the journal goes on too.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_full_disk_does_not_open_the_gate() {
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
+    let size = || {
+        mount(
+            "none",
+            theatre.state(),
+            "tmpfs",
+            MountFlags::empty(),
+            c"size=1m,mode=0755",
+        )
+    };
+    theatre.sandbox().run_inside(size).unwrap().unwrap();
+    let server = theatre.smtp();
+    theatre.register_as(theatre.built_init(), "system", Some("interactive"));
+    let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
+    let bot = theatre.player("bot");
+    if !theatre.raise() {
+        return;
+    }
+    let desktop = theatre.desktop();
+    let filler = theatre.state().join("filler");
+    let fill = || fs::write(&filler, vec![0; 2 << 20]).is_err();
+    assert!(
+        theatre.sandbox().run_inside(fill).unwrap(),
+        "the disk is not full"
+    );
+    let words = ["technique", "storm", "--server", SERVER, "--count", "300"];
+    desktop.run(&bot, words, LIMIT).unwrap();
+    assert!(
+        desktop
+            .run(&mailer, ["mailer", "--server", SERVER], LIMIT)
+            .unwrap()
+            .success()
+    );
+    assert_eq!((server.connection_count(), server.messages().len()), (1, 1));
+    let unwritten = || {
+        theatre.status()["daemon"]["entries_not_written"]
+            .as_u64()
+            .filter(|count| *count > 0)
+    };
+    wait_until(LIMIT, unwritten)
+        .unwrap_or_else(|| panic!("nothing is missing: {}", theatre.status()));
+
+    theatre
+        .sandbox()
+        .run_inside(|| fs::remove_file(&filler))
+        .unwrap()
+        .unwrap();
+    let before = theatre.newest();
+    desktop.run(&bot, ["bot", "--smtp", SERVER], LIMIT).unwrap();
+    let refusal = theatre.wait_after(before, "refusal", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
+    assert_eq!(refusal["culprit"], bot.to_str().unwrap(), "{refusal}");
+}
+
+/// It does not matter who tries.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn another_user_is_judged_alike() {
     let Some(scene) = Scene::open() else { return };
     for user in [(0, 0), PERSON, (1234, 1234)] {
-        let start = Start::new(&scene.bot).args(["bot", "--smtp", SERVER]).user(user.0, user.1);
+        let start = Start::new(&scene.bot)
+            .args(["bot", "--smtp", SERVER])
+            .user(user.0, user.1);
         let before = scene.theatre.newest();
-        scene.theatre.sandbox().start(&start).unwrap().output(LIMIT).unwrap();
-        let refusal = scene.theatre.wait_after(before, "refusal", |entry| word(entry, "verdict") == "refuse");
+        scene
+            .theatre
+            .sandbox()
+            .start(&start)
+            .unwrap()
+            .output(LIMIT)
+            .unwrap();
+        let refusal = scene.theatre.wait_after(before, "refusal", |entry| {
+            word(entry, "verdict") == "refuse"
+        });
         assert_eq!(refusal["uid"], user.0, "{refusal}");
     }
     assert_eq!(scene.server.payload_bytes(), 0);

@@ -73,16 +73,29 @@ impl Scene {
         }
         let theatre = Theatre::open()?;
         let folder = theatre.sandbox().folder().join("postfix");
-        for (name, place) in [("etc", "/etc/postfix"), ("spool", "/var/spool/postfix"), ("lib", "/var/lib/postfix")] {
+        for (name, place) in [
+            ("etc", "/etc/postfix"),
+            ("spool", "/var/spool/postfix"),
+            ("lib", "/var/lib/postfix"),
+        ] {
             let copy = folder.join(name);
             std::fs::create_dir_all(&folder).unwrap();
             theatre.crew("cp", &["-a", place, copy.to_str().unwrap()]);
-            theatre.sandbox().run_inside(|| mount_bind(&copy, place)).unwrap().unwrap();
+            theatre
+                .sandbox()
+                .run_inside(|| mount_bind(&copy, place))
+                .unwrap()
+                .unwrap();
         }
         theatre.write("postfix/etc/main.cf", MAIN);
         theatre.write("postfix/etc/master.cf", SERVICES);
         // The roles of the catalog.
-        for program in [POSTFIX, MASTER, "/usr/lib/postfix/sbin/postfix-script", "/etc/postfix/postfix-script"] {
+        for program in [
+            POSTFIX,
+            MASTER,
+            "/usr/lib/postfix/sbin/postfix-script",
+            "/etc/postfix/postfix-script",
+        ] {
             if Path::new(program).exists() {
                 theatre.register_as(Path::new(program), "system", Some("service"));
             }
@@ -98,8 +111,18 @@ impl Scene {
         if !theatre.raise() {
             return None;
         }
-        let scene = Self { theatre, world, bot };
-        let started = scene.theatre.sandbox().start(&Start::new(POSTFIX).arg("start")).unwrap().output(LIMIT).unwrap();
+        let scene = Self {
+            theatre,
+            world,
+            bot,
+        };
+        let started = scene
+            .theatre
+            .sandbox()
+            .start(&Start::new(POSTFIX).arg("start"))
+            .unwrap()
+            .output(LIMIT)
+            .unwrap();
         assert!(started.exit.success(), "{started:?} {}", scene.maillog());
         let pid = folder.join("spool/pid/master.pid");
         wait_until(LIMIT, || pid.exists().then_some(())).expect("a running Postfix");
@@ -116,24 +139,43 @@ impl Scene {
         let messages = self
             .world
             .wait_for_messages(count, LIMIT)
-            .unwrap_or_else(|error| panic!("{error}: {}\n{}", self.maillog(), self.theatre.daemon_words()));
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{error}: {}\n{}",
+                    self.maillog(),
+                    self.theatre.daemon_words()
+                )
+            });
         assert_eq!(messages.len(), count);
-        assert!(messages[count - 1].peer.to_string().starts_with("198.51.100.26:"), "{:?}", messages[count - 1].peer);
+        assert!(
+            messages[count - 1]
+                .peer
+                .to_string()
+                .starts_with("198.51.100.26:"),
+            "{:?}",
+            messages[count - 1].peer
+        );
         String::from_utf8_lossy(&messages[count - 1].content).into_owned()
     }
 
     fn refusal_after(&self, before: u64, what: &str) -> Value {
-        self.theatre.wait_after(before, what, |entry| word(entry, "verdict") == "refuse")
+        self.theatre
+            .wait_after(before, what, |entry| word(entry, "verdict") == "refuse")
     }
 
     /// Messages in Postfix's queues, wherever they stand.
     fn queued(&self) -> usize {
         let spool = self.theatre.sandbox().folder().join("postfix/spool");
         let files = |queue: &str| {
-            let listed = self.theatre.crew("find", &[spool.join(queue).to_str().unwrap(), "-type", "f"]);
+            let listed = self
+                .theatre
+                .crew("find", &[spool.join(queue).to_str().unwrap(), "-type", "f"]);
             listed.lines().count()
         };
-        ["maildrop", "incoming", "active", "deferred"].into_iter().map(files).sum()
+        ["maildrop", "incoming", "active", "deferred"]
+            .into_iter()
+            .map(files)
+            .sum()
     }
 }
 
@@ -142,7 +184,10 @@ impl Scene {
 fn postfix_relays_what_the_user_hands_over() {
     let Some(scene) = Scene::open() else { return };
     let terminal: Terminal = scene.theatre.terminal();
-    let mail = scene.theatre.write("mail", "From: alice@example.org\nTo: bob@example.net\nSubject: Relayed\n\nHello.\n");
+    let mail = scene.theatre.write(
+        "mail",
+        "From: alice@example.org\nTo: bob@example.net\nSubject: Relayed\n\nHello.\n",
+    );
     let mail = mail.display();
 
     // By SMTP, from a registered mailer.
@@ -150,9 +195,18 @@ fn postfix_relays_what_the_user_hands_over() {
         "/usr/bin/msmtp --file=/dev/null --host=127.0.0.1 --port=25 --tls=off --auth=off \
          --from=alice@example.org bob@example.net < {mail}"
     );
-    assert_eq!(terminal.run(&msmtp), 0, "{} {}", terminal.screen(), scene.maillog());
+    assert_eq!(
+        terminal.run(&msmtp),
+        0,
+        "{} {}",
+        terminal.screen(),
+        scene.maillog()
+    );
     let content = scene.relayed(1);
-    assert!(content.contains("Subject: Relayed") && content.contains("relay.example.org"), "{content}");
+    assert!(
+        content.contains("Subject: Relayed") && content.contains("relay.example.org"),
+        "{content}"
+    );
     // The user's connection and the service's are judged, each for itself.
     for (program, origin, to) in [("/usr/bin/msmtp", "user", SERVER), (SMTP, "system", WORLD)] {
         let program = std::fs::canonicalize(program).unwrap();
@@ -161,26 +215,57 @@ fn postfix_relays_what_the_user_hands_over() {
                 && word(entry, "judged") == "connect"
                 && entry["program"] == program.to_str().unwrap()
         });
-        assert_eq!((word(&verdict, "origin"), word(&verdict, "destination")), (origin, to), "{verdict}");
+        assert_eq!(
+            (word(&verdict, "origin"), word(&verdict, "destination")),
+            (origin, to),
+            "{verdict}"
+        );
     }
 
     // By sendmail, from the shell and from a registered mailer.
     let sendmail = format!("{SENDMAIL} -f alice@example.org bob@example.net");
-    assert_eq!(terminal.run(&format!("{sendmail} < {mail}")), 0, "{}", terminal.screen());
+    assert_eq!(
+        terminal.run(&format!("{sendmail} < {mail}")),
+        0,
+        "{}",
+        terminal.screen()
+    );
     assert!(scene.relayed(2).contains("Subject: Relayed"));
-    let chain = scene.theatre.wait_for("postdrop", |entry| word(entry, "program").ends_with("/postdrop"));
+    let chain = scene.theatre.wait_for("postdrop", |entry| {
+        word(entry, "program").ends_with("/postdrop")
+    });
     assert_eq!(word(&chain, "verdict"), "allow", "{chain}");
     if Path::new("/usr/bin/mutt").exists() {
-        scene.theatre.register_as(Path::new("/usr/bin/mutt"), "mailer", Some("batch"));
-        let settings = format!("set sendmail=\"{SENDMAIL} -oi\"\nset copy=no\nset from=alice@example.org\n");
+        scene
+            .theatre
+            .register_as(Path::new("/usr/bin/mutt"), "mailer", Some("batch"));
+        let settings =
+            format!("set sendmail=\"{SENDMAIL} -oi\"\nset copy=no\nset from=alice@example.org\n");
         let settings = scene.theatre.write("muttrc", &settings);
-        let line = format!("/usr/bin/mutt -n -F {} -s 'By mutt' bob@example.net < {mail}", settings.display());
+        let line = format!(
+            "/usr/bin/mutt -n -F {} -s 'By mutt' bob@example.net < {mail}",
+            settings.display()
+        );
         assert_eq!(terminal.run(&line), 0, "{}", terminal.screen());
         assert!(scene.relayed(3).contains("By mutt"));
     }
-    assert!(scene.theatre.log().iter().all(|entry| entry["type"] != "finding"), "{}", scene.theatre.daemon_words());
+    assert!(
+        scene
+            .theatre
+            .log()
+            .iter()
+            .all(|entry| entry["type"] != "finding"),
+        "{}",
+        scene.theatre.daemon_words()
+    );
     let stop = Start::new(POSTFIX).arg("stop");
-    scene.theatre.sandbox().start(&stop).unwrap().output(LIMIT).unwrap();
+    scene
+        .theatre
+        .sandbox()
+        .start(&stop)
+        .unwrap()
+        .output(LIMIT)
+        .unwrap();
 }
 
 #[test]
@@ -193,9 +278,15 @@ fn postfix_gets_nothing_from_a_bot() {
     // By SMTP, to the local server and past it.
     for to in [SERVER, WORLD] {
         let before = scene.theatre.newest();
-        desktop.run(&scene.bot, ["bot", "--smtp", to], LIMIT).unwrap();
+        desktop
+            .run(&scene.bot, ["bot", "--smtp", to], LIMIT)
+            .unwrap();
         let refusal = scene.refusal_after(before, to);
-        assert_eq!((word(&refusal, "destination"), word(&refusal, "culprit")), (to, bot), "{refusal}");
+        assert_eq!(
+            (word(&refusal, "destination"), word(&refusal, "culprit")),
+            (to, bot),
+            "{refusal}"
+        );
     }
     // By the submitters, and by the program that speaks SMTP for the service.
     let submitters: [(&str, &[&str]); 4] = [
@@ -209,14 +300,27 @@ fn postfix_gets_nothing_from_a_bot() {
         let words = [&["launcher", program], words].concat();
         assert!(!desktop.run(&scene.bot, words, LIMIT).unwrap().success());
         let refusal = scene.refusal_after(before, program);
-        assert_eq!((word(&refusal, "judged"), word(&refusal, "culprit")), ("submit", bot), "{refusal}");
+        assert_eq!(
+            (word(&refusal, "judged"), word(&refusal, "culprit")),
+            ("submit", bot),
+            "{refusal}"
+        );
         assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
     }
     // By the desktop, which starts what anybody asks for.
     let before = scene.theatre.newest();
-    let exit = desktop.run(Path::new(SENDMAIL), ["-f", "a@example.org", "bob@example.net"], LIMIT).unwrap();
+    let exit = desktop
+        .run(
+            Path::new(SENDMAIL),
+            ["-f", "a@example.org", "bob@example.net"],
+            LIMIT,
+        )
+        .unwrap();
     assert_eq!(exit.signal, Some(9));
-    assert_eq!(scene.refusal_after(before, "desktop")["reason"], "needs-terminal");
+    assert_eq!(
+        scene.refusal_after(before, "desktop")["reason"],
+        "needs-terminal"
+    );
 
     assert_eq!(scene.queued(), 0, "{}", scene.maillog());
     assert_eq!(scene.world.payload_bytes(), 0);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use e2e::{LIMIT, SERVER, Theatre, wait_until};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const COUNT: usize = 10_000;
@@ -12,7 +13,9 @@ const COUNT: usize = 10_000;
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn every_verdict_of_a_storm_is_attributed() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let server = theatre.smtp();
     let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
     let bots = ["one", "two"].map(|name| theatre.player(name));
@@ -29,9 +32,24 @@ fn every_verdict_of_a_storm_is_attributed() {
         })
         .collect();
     for pid in started {
-        assert!(desktop.wait(pid, Duration::from_secs(120)).unwrap().success(), "{}", desktop.stdout());
+        assert!(
+            desktop
+                .wait(pid, Duration::from_secs(120))
+                .unwrap()
+                .success(),
+            "{}",
+            desktop.stdout()
+        );
     }
-    assert!(desktop.stdout().matches(&format!("\"{half} EPERM\"")).count() == 2, "{}", desktop.stdout());
+    assert!(
+        desktop
+            .stdout()
+            .matches(&format!("\"{half} EPERM\""))
+            .count()
+            == 2,
+        "{}",
+        desktop.stdout()
+    );
     assert_eq!(server.connection_count(), 0);
     assert_eq!(theatre.counter("connects_refused"), COUNT as u64);
 
@@ -46,40 +64,65 @@ fn every_verdict_of_a_storm_is_attributed() {
     assert_eq!(refusals.len() + lost, COUNT, "{lost} lost");
     println!("{lost} verdicts of {COUNT} did not fit into the ring buffer");
     if lost > 0 {
-        let said = theatre.wait_for("loss", |entry| entry["type"] == "notice" && entry["count"].is_u64());
+        let said = theatre.wait_for("loss", |entry| {
+            entry["type"] == "notice" && entry["count"].is_u64()
+        });
         println!("{said}");
     }
     // The daemon as it is shipped keeps up; one that was built without optimization cannot.
-    assert!(lost == 0 || cfg!(debug_assertions), "{lost} verdicts were lost");
+    assert!(
+        lost == 0 || cfg!(debug_assertions),
+        "{lost} verdicts were lost"
+    );
 
     let mut of_program: HashMap<&str, usize> = HashMap::new();
     let mut pids = std::collections::HashSet::new();
     for refusal in &refusals {
         assert_eq!(refusal["program"], refusal["culprit"], "{refusal}");
         assert_eq!(refusal["reason"], "not-a-mailer", "{refusal}");
-        *of_program.entry(refusal["program"].as_str().unwrap_or_default()).or_default() += 1;
+        *of_program
+            .entry(refusal["program"].as_str().unwrap_or_default())
+            .or_default() += 1;
         pids.insert(refusal["pid"].as_u64());
     }
     for bot in &bots {
         let count = of_program.get(bot.to_str().unwrap()).copied().unwrap_or(0);
-        assert!(count <= COUNT / 2 && count + lost >= COUNT / 2, "{of_program:?}");
+        assert!(
+            count <= COUNT / 2 && count + lost >= COUNT / 2,
+            "{of_program:?}"
+        );
     }
-    assert!(pids.len() > refusals.len() / 2, "{} different processes", pids.len());
+    assert!(
+        pids.len() > refusals.len() / 2,
+        "{} different processes",
+        pids.len()
+    );
     // One finding for each program and minute, not ten thousand.
-    let findings = theatre.log().iter().filter(|entry| entry["type"] == "finding").count();
+    let findings = theatre
+        .log()
+        .iter()
+        .filter(|entry| entry["type"] == "finding")
+        .count();
     assert!((2..=20).contains(&findings), "{findings} findings");
     // The table of processes is not left full of the dead.
     let known = theatre.status()["processes"]["known"].as_u64().unwrap();
     assert!(known < 5_000, "{known} processes are known");
     assert_eq!(theatre.counter("processes_lost"), 0);
-    assert!(desktop.run(&mailer, ["mailer", "--server", SERVER], LIMIT).unwrap().success());
+    assert!(
+        desktop
+            .run(&mailer, ["mailer", "--server", SERVER], LIMIT)
+            .unwrap()
+            .success()
+    );
 }
 
 /// The registered mailer, started ten thousand times by a bot: exec and connect.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_mailer_driven_in_a_storm_is_attributed_to_its_driver() {
-    let Some(theatre) = Theatre::open() else { return };
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
     let server = theatre.smtp();
     let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
     let bot = theatre.player("bot");
@@ -87,15 +130,94 @@ fn a_mailer_driven_in_a_storm_is_attributed_to_its_driver() {
         return;
     }
     let desktop = theatre.desktop();
-    let words = ["technique", "storm", "--count", "1000", "--", mailer.to_str().unwrap(), "mailer", "--server", SERVER];
+    let words = [
+        "technique",
+        "storm",
+        "--count",
+        "1000",
+        "--",
+        mailer.to_str().unwrap(),
+        "mailer",
+        "--server",
+        SERVER,
+    ];
     desktop.run(&bot, words, Duration::from_secs(120)).unwrap();
     let refusals = || -> Vec<Value> {
-        theatre.log().into_iter().filter(|entry| entry["verdict"] == "refuse").collect()
+        theatre
+            .log()
+            .into_iter()
+            .filter(|entry| entry["verdict"] == "refuse")
+            .collect()
     };
-    let all = wait_until(LIMIT, || Some(refusals()).filter(|all| all.len() == 1000)).expect("1000 verdicts");
+    let all = wait_until(LIMIT, || Some(refusals()).filter(|all| all.len() == 1000))
+        .expect("1000 verdicts");
     for refusal in &all {
         assert_eq!(refusal["culprit"], bot.to_str().unwrap(), "{refusal}");
         assert_eq!(refusal["program"], mailer.to_str().unwrap(), "{refusal}");
     }
     assert_eq!(server.connection_count(), 0);
+}
+
+/// More than the ring buffer takes while nobody reads it: what does not fit is counted, and
+/// said as soon as somebody reads again.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn what_a_full_ring_buffer_does_not_take_is_counted_and_said() {
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
+    let server = theatre.smtp();
+    let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
+    let bot = theatre.player("bot");
+    if !theatre.raise() {
+        return;
+    }
+    let desktop = theatre.desktop();
+    theatre.signal_daemon(Signal::STOP);
+    let count = COUNT.to_string();
+    let words = ["technique", "storm", "--server", SERVER, "--count", &count];
+    desktop.run(&bot, words, Duration::from_secs(120)).unwrap();
+    assert!(
+        desktop.stdout().contains(&format!("\"{count} EPERM\"")),
+        "{}",
+        desktop.stdout()
+    );
+    // With nobody to hear of it, the user's mail goes out all the same.
+    assert!(
+        desktop
+            .run(&mailer, ["mailer", "--server", SERVER], LIMIT)
+            .unwrap()
+            .success()
+    );
+    assert_eq!(server.connection_count(), 1);
+
+    theatre.signal_daemon(Signal::CONT);
+    let lost = wait_until(LIMIT, || {
+        Some(theatre.counter("events_lost")).filter(|lost| *lost > 0)
+    })
+    .expect("losses");
+    let said = wait_until(LIMIT, || {
+        let counts = theatre
+            .log()
+            .into_iter()
+            .filter(|entry| entry["type"] == "notice");
+        let said: u64 = counts.filter_map(|entry| entry["count"].as_u64()).sum();
+        (said == lost).then_some(())
+    });
+    assert!(
+        said.is_some(),
+        "{lost} were lost: {}",
+        theatre.daemon_words()
+    );
+    let told = theatre
+        .log()
+        .iter()
+        .filter(|entry| entry["verdict"] == "refuse")
+        .count();
+    // Of the user's own connection, verdict, birth and death of the grant may be among them.
+    let missing = COUNT as u64 - told as u64;
+    assert!(
+        (missing..=missing + 3).contains(&lost),
+        "{lost} lost, {missing} missing"
+    );
 }

@@ -25,11 +25,17 @@ impl Scene {
             return None;
         }
         let desktop = theatre.desktop();
-        Some(Self { theatre, desktop, submitter, bot })
+        Some(Self {
+            theatre,
+            desktop,
+            submitter,
+            bot,
+        })
     }
 
     fn submission_after(&self, before: u64, what: &str) -> Value {
-        self.theatre.wait_after(before, what, |entry| word(entry, "judged") == "submit")
+        self.theatre
+            .wait_after(before, what, |entry| word(entry, "judged") == "submit")
     }
 
     /// Starts the submitter by `start`, and expects that it never ran.
@@ -41,7 +47,11 @@ impl Scene {
         let refusal = self.submission_after(before, reason);
         assert_eq!(refusal["verdict"], "refuse", "{refusal}");
         assert_eq!(refusal["reason"], reason, "{refusal}");
-        assert_eq!(refusal["program"], self.submitter.to_str().unwrap(), "{refusal}");
+        assert_eq!(
+            refusal["program"],
+            self.submitter.to_str().unwrap(),
+            "{refusal}"
+        );
         assert_eq!(refusal["destination"], Value::Null, "{refusal}");
         let rest = self.desktop.stdout()[printed..].to_owned();
         assert!(!rest.contains("exec-memfd"), "it ran: {rest}");
@@ -54,14 +64,27 @@ impl Scene {
 fn a_bot_may_not_hand_mail_over() {
     let Some(scene) = Scene::open() else { return };
     let submitter = scene.submitter.to_str().unwrap();
-    for way in ["fork-exec", "double-fork-exec", "setsid-exec", "vfork-exec", "new-user-exec", "exec"] {
+    for way in [
+        "fork-exec",
+        "double-fork-exec",
+        "setsid-exec",
+        "vfork-exec",
+        "new-user-exec",
+        "exec",
+    ] {
         let words = ["technique", way, "--", submitter, "techniques"];
         let refusal = scene.is_killed(&scene.bot, &words, "foreign-origin");
-        assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{way}: {refusal}");
+        assert_eq!(
+            refusal["culprit"],
+            scene.bot.to_str().unwrap(),
+            "{way}: {refusal}"
+        );
         assert_eq!(refusal["role"], "submitter", "{way}: {refusal}");
     }
     assert_eq!(scene.theatre.counter("submitters_refused"), 6);
-    let finding = scene.theatre.wait_for("finding", |entry| entry["type"] == "finding");
+    let finding = scene
+        .theatre
+        .wait_for("finding", |entry| entry["type"] == "finding");
     assert_eq!(finding["finding"], "illegal-send", "{finding}");
 }
 
@@ -76,17 +99,42 @@ fn a_refused_submitter_never_runs() {
         let start = Start::new(program).args(words).env("LD_DEBUG", "libs");
         scene.theatre.start(start).output(LIMIT).unwrap()
     };
-    let control = run(&scene.bot, &["technique", "exec", "--", scene.bot.to_str().unwrap(), "techniques"]);
+    let control = run(
+        &scene.bot,
+        &[
+            "technique",
+            "exec",
+            "--",
+            scene.bot.to_str().unwrap(),
+            "techniques",
+        ],
+    );
     let speeches = |text: &str| text.matches("calling init").count();
     let alone = speeches(&run(&scene.bot, &["techniques"]).stderr);
-    assert!(alone > 0 && speeches(&control.stderr) == 2 * alone, "{}", control.stderr);
+    assert!(
+        alone > 0 && speeches(&control.stderr) == 2 * alone,
+        "{}",
+        control.stderr
+    );
 
-    let ended = run(&scene.bot, &["technique", "exec", "--", submitter, "techniques"]);
+    let ended = run(
+        &scene.bot,
+        &["technique", "exec", "--", submitter, "techniques"],
+    );
     assert_eq!(ended.stdout, "", "{ended:?}");
-    assert_eq!(speeches(&ended.stderr), alone, "the submitter's loader ran: {}", ended.stderr);
+    assert_eq!(
+        speeches(&ended.stderr),
+        alone,
+        "the submitter's loader ran: {}",
+        ended.stderr
+    );
 
     // Started by the init itself, its end is plain to see.
-    let killed = scene.theatre.sandbox().start(&Start::new(submitter).arg("techniques")).unwrap();
+    let killed = scene
+        .theatre
+        .sandbox()
+        .start(&Start::new(submitter).arg("techniques"))
+        .unwrap();
     let killed = killed.output(LIMIT).unwrap();
     assert_eq!(killed.exit.signal, Some(9), "{killed:?}");
     assert_eq!(killed.stdout, "");
@@ -101,16 +149,38 @@ fn a_refused_submitter_makes_no_system_call() {
     let Some(scene) = Scene::open() else { return };
     let trace = scene.theatre.home().join("trace");
     let submitter = scene.submitter.to_str().unwrap();
-    let words = ["-f", "-qq", "-o", trace.to_str().unwrap(), scene.bot.to_str().unwrap()];
-    let words = [&words[..], &["technique", "exec", "--", submitter, "techniques"]].concat();
-    scene.desktop.run(Path::new("/usr/bin/strace"), words, LIMIT).unwrap();
+    let words = [
+        "-f",
+        "-qq",
+        "-o",
+        trace.to_str().unwrap(),
+        scene.bot.to_str().unwrap(),
+    ];
+    let words = [
+        &words[..],
+        &["technique", "exec", "--", submitter, "techniques"],
+    ]
+    .concat();
+    scene
+        .desktop
+        .run(Path::new("/usr/bin/strace"), words, LIMIT)
+        .unwrap();
     let refusal = scene.submission_after(0, "strace");
     assert_eq!(refusal["verdict"], "refuse", "{refusal}");
     let text = fs::read_to_string(&trace).unwrap();
-    let (_, after) = text.split_once(&format!("execve(\"{submitter}\"")).expect("the exec in the trace");
-    let own = after.lines().skip(1).filter(|line| line.contains('(')).filter(|line| !line.contains("+++"));
+    let (_, after) = text
+        .split_once(&format!("execve(\"{submitter}\""))
+        .expect("the exec in the trace");
+    let own = after
+        .lines()
+        .skip(1)
+        .filter(|line| line.contains('('))
+        .filter(|line| !line.contains("+++"));
     // The one that forked it goes on; its pid stands in front of its lines.
-    let pid = text.lines().find(|line| line.contains(&format!("execve(\"{submitter}\""))).unwrap();
+    let pid = text
+        .lines()
+        .find(|line| line.contains(&format!("execve(\"{submitter}\"")))
+        .unwrap();
     let pid = pid.split(' ').next().unwrap();
     let calls: Vec<&str> = own.filter(|line| line.starts_with(pid)).collect();
     assert!(calls.is_empty(), "{calls:?}");
@@ -124,18 +194,30 @@ fn the_user_may_hand_mail_over() {
     let submitter = scene.submitter.to_str().unwrap();
     let terminal = scene.theatre.terminal();
     // From the shell, with mail from a pipe, and from a subshell.
-    for line in
-        [format!("{submitter} techniques"), format!("echo | {submitter} techniques"), format!("( {submitter} techniques )")]
-    {
+    for line in [
+        format!("{submitter} techniques"),
+        format!("echo | {submitter} techniques"),
+        format!("( {submitter} techniques )"),
+    ] {
         let before = scene.theatre.newest();
-        assert_eq!(terminal.run(&format!("{line} > {}/out", scene.theatre.home().display())), 0, "{line}");
+        assert_eq!(
+            terminal.run(&format!("{line} > {}/out", scene.theatre.home().display())),
+            0,
+            "{line}"
+        );
         let verdict = scene.submission_after(before, &line);
         assert_eq!(verdict["verdict"], "allow", "{line}: {verdict}");
-        assert!(fs::read_to_string(scene.theatre.home().join("out")).unwrap().contains("exec-memfd"));
+        assert!(
+            fs::read_to_string(scene.theatre.home().join("out"))
+                .unwrap()
+                .contains("exec-memfd")
+        );
     }
     // A mailer that may send, of either kind; a submitter passes on what it was given.
     let batch = scene.theatre.registered("mutt", "mailer", Some("batch"));
-    let interactive = scene.theatre.registered("thunderbird", "mailer", Some("interactive"));
+    let interactive = scene
+        .theatre
+        .registered("thunderbird", "mailer", Some("interactive"));
     let second = scene.theatre.registered("postdrop", "submitter", None);
     let before = scene.theatre.newest();
     let chain = format!(
@@ -148,14 +230,23 @@ fn the_user_may_hand_mail_over() {
         entry["program"] == second.to_str().unwrap() && word(entry, "verdict") == "allow"
     });
     let words = ["launcher", submitter, "techniques"];
-    assert!(scene.desktop.run(&interactive, words, LIMIT).unwrap().success());
+    assert!(
+        scene
+            .desktop
+            .run(&interactive, words, LIMIT)
+            .unwrap()
+            .success()
+    );
     // The desktop itself does not vouch, nor for a batch mailer.
     scene.is_killed(&scene.submitter, &["techniques"], "needs-terminal");
     scene.is_killed(&batch, &words, "needs-terminal");
     // Nor does a shell that a script feeds.
     let script = format!("{submitter} techniques");
     let refusal = scene.is_killed(Path::new("/bin/bash"), &["-c", &script], "foreign-origin");
-    assert_eq!(refusal["culprit"], fs::canonicalize("/bin/bash").unwrap().to_str().unwrap());
+    assert_eq!(
+        refusal["culprit"],
+        fs::canonicalize("/bin/bash").unwrap().to_str().unwrap()
+    );
 }
 
 /// The mail server of the machine is a mail server like any other.
@@ -163,18 +254,45 @@ fn the_user_may_hand_mail_over() {
 #[ignore = "needs root: run by cargo xtask test"]
 fn the_local_mail_server_is_judged_alike() {
     let Some(scene) = Scene::open() else { return };
-    let server = scene.theatre.smtp_at(&["127.0.0.1:25", "[::1]:25", "127.0.0.1:587", "127.0.0.1:465", "[::1]:587"]);
-    for address in [SERVER, "[::1]:25", "127.0.0.1:587", "127.0.0.1:465", "[::1]:587", "0.0.0.0:25", "[::]:25"] {
+    let server = scene.theatre.smtp_at(&[
+        "127.0.0.1:25",
+        "[::1]:25",
+        "127.0.0.1:587",
+        "127.0.0.1:465",
+        "[::1]:587",
+    ]);
+    for address in [
+        SERVER,
+        "[::1]:25",
+        "127.0.0.1:587",
+        "127.0.0.1:465",
+        "[::1]:587",
+        "0.0.0.0:25",
+        "[::]:25",
+    ] {
         let before = scene.theatre.newest();
-        scene.desktop.run(&scene.bot, ["bot", "--smtp", address], LIMIT).unwrap();
-        let refusal = scene.theatre.wait_after(before, address, |entry| word(entry, "verdict") == "refuse");
+        scene
+            .desktop
+            .run(&scene.bot, ["bot", "--smtp", address], LIMIT)
+            .unwrap();
+        let refusal = scene
+            .theatre
+            .wait_after(before, address, |entry| word(entry, "verdict") == "refuse");
         assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
     }
     // A submitter is no mailer: what it does on the network is judged too.
     let before = scene.theatre.newest();
     let terminal = scene.theatre.terminal();
-    assert_ne!(terminal.run(&format!("{} mailer --server {SERVER}", scene.submitter.display())), 0);
-    let refusal = scene.theatre.wait_after(before, "submitter", |entry| word(entry, "verdict") == "refuse");
+    assert_ne!(
+        terminal.run(&format!(
+            "{} mailer --server {SERVER}",
+            scene.submitter.display()
+        )),
+        0
+    );
+    let refusal = scene.theatre.wait_after(before, "submitter", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
     assert_eq!(refusal["reason"], "not-a-mailer", "{refusal}");
     assert_eq!(server.payload_bytes(), 0);
 }
@@ -183,13 +301,33 @@ fn the_local_mail_server_is_judged_alike() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn submitters_are_left_alone_when_configured_so() {
-    let options = e2e::Options { config: "guard_submitters = false".to_owned(), ..e2e::Options::default() };
-    let Some(theatre) = Theatre::open_with(&options) else { return };
-    let (submitter, bot) = (theatre.registered("sendmail", "submitter", None), theatre.player("bot"));
+    let options = e2e::Options {
+        config: "guard_submitters = false".to_owned(),
+        ..e2e::Options::default()
+    };
+    let Some(theatre) = Theatre::open_with(&options) else {
+        return;
+    };
+    let (submitter, bot) = (
+        theatre.registered("sendmail", "submitter", None),
+        theatre.player("bot"),
+    );
     if !theatre.raise() {
         return;
     }
-    let words = ["technique", "exec", "--", submitter.to_str().unwrap(), "techniques"];
-    let output = theatre.start(Start::new(&bot).args(words)).output(LIMIT).unwrap();
-    assert!(output.exit.success() && output.stdout.contains("exec-memfd"), "{output:?}");
+    let words = [
+        "technique",
+        "exec",
+        "--",
+        submitter.to_str().unwrap(),
+        "techniques",
+    ];
+    let output = theatre
+        .start(Start::new(&bot).args(words))
+        .output(LIMIT)
+        .unwrap();
+    assert!(
+        output.exit.success() && output.stdout.contains("exec-memfd"),
+        "{output:?}"
+    );
 }

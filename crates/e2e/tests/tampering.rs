@@ -28,11 +28,18 @@ impl Scene {
             return None;
         }
         let desktop = theatre.desktop();
-        Some(Self { theatre, server, desktop, mailer, bot })
+        Some(Self {
+            theatre,
+            server,
+            desktop,
+            mailer,
+            bot,
+        })
     }
 
     fn refusal_after(&self, before: u64, what: &str) -> Value {
-        self.theatre.wait_after(before, what, |entry| word(entry, "verdict") == "refuse")
+        self.theatre
+            .wait_after(before, what, |entry| word(entry, "verdict") == "refuse")
     }
 
     /// The bot, as the user, reaches into the process.
@@ -51,10 +58,15 @@ fn reached_before_the_send(technique: &str, sign: &str) {
     let mailer = scene.desktop.launch(&scene.mailer, words).unwrap();
     let report = scene.reach(technique, mailer).output(LIMIT).unwrap();
     assert!(report.stdout.contains("\"outcome\":\"done\""), "{report:?}");
-    let notice = scene.theatre.wait_after(before, "notice of tampering", |entry| {
-        entry["type"] == "notice" && entry["program"] == scene.bot.to_str().unwrap()
-    });
-    assert!(word(&notice, "text").contains(&format!("(pid {mailer})")), "{notice}");
+    let notice = scene
+        .theatre
+        .wait_after(before, "notice of tampering", |entry| {
+            entry["type"] == "notice" && entry["program"] == scene.bot.to_str().unwrap()
+        });
+    assert!(
+        word(&notice, "text").contains(&format!("(pid {mailer})")),
+        "{notice}"
+    );
     let refusal = scene.refusal_after(before, technique);
     assert_eq!(refusal["reason"], "tampered", "{refusal}");
     assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
@@ -89,10 +101,19 @@ fn a_socket_taken_from_the_mailer_is_worth_nothing() {
     let before = scene.theatre.newest();
     let words = ["mailer", "--server", SERVER, "--linger-ms", "4000"];
     let mailer = scene.desktop.launch(&scene.mailer, words).unwrap();
-    scene.theatre.wait_after(before, "grant", |entry| entry["event"] == "opened");
+    scene
+        .theatre
+        .wait_after(before, "grant", |entry| entry["event"] == "opened");
     let report = scene.reach("pidfd-getfd", mailer).output(LIMIT).unwrap();
-    assert!(!report.stdout.contains("\"outcome\":\"delivered\""), "{report:?}");
-    assert!(scene.server.messages().is_empty(), "{:?}", scene.server.messages());
+    assert!(
+        !report.stdout.contains("\"outcome\":\"delivered\""),
+        "{report:?}"
+    );
+    assert!(
+        scene.server.messages().is_empty(),
+        "{:?}",
+        scene.server.messages()
+    );
     assert_eq!(scene.server.payload_bytes(), 0);
 }
 
@@ -105,14 +126,30 @@ fn a_mailer_started_under_a_tracer_is_refused() {
     let launcher = scene.theatre.registered("panel", "launcher", None);
     let before = scene.theatre.newest();
     let mailer = scene.mailer.to_str().unwrap();
-    let words = ["technique", "ptrace-traceme", "--", mailer, "mailer", "--server", SERVER];
+    let words = [
+        "technique",
+        "ptrace-traceme",
+        "--",
+        mailer,
+        "mailer",
+        "--server",
+        SERVER,
+    ];
     scene.desktop.run(&launcher, words, LIMIT).unwrap();
     let refusal = scene.refusal_after(before, "ptrace-traceme");
     assert_eq!(refusal["reason"], "tampered", "{refusal}");
     assert_eq!(scene.server.payload_bytes(), 0);
     // Without the tracer the very same way is the user's.
     let words = ["launcher", mailer, "mailer", "--server", SERVER];
-    assert!(scene.desktop.run(&launcher, words, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+    assert!(
+        scene
+            .desktop
+            .run(&launcher, words, LIMIT)
+            .unwrap()
+            .success(),
+        "{}",
+        scene.desktop.stdout()
+    );
 }
 
 /// Variables that make a loader or an interpreter run other code, in a lineage that is
@@ -135,17 +172,46 @@ fn loader_variables_spoil_the_mailer() {
         "NODE_OPTIONS=--require=/tmp/evil.js",
     ] {
         let before = scene.theatre.newest();
-        let words =
-            ["technique", "env-exec", "--env", variable, "--", mailer, "mailer", "--server", SERVER];
+        let words = [
+            "technique",
+            "env-exec",
+            "--env",
+            variable,
+            "--",
+            mailer,
+            "mailer",
+            "--server",
+            SERVER,
+        ];
         scene.desktop.run(&launcher, words, LIMIT).unwrap();
         let refusal = scene.refusal_after(before, variable);
         assert_eq!(refusal["reason"], "tampered", "{variable}: {refusal}");
-        assert!(refusal["tampered"].to_string().contains("variable"), "{variable}: {refusal}");
+        assert!(
+            refusal["tampered"].to_string().contains("variable"),
+            "{variable}: {refusal}"
+        );
     }
     assert_eq!(scene.server.payload_bytes(), 0);
-    let words =
-        ["technique", "env-exec", "--env", "GTK_MODULES=gail", "--", mailer, "mailer", "--server", SERVER];
-    assert!(scene.desktop.run(&launcher, words, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+    let words = [
+        "technique",
+        "env-exec",
+        "--env",
+        "GTK_MODULES=gail",
+        "--",
+        mailer,
+        "mailer",
+        "--server",
+        SERVER,
+    ];
+    assert!(
+        scene
+            .desktop
+            .run(&launcher, words, LIMIT)
+            .unwrap()
+            .success(),
+        "{}",
+        scene.desktop.stdout()
+    );
 }
 
 /// Remote control: the mailer obeys whoever connects to it.
@@ -171,8 +237,16 @@ fn a_changed_file_of_a_user_waits() {
     let Some(scene) = Scene::open() else { return };
     let send = ["mailer", "--server", SERVER];
     let mailer = scene.mailer.to_str().unwrap();
-    let (original, other) = (scene.theatre.player("original"), scene.theatre.player("other"));
-    fs::File::options().append(true).open(&other).unwrap().write_all(b"one more line").unwrap();
+    let (original, other) = (
+        scene.theatre.player("original"),
+        scene.theatre.player("other"),
+    );
+    fs::File::options()
+        .append(true)
+        .open(&other)
+        .unwrap()
+        .write_all(b"one more line")
+        .unwrap();
     let overwrite = |file: &Path| scene.theatre.crew("cp", &[file.to_str().unwrap(), mailer]);
     let replace = |file: &Path| {
         let fresh = format!("{mailer}.new");
@@ -181,18 +255,33 @@ fn a_changed_file_of_a_user_waits() {
     };
     let changes: [&dyn Fn(&Path) -> String; 2] = [&overwrite, &replace];
     for change in changes {
-        assert!(scene.desktop.run(&scene.mailer, send, LIMIT).unwrap().success());
+        assert!(
+            scene
+                .desktop
+                .run(&scene.mailer, send, LIMIT)
+                .unwrap()
+                .success()
+        );
         let (bytes, before) = (scene.server.payload_bytes(), scene.theatre.newest());
         change(&other);
         let exit = scene.desktop.run(&scene.mailer, send, LIMIT).unwrap();
         assert!(!exit.success(), "{}", scene.desktop.stdout());
         let refusal = scene.refusal_after(before, "changed file");
         let reason = word(&refusal, "reason");
-        assert!(matches!(reason, "file-changed" | "not-a-mailer"), "{refusal}");
-        assert_eq!(refusal["culprit"], scene.mailer.to_str().unwrap(), "{refusal}");
-        let notice = scene.theatre.wait_after(before, "notice of the change", |entry| {
-            word(entry, "text").contains("changed and waits for you")
-        });
+        assert!(
+            matches!(reason, "file-changed" | "not-a-mailer"),
+            "{refusal}"
+        );
+        assert_eq!(
+            refusal["culprit"],
+            scene.mailer.to_str().unwrap(),
+            "{refusal}"
+        );
+        let notice = scene
+            .theatre
+            .wait_after(before, "notice of the change", |entry| {
+                word(entry, "text").contains("changed and waits for you")
+            });
         assert!(word(&notice, "text").contains("register"), "{notice}");
         // The daemon has looked; from now on the reason is plain.
         let before = scene.theatre.newest();
@@ -202,13 +291,29 @@ fn a_changed_file_of_a_user_waits() {
         assert_eq!(scene.server.payload_bytes(), bytes);
 
         change(&original);
-        scene.theatre.wait_after(before, "acceptance", |entry| word(entry, "text").contains("accepted again"));
-        assert!(scene.desktop.run(&scene.mailer, send, LIMIT).unwrap().success());
+        scene.theatre.wait_after(before, "acceptance", |entry| {
+            word(entry, "text").contains("accepted again")
+        });
+        assert!(
+            scene
+                .desktop
+                .run(&scene.mailer, send, LIMIT)
+                .unwrap()
+                .success()
+        );
     }
     // The user registers the new version.
     overwrite(&other);
-    scene.theatre.register_as(&scene.mailer, "mailer", Some("interactive"));
-    assert!(scene.desktop.run(&scene.mailer, send, LIMIT).unwrap().success());
+    scene
+        .theatre
+        .register_as(&scene.mailer, "mailer", Some("interactive"));
+    assert!(
+        scene
+            .desktop
+            .run(&scene.mailer, send, LIMIT)
+            .unwrap()
+            .success()
+    );
 }
 
 /// An upgrade by the machine: root's file in root's folders is accepted again by itself.
@@ -218,21 +323,48 @@ fn a_changed_file_of_root_is_accepted_by_itself() {
     let Some(scene) = Scene::open() else { return };
     // Of the sandbox's mount namespace only.
     let mounted = || mount("none", "/mnt", "tmpfs", MountFlags::empty(), c"mode=0755");
-    scene.theatre.sandbox().run_inside(mounted).unwrap().unwrap();
+    scene
+        .theatre
+        .sandbox()
+        .run_inside(mounted)
+        .unwrap()
+        .unwrap();
     let mailer = Path::new("/mnt/mailer");
-    let (original, upgraded) = (scene.theatre.player("original"), scene.theatre.player("upgraded"));
-    fs::File::options().append(true).open(&upgraded).unwrap().write_all(b"version 2").unwrap();
-    let overwrite = |file: &Path| scene.theatre.crew("cp", &[file.to_str().unwrap(), "/mnt/mailer"]);
+    let (original, upgraded) = (
+        scene.theatre.player("original"),
+        scene.theatre.player("upgraded"),
+    );
+    fs::File::options()
+        .append(true)
+        .open(&upgraded)
+        .unwrap()
+        .write_all(b"version 2")
+        .unwrap();
+    let overwrite = |file: &Path| {
+        scene
+            .theatre
+            .crew("cp", &[file.to_str().unwrap(), "/mnt/mailer"])
+    };
     let install = |file: &Path| {
-        scene.theatre.crew("cp", &[file.to_str().unwrap(), "/mnt/mailer.new"]);
-        scene.theatre.crew("mv", &["/mnt/mailer.new", "/mnt/mailer"])
+        scene
+            .theatre
+            .crew("cp", &[file.to_str().unwrap(), "/mnt/mailer.new"]);
+        scene
+            .theatre
+            .crew("mv", &["/mnt/mailer.new", "/mnt/mailer"])
     };
     install(&original);
-    scene.theatre.register_as(mailer, "mailer", Some("interactive"));
+    scene
+        .theatre
+        .register_as(mailer, "mailer", Some("interactive"));
     let send = ["mailer", "--server", SERVER];
-    assert!(scene.desktop.run(mailer, send, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
-    let changes: [(&Path, &dyn Fn(&Path) -> String); 2] = [(&upgraded, &install), (&original, &overwrite)];
-    for (version, change) in changes {
+    assert!(
+        scene.desktop.run(mailer, send, LIMIT).unwrap().success(),
+        "{}",
+        scene.desktop.stdout()
+    );
+    let changes: [&dyn Fn(&Path) -> String; 2] = [&install, &overwrite];
+    for (version, change) in [&upgraded, &original].into_iter().zip(changes) {
         let before = scene.theatre.newest();
         change(version);
         let notice = scene.theatre.wait_after(before, "acceptance", |entry| {
@@ -240,7 +372,11 @@ fn a_changed_file_of_root_is_accepted_by_itself() {
         });
         assert!(word(&notice, "text").contains("root owns it"), "{notice}");
         let sent = scene.server.messages().len();
-        assert!(scene.desktop.run(mailer, send, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+        assert!(
+            scene.desktop.run(mailer, send, LIMIT).unwrap().success(),
+            "{}",
+            scene.desktop.stdout()
+        );
         scene.server.wait_for_messages(sent + 1, LIMIT).unwrap();
     }
 }
@@ -250,8 +386,13 @@ fn a_changed_file_of_root_is_accepted_by_itself() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn refused_connections_do_not_use_up_the_rate() {
-    let options = e2e::Options { config: "rate_per_minute = 3".to_owned(), ..e2e::Options::default() };
-    let Some(theatre) = Theatre::open_with(&options) else { return };
+    let options = e2e::Options {
+        config: "rate_per_minute = 3".to_owned(),
+        ..e2e::Options::default()
+    };
+    let Some(theatre) = Theatre::open_with(&options) else {
+        return;
+    };
     let server = theatre.smtp();
     let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
     let bot = theatre.player("bot");
@@ -262,10 +403,21 @@ fn refused_connections_do_not_use_up_the_rate() {
     let send = ["mailer", "--server", SERVER];
     for _ in 0..5 {
         let words = [&["launcher", mailer.to_str().unwrap()], &send[..]].concat();
-        assert!(!theatre.start(Start::new(&bot).args(words)).output(LIMIT).unwrap().exit.success());
+        assert!(
+            !theatre
+                .start(Start::new(&bot).args(words))
+                .output(LIMIT)
+                .unwrap()
+                .exit
+                .success()
+        );
     }
     for count in 1..=3 {
-        assert!(desktop.run(&mailer, send, LIMIT).unwrap().success(), "{count}: {}", desktop.stdout());
+        assert!(
+            desktop.run(&mailer, send, LIMIT).unwrap().success(),
+            "{count}: {}",
+            desktop.stdout()
+        );
     }
     assert_eq!(server.wait_for_messages(3, LIMIT).unwrap().len(), 3);
     // The fourth is too much.
@@ -283,11 +435,26 @@ fn a_refused_reach_spoils_nothing() {
     let mailer = scene.desktop.launch(&scene.mailer, words).unwrap();
     for technique in ["ptrace-attach", "vm-writev"] {
         let words = ["technique", technique, "--pid", &mailer.to_string()];
-        let start = Start::new(&scene.bot).args(words).user(PERSON.0 - 1, PERSON.1);
-        let report = scene.theatre.sandbox().start(&start).unwrap().output(LIMIT).unwrap();
-        assert!(report.stdout.contains("\"outcome\":\"failed\""), "{report:?}");
+        let start = Start::new(&scene.bot)
+            .args(words)
+            .user(PERSON.0 - 1, PERSON.1);
+        let report = scene
+            .theatre
+            .sandbox()
+            .start(&start)
+            .unwrap()
+            .output(LIMIT)
+            .unwrap();
+        assert!(
+            report.stdout.contains("\"outcome\":\"failed\""),
+            "{report:?}"
+        );
     }
-    assert!(scene.desktop.wait(mailer, LIMIT).unwrap().success(), "{}", scene.desktop.stdout());
+    assert!(
+        scene.desktop.wait(mailer, LIMIT).unwrap().success(),
+        "{}",
+        scene.desktop.stdout()
+    );
     let reached = wait_until(LIMIT, || (scene.server.messages().len() == 1).then_some(()));
     assert!(reached.is_some());
 }
