@@ -80,6 +80,8 @@ pub struct Offsets {
     pub task_files: u32,
     /// `task_struct.ptrace`
     pub task_ptrace: u32,
+    /// `task_struct.parent`
+    pub task_parent: u32,
     /// `task_struct.nsproxy`
     pub task_nsproxy: u32,
     /// `task_struct.cred`
@@ -188,7 +190,7 @@ pub struct Flow {
     pub role: u8,
     /// Code of the process's origin.
     pub origin: u8,
-    /// 1 once established.
+    /// 0 before it is established, 1 while it is, 2 once it is closed.
     pub established: u8,
     /// 1 when the grant exists only because the gate observes.
     pub observed: u8,

@@ -34,7 +34,7 @@ pub static SETTINGS: Array<Settings, 1> = Array::new();
 pub static PROCESSES: HashMap<u32, ProcessRecord, 32768> = HashMap::new();
 
 /// Threads other than the first, of processes that have something to lose, with their
-/// process: ptrace takes either.
+/// process: process_vm_writev takes either.
 #[btf_map(name = "threads")]
 pub static THREADS: HashMap<u32, u32, 32768> = HashMap::new();
 
@@ -68,10 +68,6 @@ pub fn flows() -> *mut c_void {
 /// How often each mailer connected in this minute, for each user.
 #[btf_map(name = "rates")]
 pub static RATES: LruHashMap<u64, RateWindow, 1024> = LruHashMap::new();
-
-/// For a thread inside a ptrace call, the process that it aims at.
-#[btf_map(name = "aims")]
-pub static AIMS: LruHashMap<u64, u32, 1024> = LruHashMap::new();
 
 /// Processes that somebody reached into, with the time, in nanoseconds since boot. Grants
 /// from before that time are worth nothing any more, whoever holds the socket now; so this

@@ -214,6 +214,7 @@ impl<'a> Types<'a> {
             task_signal: field("task_struct", &["signal"])?,
             task_files: field("task_struct", &["files"])?,
             task_ptrace: field("task_struct", &["ptrace"])?,
+            task_parent: field("task_struct", &["parent"])?,
             task_nsproxy: field("task_struct", &["nsproxy"])?,
             task_cred: field("task_struct", &["cred"])?,
             signal_live: field("signal_struct", &["live"])?,

@@ -31,24 +31,49 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../kernel/object/gate
 enum Hook {
     Connect,
     Egress,
+    Release,
     Tracepoint(&'static str),
     Syscall(&'static str),
 }
 
+/// In which gates a program is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    Always,
+    /// Packets are watched.
+    Packets,
+    /// They are not.
+    NoPackets,
+    /// Calls that reach into other processes are watched.
+    Calls,
+}
+
 /// Every program with its hook, in the order in which they are attached. The name is also
 /// the link's pin.
-const HOOKS: [(&str, Hook); 11] = [
-    ("connect4", Hook::Connect),
-    ("connect6", Hook::Connect),
-    ("socket_state", Hook::Tracepoint("inet_sock_set_state")),
-    ("egress", Hook::Egress),
-    ("exit", Hook::Tracepoint("sched_process_exit")),
-    ("exec", Hook::Tracepoint("sched_process_exec")),
-    ("fork", Hook::Tracepoint("sched_process_fork")),
-    ("ptrace_enter", Hook::Syscall("sys_enter_ptrace")),
-    ("ptrace_exit", Hook::Syscall("sys_exit_ptrace")),
-    ("vm_write", Hook::Syscall("sys_enter_process_vm_writev")),
-    ("take_descriptor", Hook::Syscall("sys_enter_pidfd_getfd")),
+const HOOKS: [(&str, Hook, When); 11] = [
+    ("connect4", Hook::Connect, When::Always),
+    ("connect6", Hook::Connect, When::Always),
+    ("egress", Hook::Egress, When::Packets),
+    ("release", Hook::Release, When::Packets),
+    (
+        "socket_state",
+        Hook::Tracepoint("inet_sock_set_state"),
+        When::NoPackets,
+    ),
+    ("exit", Hook::Tracepoint("sched_process_exit"), When::Always),
+    ("exec", Hook::Tracepoint("sched_process_exec"), When::Always),
+    ("fork", Hook::Tracepoint("sched_process_fork"), When::Always),
+    ("trace_stop", Hook::Tracepoint("sched_switch"), When::Always),
+    (
+        "vm_write",
+        Hook::Syscall("sys_enter_process_vm_writev"),
+        When::Calls,
+    ),
+    (
+        "take_descriptor",
+        Hook::Syscall("sys_enter_pidfd_getfd"),
+        When::Calls,
+    ),
 ];
 
 /// What is to be loaded.
@@ -68,6 +93,8 @@ pub struct Request {
     pub guard_submitters: bool,
     /// Whether packets are watched.
     pub watch_packets: bool,
+    /// Whether calls that reach into other processes are watched.
+    pub watch_calls: bool,
     /// Connections a minute for one mailer; 0 is no limit.
     pub rate_per_minute: u32,
     /// Programs that are registered.
@@ -91,7 +118,7 @@ pub struct Loaded {
 impl Request {
     /// The pins that the request is about.
     pub fn pins(&self) -> Pins {
-        Pins::new(&self.pins, OBJECT)
+        Pins::new(&self.pins, OBJECT).with_programs(self.links().map(|(name, _)| name))
     }
 
     /// The settings as the kernel programs read them.
@@ -124,10 +151,16 @@ impl Request {
     }
 
     fn links(&self) -> impl Iterator<Item = (&'static str, &'static Hook)> {
+        let wanted = |when: When| match when {
+            When::Always => true,
+            When::Packets => self.watch_packets,
+            When::NoPackets => !self.watch_packets,
+            When::Calls => self.watch_calls,
+        };
         HOOKS
             .iter()
-            .filter(|(_, hook)| self.watch_packets || !matches!(hook, Hook::Egress))
-            .map(|(name, hook)| (*name, hook))
+            .filter(move |(_, _, when)| wanted(*when))
+            .map(|(name, hook, _)| (*name, hook))
     }
 }
 
@@ -157,7 +190,7 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
     let had_maps = pins.has_maps();
     load_new(request, &pins, &settings, begun).inspect_err(|_| {
         // Half a gate would be taken for a whole one by nobody, but it would stay.
-        let _ = pins.remove_links();
+        let _ = pins.remove_unfinished_links();
         if !had_maps {
             let _ = pins.remove_maps();
         }
@@ -183,12 +216,10 @@ fn load_new(
     });
     let offsets = offsets?;
     let types = types.map_err(|error| Error::failed(btf::PATH, &error))?;
-    for folder in [pins.maps(), pins.links()] {
-        fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
+    let links = pins.unfinished_links();
+    for folder in [&pins.maps(), &links] {
+        fs::create_dir_all(folder).map_err(Error::file(folder))?;
     }
-    // Links of an attempt that was cut off.
-    pins.remove_links()?;
-    fs::create_dir_all(pins.links()).map_err(Error::file(pins.links()))?;
 
     loader
         .btf(Some(&types))
@@ -208,7 +239,7 @@ fn load_new(
     let mut closed_after_ms = 0;
     for (name, hook) in request.links() {
         attach(&mut gate, name, hook, &types, &cgroup, &tracefs)?
-            .pin(pins.links().join(name))
+            .pin(links.join(name))
             .map_err(|error| {
                 Error::failed(format_args!("{name}: the link cannot be pinned"), &error)
             })?;
@@ -218,6 +249,7 @@ fn load_new(
     }
     drop(tracefs);
     let Seeded { processes, foreign } = seed::seed(&mut Gate::open(pins)?, &cgroup)?;
+    pins.finish_links()?;
     pins.remove_strangers()?;
     Ok(Loaded {
         adopted: false,
@@ -275,6 +307,15 @@ fn attach(
             let link = program
                 .attach(cgroup.open()?, direction, mode)
                 .map_err(fail)?;
+            program
+                .take_link(link)
+                .map_err(fail)?
+                .try_into()
+                .map_err(|error| Error::failed(&what, &error))
+        }
+        (Hook::Release, Program::CgroupSock(program)) => {
+            program.load().map_err(fail)?;
+            let link = program.attach(cgroup.open()?, mode).map_err(fail)?;
             program
                 .take_link(link)
                 .map_err(fail)?

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 13] = [
+pub const MAPS: [&str; 12] = [
     "settings",
     "processes",
     "threads",
@@ -26,7 +26,6 @@ pub const MAPS: [&str; 13] = [
     "programs_seen",
     "flows",
     "rates",
-    "aims",
     "spoiled",
     "counters",
     "events",
@@ -54,6 +53,21 @@ impl Pins {
         }
     }
 
+    /// The same for a gate of these programs of the object only. Another choice is another
+    /// gate, so that one replaces the other without a gap.
+    #[must_use]
+    pub fn with_programs<'a>(mut self, programs: impl Iterator<Item = &'a str>) -> Self {
+        let mut hash = Sha256::new_with_prefix(&self.object);
+        programs.for_each(|name| hash.update(name));
+        self.object = hash
+            .finalize()
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        self
+    }
+
     /// The folder that everything is below.
     pub fn base(&self) -> &Path {
         &self.base
@@ -72,6 +86,24 @@ impl Pins {
     /// The folder of links.
     pub fn links(&self) -> PathBuf {
         self.base.join(format!("links-{}", self.object))
+    }
+
+    /// Where links are pinned until all of them are. A gate that was cut off while it was
+    /// attached may still guard, so nothing is taken away before the new one is complete.
+    /// (bpffs takes no dots in names.)
+    pub fn unfinished_links(&self) -> PathBuf {
+        self.base
+            .join(format!("links-{}-{}", self.object, std::process::id()))
+    }
+
+    /// Makes the unfinished links the gate's.
+    ///
+    /// # Errors
+    ///
+    /// When the folder cannot be renamed.
+    pub fn finish_links(&self) -> Result<(), Error> {
+        remove(&self.links())?;
+        fs::rename(self.unfinished_links(), self.links()).map_err(Error::file(self.links()))
     }
 
     /// Whether all maps are there.
@@ -132,13 +164,13 @@ impl Pins {
         Ok(())
     }
 
-    /// Removes this gate's links: it stops guarding.
+    /// Removes what an attempt that failed has pinned.
     ///
     /// # Errors
     ///
     /// When something cannot be removed.
-    pub fn remove_links(&self) -> Result<(), Error> {
-        remove(&self.links())
+    pub fn remove_unfinished_links(&self) -> Result<(), Error> {
+        remove(&self.unfinished_links())
     }
 
     /// Removes this gate's maps.

@@ -29,6 +29,33 @@ pub enum PacketWatch {
     Off,
 }
 
+/// Whether calls are watched that reach into another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallWatch {
+    /// Where nothing else forbids them.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl CallWatch {
+    /// Whether to watch on this machine. With Yama's `ptrace_scope` at 1 or more the kernel
+    /// refuses the calls to everybody but a process's own ancestors, which started it and are
+    /// in its lineage.
+    pub fn applies(self) -> bool {
+        match self {
+            Self::On => true,
+            Self::Off => false,
+            Self::Auto => {
+                let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+                !scope.is_ok_and(|scope| scope.trim().parse::<u32>().is_ok_and(|scope| scope >= 1))
+            }
+        }
+    }
+}
+
 /// The settings, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -38,6 +65,9 @@ pub struct Config {
     pub irc_ports: RangeInclusive<u16>,
     /// What is done with packets.
     pub packet_watch: PacketWatch,
+    /// Whether `process_vm_writev` and `pidfd_getfd` are watched. It makes every system call of
+    /// the machine a little slower.
+    pub call_watch: CallWatch,
     /// Connections a minute for one interactive or batch mailer; 0 is no limit.
     pub rate_per_minute: u32,
     /// Whether submitters started by a process that may not send are ended.
@@ -56,6 +86,7 @@ impl Default for Config {
             mail_ports: vec![25, 465, 587],
             irc_ports: 6660..=6669,
             packet_watch: PacketWatch::Mail,
+            call_watch: CallWatch::Auto,
             rate_per_minute: 120,
             guard_submitters: true,
             notify: true,
@@ -65,10 +96,11 @@ impl Default for Config {
     }
 }
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "mail_ports",
     "irc_ports",
     "packet_watch",
+    "call_watch",
     "rate_per_minute",
     "guard_submitters",
     "notify",
@@ -150,6 +182,14 @@ impl Config {
                         ));
                     }
                     _ => return Err(Problem::Expected("\"mail\" or \"off\"")),
+                };
+            }
+            "call_watch" => {
+                self.call_watch = match value.as_str() {
+                    Some("auto") => CallWatch::Auto,
+                    Some("on") => CallWatch::On,
+                    Some("off") => CallWatch::Off,
+                    _ => return Err(Problem::Expected("\"auto\", \"on\" or \"off\"")),
                 };
             }
             "rate_per_minute" => {

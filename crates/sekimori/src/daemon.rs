@@ -145,6 +145,7 @@ fn request(
         observe: options.observe,
         guard_submitters: config.guard_submitters,
         watch_packets: config.packet_watch != PacketWatch::Off,
+        watch_calls: config.call_watch.applies(),
         rate_per_minute: config.rate_per_minute,
         registered: registry.for_gate(),
     }
@@ -335,8 +336,10 @@ impl Daemon {
                 ));
             }
         };
-        if config.packet_watch != self.config.packet_watch {
-            self.notice("packet_watch changes with the next start only".to_owned());
+        if (config.packet_watch, config.call_watch)
+            != (self.config.packet_watch, self.config.call_watch)
+        {
+            self.notice("packet_watch and call_watch change with the next start only".to_owned());
         }
         let request = request(
             &config,

@@ -18,6 +18,7 @@ use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use policy::{Kind, Rate, Reason, Tamper, Verdict, may_send};
 
+use super::flow;
 use crate::kernel_memory::Address;
 use crate::maps::{FLOWS, PROCESSES, RATES, SETTINGS, offset};
 use crate::report::{count, current_process, current_user, header, reserve};
@@ -81,7 +82,7 @@ fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
             let record = PROCESSES.get_ptr(current_process());
             // SAFETY: the record of the current process stays while it is in this call.
             let record = record.map(|record| unsafe { &*record });
-            if !keep(ctx, &flow(FlowKind::Irc, record, &address, port, family)) {
+            if !keep(ctx, &flow_to(FlowKind::Irc, record, &address, port, family)) {
                 count(Counter::FlowsLost);
             }
             ALLOW
@@ -116,7 +117,7 @@ fn judge(
     };
     let observed = settings.observe != 0 && verdict != Verdict::Allow;
     if verdict == Verdict::Allow || observed {
-        let mut grant = flow(FlowKind::Grant, record, &address, port, family);
+        let mut grant = flow_to(FlowKind::Grant, record, &address, port, family);
         grant.observed = observed as u8;
         if !keep(ctx, &grant) {
             // Without a place for the grant the second gate would drop every packet.
@@ -194,7 +195,7 @@ fn rate(settings: &Settings, record: &ProcessRecord) -> Rate {
 }
 
 #[inline(always)]
-fn flow(
+fn flow_to(
     kind: FlowKind,
     record: Option<&ProcessRecord>,
     address: &[u8; 16],
@@ -231,14 +232,18 @@ fn flow(
 
 /// Puts a flow into the socket's own storage.
 #[inline(always)]
-fn keep(ctx: &SockAddrContext, flow: &Flow) -> bool {
+fn keep(ctx: &SockAddrContext, new: &Flow) -> bool {
     // SAFETY: the socket belongs to the context.
     let slot = unsafe { FLOWS.get_or_insert_ptr_mut(ctx, None) };
     if slot.is_null() {
         return false;
     }
     // SAFETY: the storage lives as long as the socket, which is inside its own connect().
-    unsafe { *slot = *flow };
+    let slot = unsafe { &mut *slot };
+    // A socket can be disconnected and connected again. What the old connection carried
+    // cannot be asked here.
+    flow::closed(slot, cookie(ctx), Address(0));
+    *slot = *new;
     true
 }
 

@@ -17,6 +17,7 @@ use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use policy::{Reason, Standing};
 
+use super::flow;
 use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, SETTINGS, SPOILED, flows, offset};
 use crate::report::{count, header_for, reserve};
@@ -24,6 +25,7 @@ use crate::report::{count, header_for, reserve};
 const PASS: i32 = 1;
 const DROP: i32 = 0;
 const SOCK_STREAM: u32 = 1;
+const TCP_ESTABLISHED: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
 const IPPROTO_TCP: u8 = 6;
 const AF_INET6: u32 = 10;
@@ -48,6 +50,7 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
     let (kind, port) = unsafe { ((*socket).type_, u16::from_be((*socket).dst_port)) };
     match kind {
         SOCK_STREAM if settings.is_mail_port(port) => granted(&ctx, settings, socket, port),
+        SOCK_STREAM if settings.is_irc_port(port) => irc(&ctx, socket),
         SOCK_STREAM | SOCK_DGRAM => PASS,
         _ => raw(&ctx, settings, socket),
     }
@@ -56,27 +59,49 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 /// A stream socket to a mail port.
 #[inline(always)]
 fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port: u16) -> i32 {
-    // SAFETY: map and socket are valid; without the create flag nothing is written.
-    let flow = unsafe { bpf_sk_storage_get(flows(), socket.cast(), core::ptr::null_mut(), 0) }
-        .cast::<Flow>();
-    // SAFETY: the storage lives as long as its socket.
-    if !flow.is_null() && unsafe { (*flow).kind } == FlowKind::Grant as u8 {
-        // SAFETY: as above.
-        let (pid, connected_ns) = unsafe { ((*flow).pid, (*flow).connected_ns) };
+    if let Some(flow) = flow_of(socket)
+        && flow.kind == FlowKind::Grant as u8
+    {
         // SAFETY: the value is copied out at once.
-        let spoiled_ns = unsafe { SPOILED.get(pid) }.copied().unwrap_or(0);
+        let spoiled_ns = unsafe { SPOILED.get(flow.pid) }.copied().unwrap_or(0);
         // Whoever reached into the mailer may hold its socket by now.
-        if spoiled_ns < connected_ns {
+        if spoiled_ns < flow.connected_ns {
+            notice_opening(ctx, socket, flow);
             return PASS;
         }
         // Reported once, and no grant from here on.
-        // SAFETY: as above.
-        unsafe {
-            (*flow).kind = 0;
-            (*flow).port = 0;
-        }
+        flow.kind = 0;
+        flow.port = 0;
     }
     refuse(ctx, settings, socket, port)
+}
+
+/// A stream socket to a port where IRC servers listen: only watched.
+#[inline(always)]
+fn irc(ctx: &SkBuffContext, socket: *mut bpf_sock) -> i32 {
+    if let Some(flow) = flow_of(socket) {
+        notice_opening(ctx, socket, flow);
+    }
+    PASS
+}
+
+#[inline(always)]
+fn flow_of(socket: *mut bpf_sock) -> Option<&'static mut Flow> {
+    // SAFETY: map and socket are valid; without the create flag nothing is written.
+    let flow = unsafe { bpf_sk_storage_get(flows(), socket.cast(), core::ptr::null_mut(), 0) };
+    // SAFETY: the storage lives as long as its socket, which lives as long as the packet.
+    unsafe { flow.cast::<Flow>().as_mut() }
+}
+
+/// The first packet that leaves in the state ESTABLISHED, the handshake's last, tells that
+/// the connection is up.
+#[inline(always)]
+fn notice_opening(ctx: &SkBuffContext, socket: *mut bpf_sock, flow: &mut Flow) {
+    // SAFETY: a full socket, checked by the caller.
+    if flow.established == 0 && unsafe { (*socket).state } == TCP_ESTABLISHED {
+        // SAFETY: the helper takes the program's own context.
+        flow::opened(flow, unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) });
+    }
 }
 
 /// A raw socket can put any packet together: the packet itself has to be read. A raw socket

@@ -29,7 +29,7 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
     let record = unsafe { &*record };
     if parent_process == child_process {
         if record.origin != Origin::Foreign as u8 {
-            // A full table only costs the detection of ptrace by thread id.
+            // A full table only costs the detection of process_vm_writev by thread id.
             let _ = THREADS.insert(
                 child.read::<u32>(offset!(task_pid)),
                 child_process,

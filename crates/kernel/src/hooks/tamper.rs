@@ -1,64 +1,26 @@
-//! `tracepoint/syscalls/sys_{enter,exit}_ptrace`, `sys_enter_process_vm_writev` and
-//! `sys_enter_pidfd_getfd`: who reaches into another process spoils it for good.
+//! `tracepoint/syscalls/sys_enter_process_vm_writev` and `sys_enter_pidfd_getfd`: who reaches
+//! into another process spoils it for good.
 //!
-//! Why here: there is no LSM or kprobe to rely on, and these calls are rare, so that
-//! watching them costs nothing. ptrace counts only when it succeeded, or anybody could
-//! spoil anybody's mailer by a call that the kernel refuses. Since 4.7; pidfd_getfd since 5.6.
+//! Why here: there is no LSM or kprobe to rely on. The calls are rare, but as soon as any
+//! syscall tracepoint is watched, the kernel sends every system call of the machine through
+//! its slow path (some 50 ns each); so these two are left out where Yama forbids the calls
+//! anyway (`call_watch`). Since 4.7; pidfd_getfd since 5.6.
 
 use abi::{Counter, EventTag, ProcessRecord, TamperEvent};
 use aya_ebpf::bindings::BPF_ANY;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use policy::{Origin, Tamper};
 
 use crate::kernel_memory::Address;
-use crate::maps::{AIMS, PROCESSES, SPOILED, THREADS, offset};
-use crate::report::{current_process, current_user, header, reserve};
+use crate::maps::{PROCESSES, SPOILED, THREADS, offset};
+use crate::report::{current_process, current_user, header_for, reserve};
 
 /// Offsets in the records of syscall tracepoints: eight bytes of common fields, the number
-/// of the call padded to eight, then one word for each argument, or the result.
+/// of the call padded to eight, then one word for each argument.
 const FIRST_ARGUMENT: usize = 16;
-const SECOND_ARGUMENT: usize = 24;
-const RESULT: usize = 16;
 /// No process has more file descriptors (`fs.nr_open` at its highest).
 const DESCRIPTORS_MAX: u64 = 0x7fff_ffc0;
-
-/// `linux/ptrace.h`. These are how a tracer begins; everything else needs one of them first.
-const PTRACE_ATTACH: u64 = 16;
-const PTRACE_SEIZE: u64 = 0x4206;
-
-#[tracepoint(category = "syscalls", name = "sys_enter_ptrace")]
-pub fn ptrace_enter(ctx: TracePointContext) -> u32 {
-    // SAFETY: fields of the tracepoint's own record.
-    let request: u64 = unsafe { ctx.read_at(FIRST_ARGUMENT) }.unwrap_or(0);
-    // SAFETY: as above.
-    let target: u64 = unsafe { ctx.read_at(SECOND_ARGUMENT) }.unwrap_or(0);
-    if request == PTRACE_ATTACH || request == PTRACE_SEIZE {
-        let _ = AIMS.insert(
-            bpf_get_current_pid_tgid(),
-            target as u32,
-            u64::from(BPF_ANY),
-        );
-    }
-    0
-}
-
-#[tracepoint(category = "syscalls", name = "sys_exit_ptrace")]
-pub fn ptrace_exit(ctx: TracePointContext) -> u32 {
-    let caller = bpf_get_current_pid_tgid();
-    // SAFETY: the value is copied out at once.
-    let Some(&target) = (unsafe { AIMS.get(caller) }) else {
-        return 0;
-    };
-    let _ = AIMS.remove(caller);
-    // SAFETY: a field of the tracepoint's own record.
-    let result: i64 = unsafe { ctx.read_at(RESULT) }.unwrap_or(-1);
-    if result == 0 {
-        spoil(target, Tamper::TRACED);
-    }
-    0
-}
 
 #[tracepoint(category = "syscalls", name = "sys_enter_process_vm_writev")]
 pub fn vm_write(ctx: TracePointContext) -> u32 {
@@ -102,7 +64,7 @@ pub fn take_descriptor(ctx: TracePointContext) -> u32 {
 fn spoil_own_users(target: u32, signs: Tamper) {
     let caller = current_user();
     if caller == 0 || record_of(target).is_some_and(|(_, record)| record.uid == caller) {
-        spoil(target, signs);
+        spoil(target, signs, current_process());
     }
 }
 
@@ -120,27 +82,28 @@ fn record_of(target: u32) -> Option<(u32, &'static mut ProcessRecord)> {
     Some((process, unsafe { &mut *record }))
 }
 
+/// Marks a process, and its grants with it. Nothing happens to one that is foreign anyway, or
+/// that reaches into itself.
 #[inline(always)]
-fn spoil(target: u32, signs: Tamper) {
-    let own = current_process();
-    let program = match PROCESSES.get_ptr(own) {
-        // SAFETY: the record of the current process stays while it is in this call.
+pub fn spoil(target: u32, signs: Tamper, by: u32) {
+    let program = match PROCESSES.get_ptr(by) {
+        // SAFETY: at worst the slot is reused meanwhile, and another program is named.
         Some(record) => unsafe { (*record).program },
         None => 0,
     };
     let Some((process, record)) = record_of(target) else {
         return;
     };
-    if process == own || record.origin == Origin::Foreign as u8 {
+    if process == by || record.origin == Origin::Foreign as u8 {
         return;
     }
-    let now = header(EventTag::Tamper);
+    let now = header_for(EventTag::Tamper, by, record.uid);
     let _ = SPOILED.insert(process, now.boot_ns, u64::from(BPF_ANY));
     let before = record.tampered;
     record.tampered = before | signs.0;
     if record.culprit == 0 {
         record.culprit = program;
-        record.culprit_pid = own;
+        record.culprit_pid = by;
     }
     if before == record.tampered {
         return;

@@ -1,0 +1,38 @@
+//! `cgroup/sock_release`: the last holder of a watched connection has closed it.
+//!
+//! Why here: it runs once for each socket, in the task that closes it, also when a process
+//! ends. The grant itself needs no end: it lies in the socket and goes with it. What the
+//! mailer wrote last may still be on its way then, and needs the grant. Since 5.9.
+
+use abi::Flow;
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get};
+use aya_ebpf::macros::cgroup_sock;
+use aya_ebpf::programs::SockContext;
+
+use super::flow;
+use crate::kernel_memory::Address;
+use crate::maps::flows;
+
+/// Anything else would be an error to the kernel.
+const DONE: i32 = 1;
+
+#[cgroup_sock(sock_release)]
+pub fn release(ctx: SockContext) -> i32 {
+    // SAFETY: the socket is the program's own context; without the create flag nothing is written.
+    let storage = unsafe { bpf_sk_storage_get(flows(), ctx.as_ptr(), core::ptr::null_mut(), 0) };
+    if storage.is_null() {
+        return DONE;
+    }
+    // SAFETY: the storage lives as long as its socket.
+    let storage = unsafe { &mut *storage.cast::<Flow>() };
+    // SAFETY: the helper takes the program's own context.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    flow::closed(
+        storage,
+        cookie,
+        Address::from(ctx.as_ptr().cast_const().cast::<c_void>()),
+    );
+    DONE
+}
