@@ -1,10 +1,12 @@
 //! `bench`: what the gate costs, and what the same costs with others, in one run on one
 //! machine. The targets stand beside the figures.
 
+mod bpf;
 mod daemon;
 mod empty;
 mod figures;
 mod ground;
+mod hooks;
 mod machine;
 mod peer;
 mod report;
@@ -42,6 +44,9 @@ pub struct Options {
     /// One JSON object for each line of the table
     #[arg(long)]
     json: bool,
+    /// Measure what each hook costs by itself, and nothing else: the file is not written
+    #[arg(long)]
+    by_hook: bool,
     /// How many rounds
     #[arg(long)]
     rounds: Option<u32>,
@@ -85,6 +90,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         )
     };
     let rounds = options.rounds.unwrap_or(size.rounds);
+    if options.by_hook {
+        let rows = hooks::play(&mut ground, rounds)?;
+        show(&rows, options.json);
+        return Ok(());
+    }
     let samples = rounds::play(&mut ground, rounds::Size { rounds, ..size })?;
     eprintln!("the daemon");
     let daemon = daemon::examine(&mut ground, starts, watched)?;
@@ -97,15 +107,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         mail_verdicts,
         daemon,
         storm,
-        rounds,
         load_before,
     };
     let rows = measured.rows();
-    if options.json {
-        print!("{}", table::json_lines(&rows));
-    } else {
-        print!("{}", table::markdown(&rows));
-        measured.notes().iter().for_each(|note| println!("{note}"));
+    show(&rows, options.json);
+    for note in measured.notes() {
+        eprintln!("{note}");
     }
     if !options.quick {
         let path = workspace.path("BENCHMARKS.md");
@@ -114,6 +121,13 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         eprintln!("wrote {}", workspace.shown(&path));
     }
     Ok(())
+}
+
+fn show(rows: &[table::Row], json: bool) {
+    match json {
+        true => print!("{}", table::json_lines(rows)),
+        false => print!("{}", table::markdown(rows)),
+    }
 }
 
 /// A process of the bench's own inside the sandbox.

@@ -3,10 +3,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+
+use super::bpf;
 
 const PROG_LOAD: libc::c_long = 5;
 const LINK_CREATE: libc::c_long = 28;
@@ -106,30 +108,12 @@ fn attach_one(cgroup: &File, hook: Hook) -> io::Result<OwnedFd> {
         interface: 0,
         attach: hook.attach,
     };
-    let program = bpf(PROG_LOAD, &load)?;
+    let program = bpf::make(PROG_LOAD, &load)?;
     let link = Attach {
         program: program.as_raw_fd() as u32,
         target: cgroup.as_raw_fd() as u32,
         attach: hook.attach,
         flags: 0,
     };
-    bpf(LINK_CREATE, &link)
-}
-
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the kernel reads as many bytes as the struct has, and the pointers in it lead
-    // to constants.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_ref(attributes),
-            size_of::<T>(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a descriptor that the kernel has just made for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    bpf::make(LINK_CREATE, &link)
 }

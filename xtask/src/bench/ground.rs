@@ -21,7 +21,7 @@ use super::{peer, worker};
 /// How long anything may take to start.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Until what was detached is really gone: the kernel frees it after a grace period.
-const SETTLE: Duration = Duration::from_millis(40);
+pub const SETTLE: Duration = Duration::from_millis(40);
 
 /// What guards the sandbox. Several are compared in each round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use super::figures::Figure;
 use super::ground::{Ground, State};
 use super::rounds::{Operation, Samples};
 use super::table::{Row, Target, markdown};
-use super::work::PIECE_BYTES;
+use super::work::{GROUP, PIECE_BYTES};
 use super::{daemon, machine, storm};
 use crate::workspace::Workspace;
 
@@ -23,8 +23,6 @@ pub struct Measured {
     pub daemon: daemon::Findings,
     /// The storm.
     pub storm: storm::Findings,
-    /// How many rounds.
-    pub rounds: u32,
     /// Load averages before.
     pub load_before: String,
 }
@@ -148,7 +146,21 @@ impl Measured {
     }
 
     fn process_rows(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
+        let call = Operation::SystemCall;
+        let ns = |what: &str, figure: Option<Figure>| {
+            let one = figure.map(|figure| figure.divided_by(f64::from(GROUP)));
+            Row::new(what, one, "ns", Target::None)
+        };
+        use State::{Gate, GateWithoutPackets, OffAgain};
+        let mut rows = vec![
+            ns("a system call, any: nothing guards", self.base(call)),
+            ns("… off again (noise)", self.over_off(OffAgain, call)),
+            ns("… the gate adds", self.over_off(Gate, call)),
+            ns(
+                "… the gate with packet_watch off adds",
+                self.over_off(GateWithoutPackets, call),
+            ),
+        ];
         for (name, operation) in [
             ("start and end of /bin/true", Operation::Spawn),
             (
@@ -366,6 +378,18 @@ impl Measured {
             self.daemon.let_through,
             daemon::VERDICTS
         )];
+        if self.samples.disturbed > 0 {
+            notes.push(format!(
+                "{} rounds were disturbed by other programs in the kernel that run for the \
+                 whole machine; {} rounds count.",
+                self.samples.disturbed, self.samples.rounds
+            ));
+        }
+        notes.push(format!(
+            "While the daemon was watched idle, the machine started {} processes; a program \
+             never seen before wakes it.",
+            self.daemon.started_meanwhile
+        ));
         notes.extend(
             self.samples
                 .missing
@@ -407,7 +431,7 @@ impl Measured {
             .replace("@MACHINE@", &machine::description())
             .replace("@DATE@", &machine::date())
             .replace("@COMMIT@", &machine::commit(workspace))
-            .replace("@ROUNDS@", &self.rounds.to_string())
+            .replace("@ROUNDS@", &self.samples.rounds.to_string())
             .replace("@VERDICT@", &verdict)
             .replace("@TABLE@", markdown(rows).trim_end())
             .replace("@NOTES@", notes.trim_end())

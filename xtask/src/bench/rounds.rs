@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::bpf;
 use super::figures::low_percentile;
 use super::ground::{Ground, State};
 use super::task::Task;
@@ -15,6 +16,8 @@ use super::work::WARM_UP;
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
+    /// The shortest system call.
+    SystemCall,
     /// connect() to a port that is not guarded.
     Connect,
     /// connect() to a mail port by the mailer.
@@ -43,7 +46,7 @@ pub struct Size {
 }
 
 /// A port that nobody guards, and one that the gate does.
-const OPEN_PORT: u16 = 7777;
+pub const OPEN_PORT: u16 = 7777;
 const MAIL_PORT: u16 = 25;
 /// Time for the daemon to write an entry and to sleep again: mail is no flood.
 const MAIL_EVERY_US: u64 = 500;
@@ -59,6 +62,10 @@ pub struct Samples {
     pub lost: u64,
     /// States and operations that could not be had, and why.
     pub missing: Vec<String>,
+    /// Rounds that count.
+    pub rounds: usize,
+    /// Rounds in which somebody else's programs ran in the kernel for the whole machine.
+    pub disturbed: usize,
 }
 
 impl Samples {
@@ -71,6 +78,26 @@ impl Samples {
     pub fn packets(&self, operation: Operation) -> Option<f64> {
         let (packets, operations) = *self.packets.get(&operation)?;
         Some(packets as f64 / operations as f64)
+    }
+}
+
+/// With fewer clean rounds than this the others count too.
+const ENOUGH: usize = 10;
+
+impl Samples {
+    /// Leaves out rounds that were disturbed, when enough others remain.
+    fn keep_clean(&mut self, clean: &[bool]) {
+        let good = good(clean);
+        self.disturbed = clean.len() - good;
+        self.rounds = clean.len();
+        if good < ENOUGH.min(clean.len()) {
+            return;
+        }
+        self.rounds = good;
+        for times in self.times_ns.values_mut() {
+            let mut clean = clean.iter();
+            times.retain(|_| *clean.next().unwrap_or(&false));
+        }
     }
 }
 
@@ -105,16 +132,20 @@ pub fn play(ground: &mut Ground, size: Size) -> Result<Samples> {
     }
     let tiny = tiny_program(ground.sandbox().folder())?;
 
-    for round in 0..size.rounds {
-        eprint!("\rround {} of {} ", round + 1, size.rounds);
+    let mut clean = Vec::new();
+    let mut round = 0;
+    while good(&clean) < size.rounds as usize && round < size.rounds * 2 {
+        eprint!("\rround {} of {} ", good(&clean) + 1, size.rounds);
         // Nobody is always first or always after the same one.
         let mut order = states.clone();
         order.rotate_left(round as usize % states.len());
         if round % 2 == 1 {
             order.reverse();
         }
+        let mut undisturbed = true;
         for state in order {
             ground.enter(state)?;
+            undisturbed &= alone(state);
             let mut batch = Batch {
                 ground,
                 samples: &mut samples,
@@ -122,14 +153,29 @@ pub fn play(ground: &mut Ground, size: Size) -> Result<Samples> {
                 divisor: size.divisor,
             };
             batch.run(veth.is_ok(), tiny.as_deref())?;
+            undisturbed &= alone(state);
             if state == State::Gate {
                 samples.lost += ground.counter("events_lost")?;
             }
         }
+        clean.push(undisturbed);
+        round += 1;
     }
     eprintln!();
     ground.enter(State::Off)?;
+    samples.keep_clean(&clean);
     Ok(samples)
+}
+
+fn good(rounds: &[bool]) -> usize {
+    rounds.iter().filter(|clean| **clean).count()
+}
+
+/// Whether no program but the gate's runs for the whole machine. While the gate is up, that
+/// cannot be told.
+fn alone(state: State) -> bool {
+    matches!(state, State::Gate | State::GateWithoutPackets)
+        || bpf::machine_wide_programs().unwrap_or(0) == 0
 }
 
 /// The operations of one state in one round.
@@ -146,6 +192,10 @@ impl Batch<'_> {
         let off_or_gate = matches!(self.state, Off | OffAgain | Gate);
         if off_or_gate || matches!(self.state, Nftables | EmptyPrograms | GateWithoutPackets) {
             self.connect(Operation::Connect, OPEN_PORT, 1500, 0)?;
+        }
+        if off_or_gate || matches!(self.state, GateWithoutPackets) {
+            let calls = |count| Task::SystemCalls { count };
+            self.time(Operation::SystemCall, 2000, calls)?;
         }
         if off_or_gate || matches!(self.state, Nftables | EmptyPair | GateWithoutPackets) {
             self.time(Operation::PingPong, 3000, |count| Task::PingPong { count })?;
@@ -223,7 +273,7 @@ impl Batch<'_> {
 }
 
 /// An executable file that does nothing but end. Where its machine code is not known, none.
-fn tiny_program(folder: &Path) -> Result<Option<PathBuf>> {
+pub fn tiny_program(folder: &Path) -> Result<Option<PathBuf>> {
     use std::os::unix::fs::PermissionsExt;
     let (machine, code): (u16, &[u8]) = match std::env::consts::ARCH {
         // mov eax, 60; xor edi, edi; syscall

@@ -106,7 +106,7 @@ impl Row {
     fn rounded(&self, value: f64) -> String {
         let places = match self.unit {
             "" | "/s" => 0,
-            "ms" | "MiB" | "GiB/s" => 1,
+            "ns" | "ms" | "MiB" | "GiB/s" => 1,
             "µs" => 3,
             _ => 2,
         };

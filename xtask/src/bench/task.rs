@@ -41,6 +41,11 @@ pub enum Task {
         /// Port on 127.0.0.1 where nobody listens.
         port: u16,
     },
+    /// Make the shortest system calls, in groups.
+    SystemCalls {
+        /// How many groups.
+        count: u32,
+    },
     /// Start a program and wait for its end, again and again.
     Spawn {
         /// The program.

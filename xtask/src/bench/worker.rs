@@ -66,6 +66,7 @@ fn perform(task: Task, veth: &mut Option<Veth>) -> Result<Answer> {
             every_us,
         } => refused(port, count, Duration::from_micros(every_us)),
         Task::AwaitRefusal { port } => Ok(await_refusal(port)),
+        Task::SystemCalls { count } => on_one_cpu(|| Ok(work::system_calls(count))),
         Task::Spawn { program, count } => on_one_cpu(|| work::spawn(&program, count)),
         Task::PingPong { count } => on_one_cpu(|| work::ping_pong(count)),
         Task::Bulk { veth: false, count } => {

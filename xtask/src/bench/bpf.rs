@@ -1,0 +1,99 @@
+//! The bpf() system call, as far as the bench needs it: loading, attaching, and looking at
+//! what others have loaded.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+const PROG_GET_NEXT_ID: libc::c_long = 11;
+const PROG_GET_FD_BY_ID: libc::c_long = 13;
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+/// Kinds of programs that run for the whole machine: kprobe, tracepoint, perf_event,
+/// raw_tracepoint, raw_tracepoint_writable, tracing.
+const MACHINE_WIDE: [u32; 6] = [2, 5, 7, 17, 24, 26];
+
+/// Makes the call. Its result is a descriptor.
+///
+/// `T` must be the fields of `union bpf_attr` for `command`, and pointers in it must lead to
+/// what the kernel expects there.
+pub fn make<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+    let fd = call(command, &raw const *attributes as *mut T)?;
+    // SAFETY: a descriptor that the kernel has just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn call<T>(command: libc::c_long, attributes: *mut T) -> io::Result<i32> {
+    // SAFETY: the kernel reads as many bytes as the struct has, and writes only to fields that
+    // the two callers below own.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result as i32)
+}
+
+#[repr(C)]
+struct NextId {
+    start: u32,
+    next: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct FdById {
+    id: u32,
+    unused: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct GetInfo {
+    fd: u32,
+    bytes: u32,
+    info: u64,
+}
+
+/// How many programs are loaded that run for the whole machine, whoever loaded them.
+///
+/// # Errors
+///
+/// When the kernel does not let us look.
+pub fn machine_wide_programs() -> io::Result<usize> {
+    let mut count = 0;
+    let mut ids = NextId {
+        start: 0,
+        next: 0,
+        flags: 0,
+    };
+    loop {
+        match call(PROG_GET_NEXT_ID, &raw mut ids) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(count),
+            done => done?,
+        };
+        ids.start = ids.next;
+        // One that is gone already counts for nothing.
+        if let Ok(kind) = kind_of(ids.next) {
+            count += usize::from(MACHINE_WIDE.contains(&kind));
+        }
+    }
+}
+
+fn kind_of(id: u32) -> io::Result<u32> {
+    let program = make(
+        PROG_GET_FD_BY_ID,
+        &FdById {
+            id,
+            unused: 0,
+            flags: 0,
+        },
+    )?;
+    // The beginning of `struct bpf_prog_info`: the kernel fills as much as it is given room.
+    let mut info = [0_u32; 4];
+    let mut wanted = GetInfo {
+        fd: program.as_raw_fd() as u32,
+        bytes: size_of_val(&info) as u32,
+        info: info.as_mut_ptr() as u64,
+    };
+    call(OBJ_GET_INFO_BY_FD, &raw mut wanted)?;
+    Ok(info[0])
+}
