@@ -18,7 +18,7 @@ use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use policy::{Kind, Rate, Reason, Tamper, Verdict, may_send};
 
-use super::flow;
+use super::flow::{self, Carried};
 use crate::kernel_memory::Address;
 use crate::maps::{FLOWS, PROCESSES, RATES, SETTINGS, offset};
 use crate::report::{count, current_process, current_user, header, reserve};
@@ -242,7 +242,7 @@ fn keep(ctx: &SockAddrContext, new: &Flow) -> bool {
     let slot = unsafe { &mut *slot };
     // A socket can be disconnected and connected again. What the old connection carried
     // cannot be asked here.
-    flow::closed(slot, cookie(ctx), Address(0));
+    flow::closed(slot, cookie(ctx), Carried::default());
     *slot = *new;
     true
 }

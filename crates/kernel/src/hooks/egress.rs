@@ -11,13 +11,13 @@ use abi::{
 };
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
 use aya_ebpf::helpers::generated::{
-    bpf_get_socket_cookie, bpf_get_socket_uid, bpf_sk_fullsock, bpf_sk_storage_get,
+    bpf_get_socket_cookie, bpf_get_socket_uid, bpf_sk_fullsock, bpf_sk_storage_get, bpf_tcp_sock,
 };
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use policy::{Reason, Standing};
 
-use super::flow;
+use super::flow::{self, Carried};
 use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, SETTINGS, SPOILED, flows, offset};
 use crate::report::{count, header_for, reserve};
@@ -26,6 +26,9 @@ const PASS: i32 = 1;
 const DROP: i32 = 0;
 const SOCK_STREAM: u32 = 1;
 const TCP_ESTABLISHED: u32 = 1;
+const TCP_FIN_WAIT1: u32 = 4;
+const TCP_LAST_ACK: u32 = 9;
+const TCP_CLOSING: u32 = 11;
 const SOCK_DGRAM: u32 = 2;
 const IPPROTO_TCP: u8 = 6;
 const AF_INET6: u32 = 10;
@@ -66,7 +69,7 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
         let spoiled_ns = unsafe { SPOILED.get(flow.pid) }.copied().unwrap_or(0);
         // Whoever reached into the mailer may hold its socket by now.
         if spoiled_ns < flow.connected_ns {
-            notice_opening(ctx, socket, flow);
+            notice_state(ctx, socket, flow);
             return PASS;
         }
         // Reported once, and no grant from here on.
@@ -80,7 +83,7 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
 #[inline(always)]
 fn irc(ctx: &SkBuffContext, socket: *mut bpf_sock) -> i32 {
     if let Some(flow) = flow_of(socket) {
-        notice_opening(ctx, socket, flow);
+        notice_state(ctx, socket, flow);
     }
     PASS
 }
@@ -94,13 +97,26 @@ fn flow_of(socket: *mut bpf_sock) -> Option<&'static mut Flow> {
 }
 
 /// The first packet that leaves in the state ESTABLISHED, the handshake's last, tells that
-/// the connection is up.
+/// the connection is up; the packet with the FIN that it is over, where no release has told
+/// that before.
 #[inline(always)]
-fn notice_opening(ctx: &SkBuffContext, socket: *mut bpf_sock, flow: &mut Flow) {
+fn notice_state(ctx: &SkBuffContext, socket: *mut bpf_sock, flow: &mut Flow) {
     // SAFETY: a full socket, checked by the caller.
-    if flow.established == 0 && unsafe { (*socket).state } == TCP_ESTABLISHED {
-        // SAFETY: the helper takes the program's own context.
-        flow::opened(flow, unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) });
+    let state = unsafe { (*socket).state };
+    // SAFETY: the helper takes the program's own context.
+    let cookie = || unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+    match state {
+        TCP_ESTABLISHED if flow.established == 0 => flow::opened(flow, cookie()),
+        TCP_FIN_WAIT1 | TCP_LAST_ACK | TCP_CLOSING if flow.established == 1 => {
+            // SAFETY: a full socket; null for what is no TCP.
+            let tcp = unsafe { bpf_tcp_sock(socket) };
+            if !tcp.is_null() {
+                // SAFETY: checked above.
+                let (sent, received) = unsafe { ((*tcp).bytes_acked, (*tcp).bytes_received) };
+                flow::closed(flow, cookie(), Carried { sent, received });
+            }
+        }
+        _ => {}
     }
 }
 

@@ -20,13 +20,33 @@ pub fn opened(flow: &mut Flow, cookie: u64) {
     if flow.kind == FlowKind::Grant as u8 {
         count(Counter::GrantsOpened);
     }
-    report(EventTag::FlowOpened, flow, cookie, 0, 0);
+    report(EventTag::FlowOpened, flow, cookie, Carried::default());
 }
 
-/// The connection is over, or its last holder has let go of it. `socket` is its `tcp_sock`.
-/// Reported once, and only when it was up.
+/// Payload bytes that a connection has carried.
+#[derive(Clone, Copy, Default)]
+pub struct Carried {
+    /// Sent and acknowledged.
+    pub sent: u64,
+    /// Received.
+    pub received: u64,
+}
+
+impl Carried {
+    /// By the `tcp_sock` at this address.
+    #[inline(always)]
+    pub fn by(socket: Address) -> Self {
+        Self {
+            sent: socket.read(offset!(tcp_bytes_acked)),
+            received: socket.read(offset!(tcp_bytes_received)),
+        }
+    }
+}
+
+/// The connection is over, or its last holder has let go of it. Reported once, and only when
+/// it was up.
 #[inline(always)]
-pub fn closed(flow: &mut Flow, cookie: u64, socket: Address) {
+pub fn closed(flow: &mut Flow, cookie: u64, carried: Carried) {
     if flow.kind == 0 || flow.established != OPEN {
         return;
     }
@@ -34,19 +54,11 @@ pub fn closed(flow: &mut Flow, cookie: u64, socket: Address) {
     if flow.kind == FlowKind::Grant as u8 {
         count(Counter::GrantsClosed);
     }
-    let bytes_sent = socket.read(offset!(tcp_bytes_acked));
-    let bytes_received = socket.read(offset!(tcp_bytes_received));
-    report(
-        EventTag::FlowClosed,
-        flow,
-        cookie,
-        bytes_sent,
-        bytes_received,
-    );
+    report(EventTag::FlowClosed, flow, cookie, carried);
 }
 
 #[inline(always)]
-fn report(tag: EventTag, flow: &Flow, cookie: u64, bytes_sent: u64, bytes_received: u64) {
+fn report(tag: EventTag, flow: &Flow, cookie: u64, carried: Carried) {
     let Some(mut event) = reserve::<FlowEvent>(Counter::EventsLost) else {
         return;
     };
@@ -54,8 +66,8 @@ fn report(tag: EventTag, flow: &Flow, cookie: u64, bytes_sent: u64, bytes_receiv
         header: header_for(tag, flow.pid, flow.uid),
         cookie,
         connected_ns: flow.connected_ns,
-        bytes_sent,
-        bytes_received,
+        bytes_sent: carried.sent,
+        bytes_received: carried.received,
         address: flow.address,
         program: flow.program,
         culprit: flow.culprit,

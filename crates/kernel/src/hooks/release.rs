@@ -2,7 +2,8 @@
 //!
 //! Why here: it runs once for each socket, in the task that closes it, also when a process
 //! ends. The grant itself needs no end: it lies in the socket and goes with it. What the
-//! mailer wrote last may still be on its way then, and needs the grant. Since 5.9.
+//! mailer wrote last may still be on its way then, and needs the grant. A Multipath TCP
+//! subflow is not released like this; the packet hook sees its end. Since 5.9.
 
 use abi::Flow;
 use aya_ebpf::EbpfContext as _;
@@ -11,7 +12,7 @@ use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get};
 use aya_ebpf::macros::cgroup_sock;
 use aya_ebpf::programs::SockContext;
 
-use super::flow;
+use super::flow::{self, Carried};
 use crate::kernel_memory::Address;
 use crate::maps::flows;
 
@@ -29,10 +30,7 @@ pub fn release(ctx: SockContext) -> i32 {
     let storage = unsafe { &mut *storage.cast::<Flow>() };
     // SAFETY: the helper takes the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    flow::closed(
-        storage,
-        cookie,
-        Address::from(ctx.as_ptr().cast_const().cast::<c_void>()),
-    );
+    let socket = Address::from(ctx.as_ptr().cast_const().cast::<c_void>());
+    flow::closed(storage, cookie, Carried::by(socket));
     DONE
 }

@@ -13,7 +13,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 
 use abi::Flow;
 
-use super::flow;
+use super::flow::{self, Carried};
 use crate::kernel_memory::Address;
 use crate::maps::flows;
 
@@ -41,7 +41,7 @@ pub fn socket_state(ctx: BtfTracePointContext) -> i32 {
         flow::opened(storage, cookie);
         return 0;
     }
-    flow::closed(storage, cookie, Address::from(socket));
+    flow::closed(storage, cookie, Carried::by(Address::from(socket)));
     // The socket may be connected again; that is judged anew.
     // SAFETY: map and socket are valid.
     unsafe { bpf_sk_storage_delete(flows(), socket.cast_mut()) };
