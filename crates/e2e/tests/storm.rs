@@ -180,7 +180,10 @@ fn what_a_full_ring_buffer_does_not_take_is_counted_and_said() {
     for _ in 0..2 {
         desktop.run(&bot, words, Duration::from_secs(120)).unwrap();
     }
-    let refused = desktop.stdout().matches(&format!("\"{count} EPERM\"")).count();
+    let refused = desktop
+        .stdout()
+        .matches(&format!("\"{count} EPERM\""))
+        .count();
     assert_eq!(refused, 2, "{}", desktop.stdout());
     // With nobody to hear of it, the user's mail goes out all the same.
     assert!(
