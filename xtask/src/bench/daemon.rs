@@ -29,6 +29,8 @@ pub struct Findings {
     pub resident_bytes: u64,
     /// Resident bytes after [`VERDICTS`].
     pub resident_later_bytes: u64,
+    /// Of these, its own memory and not pages of its file.
+    pub own_later_bytes: u64,
     /// The most it ever held resident.
     pub peak_bytes: u64,
     /// Nanoseconds on a CPU while idle.
@@ -83,6 +85,7 @@ pub fn examine(ground: &mut Ground, starts: u32, watched: Duration) -> Result<Fi
         .number;
     sleep(Duration::from_secs(1));
     let resident_later_bytes = memory_bytes(pid, "VmRSS")?;
+    let own_later_bytes = memory_bytes(pid, "RssAnon")?;
     let peak_bytes = memory_bytes(pid, "VmHWM")?;
     let lost = ground.counter("events_lost")?;
     ground.enter(State::Off)?;
@@ -93,6 +96,7 @@ pub fn examine(ground: &mut Ground, starts: u32, watched: Duration) -> Result<Fi
         adopted_after_ms: figure(adopted)?,
         resident_bytes,
         resident_later_bytes,
+        own_later_bytes,
         peak_bytes,
         idle_ns,
         started_meanwhile,

@@ -2,8 +2,7 @@
 //! what becomes faster then is what the last one cost.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 
 use anyhow::{Context, Result};
@@ -16,18 +15,11 @@ use super::table::{Row, Target};
 use super::task::Task;
 use super::work;
 
-/// The pins of links that are removed together, in this order, and what they are for.
-const STEPS: [(&str, &[&str]); 7] = [
-    (
-        "tampering (system call tracepoints)",
-        &["ptrace_enter", "ptrace_exit", "vm_write", "take_descriptor"],
-    ),
-    ("socket states", &["socket_state"]),
-    ("packets out", &["egress"]),
-    ("connect", &["connect4", "connect6"]),
-    ("exit", &["exit"]),
-    ("exec", &["exec"]),
-    ("fork", &["fork"]),
+/// Links that only make sense together. Every other one is a step of its own.
+const TOGETHER: [&[&str]; 2] = [
+    &["connect4", "connect6"],
+    // What costs is that system calls are watched at all, whichever.
+    &["take_descriptor", "vm_write"],
 ];
 
 /// What is timed, with the divisor that gives one operation.
@@ -43,8 +35,11 @@ const OPERATIONS: [(&str, f64); 5] = [
 pub fn play(ground: &mut Ground, rounds: u32) -> Result<Vec<Row>> {
     let tiny = tiny_program(ground.sandbox().folder())?;
     let tiny = tiny.unwrap_or_else(|| "/bin/true".into());
+    ground.enter(State::Gate)?;
+    let folder = ground.state().join("bpf");
+    let steps = ground.sandbox().run_inside(|| steps(&folder))??;
     // [operation][steps taken] of each round
-    let mut times = vec![vec![Vec::new(); STEPS.len() + 1]; OPERATIONS.len()];
+    let mut times = vec![vec![Vec::new(); steps.len() + 1]; OPERATIONS.len()];
     let mut disturbed = 0;
     for round in 0..rounds {
         eprint!("\rround {} of {rounds} ", round + 1);
@@ -53,16 +48,15 @@ pub fn play(ground: &mut Ground, rounds: u32) -> Result<Vec<Row>> {
             disturbed += 1;
         }
         ground.enter(State::Gate)?;
-        for step in 0..=STEPS.len() {
+        for step in 0..=steps.len() {
             for (operation, times) in times.iter_mut().enumerate() {
                 let answer = ground.mailer.ask(&task(operation, &tiny))?;
                 times[step].push(low_percentile(&answer.each_ns) / OPERATIONS[operation].1);
             }
-            if let Some((_, pins)) = STEPS.get(step) {
-                let folder = ground.state().join("bpf");
+            if let Some(pins) = steps.get(step) {
                 ground
                     .sandbox()
-                    .run_inside(|| unpin(&folder, pins))?
+                    .run_inside(|| unpin(pins))?
                     .context("a hook's pin")?;
                 sleep(SETTLE);
             }
@@ -87,9 +81,9 @@ pub fn play(ground: &mut Ground, rounds: u32) -> Result<Vec<Row>> {
             "… all hooks add".to_owned(),
             Figure::difference(&times[0], bare),
         ));
-        for (step, (hook, _)) in STEPS.iter().enumerate() {
+        for (step, pins) in steps.iter().enumerate() {
             let cost = Figure::difference(&times[step], &times[step + 1]);
-            rows.push(row(format!("… {hook}"), cost));
+            rows.push(row(format!("… {}", names(pins)), cost));
         }
     }
     Ok(rows)
@@ -115,18 +109,43 @@ fn task(operation: usize, tiny: &Path) -> Task {
     }
 }
 
-fn unpin(folder: &Path, pins: &[&str]) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+/// The links of the gate, those together that belong together.
+fn steps(pins: &Path) -> Result<Vec<Vec<PathBuf>>> {
+    let mut links = Vec::new();
+    for entry in fs::read_dir(pins)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with("links-") {
-            for pin in pins {
-                match fs::remove_file(entry.path().join(pin)) {
-                    // Not every configuration has every hook.
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    done => done?,
-                }
+            for link in fs::read_dir(entry.path())? {
+                links.push(link?.path());
             }
         }
     }
-    Ok(())
+    links.sort();
+    let mut steps: Vec<Vec<PathBuf>> = Vec::new();
+    for link in links {
+        let partner = |other: &Vec<PathBuf>| {
+            TOGETHER.iter().any(|group| {
+                group.contains(&name(&other[0]).as_str()) && group.contains(&name(&link).as_str())
+            })
+        };
+        match steps.iter().position(partner) {
+            Some(step) => steps[step].push(link),
+            None => steps.push(vec![link]),
+        }
+    }
+    Ok(steps)
+}
+
+fn unpin(links: &[PathBuf]) -> std::io::Result<()> {
+    links.iter().try_for_each(fs::remove_file)
+}
+
+fn name(link: &Path) -> String {
+    let name = link.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+fn names(links: &[PathBuf]) -> String {
+    let names: Vec<_> = links.iter().map(|link| name(link)).collect();
+    names.join(" and ")
 }

@@ -308,6 +308,12 @@ impl Measured {
                 Target::AtMost(15.0),
             ),
             Row::number(
+                "daemon: of these its own, not of files",
+                mib(daemon.own_later_bytes),
+                "MiB",
+                Target::None,
+            ),
+            Row::number(
                 "daemon: resident at most",
                 mib(daemon.peak_bytes),
                 "MiB",

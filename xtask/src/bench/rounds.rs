@@ -126,7 +126,11 @@ pub fn play(ground: &mut Ground, size: Size) -> Result<Samples> {
             states.retain(|other| *other != state);
         }
     }
-    let veth = ground.mailer.ask(&Task::MakeVeth);
+    let make_veth = Task::MakeVeth {
+        guarded: ground.sandbox().cgroup(),
+        unguarded: ground.sandbox().crew_cgroup(),
+    };
+    let veth = ground.mailer.ask(&make_veth);
     if let Err(error) = &veth {
         samples.missing.push(format!("veth: {error:#}"));
     }

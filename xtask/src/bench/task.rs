@@ -66,7 +66,12 @@ pub enum Task {
         count: u32,
     },
     /// Make the veth pair and the namespace at its other end.
-    MakeVeth,
+    MakeVeth {
+        /// The guarded cgroup, to which the worker belongs.
+        guarded: PathBuf,
+        /// A cgroup that is not guarded, to which the far end belongs.
+        unguarded: PathBuf,
+    },
     /// Start many short-lived processes, each of which connects once.
     Storm {
         /// The programs, in turn.

@@ -1,8 +1,10 @@
 //! A veth pair between the sandbox's network namespace and another one, which exists as long
-//! as the worker that made it.
+//! as the worker that made it. What listens there counts as another machine: it is in no
+//! guarded cgroup.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{process, thread};
 
@@ -21,14 +23,16 @@ const FAR_INTERFACE: &str = "bench-far";
 pub struct Veth {
     /// Keeps the far namespace.
     far: File,
+    guarded: PathBuf,
+    unguarded: PathBuf,
 }
 
 impl Veth {
     /// Its end in the sandbox.
     pub const INTERFACE: &str = "bench-near";
 
-    /// Makes the pair.
-    pub fn make() -> Result<Self> {
+    /// Makes the pair. The process is in the cgroup `guarded`.
+    pub fn make(guarded: PathBuf, unguarded: PathBuf) -> Result<Self> {
         let far = thread::scope(|scope| {
             let thread = scope.spawn(|| -> Result<File> {
                 // SAFETY: a new network namespace for this thread only, which ends at once.
@@ -46,7 +50,11 @@ impl Veth {
         ))?;
         ip(&format!("address add {NEAR}/24 dev {}", Self::INTERFACE))?;
         ip(&format!("link set {} up", Self::INTERFACE))?;
-        let veth = Self { far };
+        let veth = Self {
+            far,
+            guarded,
+            unguarded,
+        };
         veth.at_far_end(|| {
             ip(&format!("address add {FAR}/24 dev {FAR_INTERFACE}"))?;
             ip(&format!("link set {FAR_INTERFACE} up"))
@@ -56,8 +64,12 @@ impl Veth {
 
     /// Two connected sockets, one in each namespace.
     pub fn connected_pair(&self) -> Result<[TcpStream; 2]> {
+        // A socket belongs to the cgroup in which it was made, and what it accepts too.
+        join(&self.unguarded)?;
         let listener =
-            self.at_far_end(|| TcpListener::bind((FAR, 0)).context("listen at the far end"))?;
+            self.at_far_end(|| TcpListener::bind((FAR, 0)).context("listen at the far end"));
+        join(&self.guarded)?;
+        let listener = listener?;
         work::connected(&listener)
     }
 
@@ -73,6 +85,11 @@ impl Veth {
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+fn join(cgroup: &Path) -> Result<()> {
+    let file = cgroup.join("cgroup.procs");
+    fs::write(&file, "0").with_context(|| file.display().to_string())
 }
 
 fn ip(words: &str) -> Result<()> {

@@ -76,8 +76,8 @@ fn perform(task: Task, veth: &mut Option<Veth>) -> Result<Answer> {
             let veth = veth.as_ref().context("there is no veth pair")?;
             on_one_cpu(|| work::bulk(&veth.connected_pair()?, Veth::INTERFACE, count))
         }
-        Task::MakeVeth => {
-            *veth = Some(Veth::make()?);
+        Task::MakeVeth { guarded, unguarded } => {
+            *veth = Some(Veth::make(guarded, unguarded)?);
             Ok(Answer::default())
         }
         Task::Storm {
