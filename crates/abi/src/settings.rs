@@ -34,11 +34,31 @@ pub struct Settings {
     pub mount_namespace: u32,
     /// Number of the user namespace in which they are meant.
     pub user_namespace: u32,
+    /// Bit `port % 64` is set for each watched port, see [`Settings::may_be_watched`].
+    pub watched: u64,
     /// Zero.
-    pub reserved2: [u64; 4],
+    pub reserved2: [u64; 3],
 }
 
 impl Settings {
+    /// Fills in [`Settings::watched`] from the ports.
+    #[must_use]
+    pub fn with_watched(mut self) -> Self {
+        let irc = self.irc_first..=self.irc_last;
+        let mail = self.mail_ports.into_iter().filter(|port| *port != 0);
+        self.watched = mail
+            .chain(irc)
+            .fold(0, |bits, port| bits | 1 << (port % 64));
+        self
+    }
+
+    /// The cheapest question, which most traffic answers with no: might this port (host order)
+    /// be a mail port or one where IRC servers listen?
+    #[inline(always)]
+    pub fn may_be_watched(&self, port: u16) -> bool {
+        self.watched >> (port % 64) & 1 != 0
+    }
+
     /// Whether `port` (host order) is a mail port. Port 0 is none.
     #[inline(always)]
     pub fn is_mail_port(&self, port: u16) -> bool {
@@ -259,4 +279,27 @@ impl Counter {
         (Self::ReadsFailed, "reads_failed"),
         (Self::FlowsLost, "flows_lost"),
     ];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_watched_port_is_passed_over() {
+        let mut settings = Settings {
+            irc_first: 6660,
+            irc_last: 6669,
+            ..Settings::default()
+        };
+        settings.mail_ports[..4].copy_from_slice(&[25, 465, 587, 65535]);
+        let settings = settings.with_watched();
+        for port in 0..=u16::MAX {
+            if settings.is_mail_port(port) || settings.is_irc_port(port) {
+                assert!(settings.may_be_watched(port), "{port}");
+            }
+        }
+        assert!(!settings.may_be_watched(443));
+        assert!(!Settings::default().is_mail_port(0));
+    }
 }

@@ -79,10 +79,11 @@ pub static SPOILED: LruHashMap<u32, u64, 1024> = LruHashMap::new();
 #[btf_map(name = "counters")]
 pub static COUNTERS: PerCpuArray<u64, 13> = PerCpuArray::new();
 
-/// Reports to user space, room for some 12,000 verdicts. When it is full, the loss is counted;
-/// verdicts do not depend on it.
+/// Reports to user space, room for some 6,000 verdicts. When it is full, the loss is counted;
+/// verdicts do not depend on it. The daemon's resident memory counts it twice, because the
+/// kernel maps it twice.
 #[btf_map(name = "events")]
-pub static EVENTS: RingBuf<u8, { 4 * 1024 * 1024 }> = RingBuf::new();
+pub static EVENTS: RingBuf<u8, { 2 * 1024 * 1024 }> = RingBuf::new();
 
 /// See [`Scratch`].
 #[btf_map(name = "scratch")]

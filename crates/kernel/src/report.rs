@@ -1,6 +1,7 @@
 //! Counters and events: how the gate tells what it did.
 
 use abi::{Counter, EventHeader, EventTag};
+use aya_ebpf::bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_ktime_get_boot_ns};
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 
@@ -24,6 +25,19 @@ pub fn reserve<T: 'static>(lost: Counter) -> Option<RingBufEntry<T>> {
         count(lost);
     }
     entry
+}
+
+/// Hands an event over and wakes the daemon. Without force the kernel wakes it only when it
+/// had read everything before, and some events are left to be read with the next.
+#[inline(always)]
+pub fn submit<T>(event: RingBufEntry<T>) {
+    event.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+}
+
+/// Hands over an event that can wait for the next one.
+#[inline(always)]
+pub fn submit_quietly<T>(event: RingBufEntry<T>) {
+    event.submit(u64::from(BPF_RB_NO_WAKEUP));
 }
 
 /// The header of an event that the current process causes.

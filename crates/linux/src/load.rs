@@ -147,7 +147,7 @@ impl Request {
             return Err(Error::Full("the table of mail ports"));
         }
         settings.mail_ports[..self.mail_ports.len()].copy_from_slice(&self.mail_ports);
-        Ok(settings)
+        Ok(settings.with_watched())
     }
 
     fn links(&self) -> impl Iterator<Item = (&'static str, &'static Hook)> {

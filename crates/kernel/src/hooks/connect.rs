@@ -21,7 +21,7 @@ use policy::{Kind, Rate, Reason, Tamper, Verdict, may_send};
 use super::flow::{self, Carried};
 use crate::kernel_memory::Address;
 use crate::maps::{FLOWS, PROCESSES, RATES, SETTINGS, offset};
-use crate::report::{count, current_process, current_user, header, reserve};
+use crate::report::{count, current_process, current_user, header, reserve, submit};
 
 const ALLOW: i32 = 1;
 /// The caller gets EPERM.
@@ -65,6 +65,9 @@ fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
     let Some(settings) = SETTINGS.get(0) else {
         return REFUSE;
     };
+    if !settings.may_be_watched(port) {
+        return ALLOW;
+    }
     let kind = if settings.is_mail_port(port) {
         FlowKind::Grant
     } else if settings.is_irc_port(port) {
@@ -300,5 +303,5 @@ pub fn report_verdict(judged: &Judged, reason: Reason, record: Option<&ProcessRe
             }
         }
     }
-    event.submit(0);
+    submit(event);
 }

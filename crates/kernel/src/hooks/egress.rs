@@ -20,7 +20,7 @@ use policy::{Reason, Standing};
 use super::flow::{self, Carried};
 use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, SETTINGS, SPOILED, flows, offset};
-use crate::report::{count, header_for, reserve};
+use crate::report::{count, header_for, reserve, submit};
 
 const PASS: i32 = 1;
 const DROP: i32 = 0;
@@ -52,6 +52,7 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
     // SAFETY: a full socket, checked above.
     let (kind, port) = unsafe { ((*socket).type_, u16::from_be((*socket).dst_port)) };
     match kind {
+        SOCK_STREAM if !settings.may_be_watched(port) => PASS,
         SOCK_STREAM if settings.is_mail_port(port) => granted(&ctx, settings, socket, port),
         SOCK_STREAM if settings.is_irc_port(port) => irc(&ctx, socket),
         SOCK_STREAM | SOCK_DGRAM => PASS,
@@ -223,5 +224,5 @@ fn report(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port:
             }
         }
     }
-    event.submit(0);
+    submit(event);
 }

@@ -91,12 +91,17 @@ fn guard_submitter(record: &ProcessRecord, standing: &Standing) {
     if settings.guard_submitters == 0 || !in_guarded_cgroup(settings) {
         return;
     }
-    if let Verdict::Refuse(_) = verdict {
-        if settings.observe == 0 {
-            // SAFETY: the helper has no preconditions.
-            unsafe { bpf_send_signal(SIGKILL) };
+    match verdict {
+        // A service mailer that its own service starts hands in nobody else's mail.
+        Verdict::Allow if standing.role == Role::Mailer => return,
+        Verdict::Allow => {}
+        Verdict::Refuse(_) => {
+            if settings.observe == 0 {
+                // SAFETY: the helper has no preconditions.
+                unsafe { bpf_send_signal(SIGKILL) };
+            }
+            count(Counter::SubmittersRefused);
         }
-        count(Counter::SubmittersRefused);
     }
     let judged = Judged {
         what: VerdictOrigin::Submit,

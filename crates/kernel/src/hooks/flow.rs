@@ -4,7 +4,7 @@ use abi::{Counter, EventTag, Flow, FlowEvent, FlowKind};
 
 use crate::kernel_memory::Address;
 use crate::maps::offset;
-use crate::report::{count, header_for, reserve};
+use crate::report::{count, header_for, reserve, submit, submit_quietly};
 
 /// Values of [`Flow::established`].
 const OPEN: u8 = 1;
@@ -20,6 +20,8 @@ pub fn opened(flow: &mut Flow, cookie: u64) {
     if flow.kind == FlowKind::Grant as u8 {
         count(Counter::GrantsOpened);
     }
+    // Quietly: the verdict has just woken the daemon, and whatever needs to know of an open
+    // connection, a later verdict or a question to the daemon, comes after this.
     report(EventTag::FlowOpened, flow, cookie, Carried::default());
 }
 
@@ -78,5 +80,8 @@ fn report(tag: EventTag, flow: &Flow, cookie: u64, carried: Carried) {
         origin: flow.origin,
         reserved: [0; 10],
     });
-    event.submit(0);
+    match tag {
+        EventTag::FlowOpened => submit_quietly(event),
+        _ => submit(event),
+    }
 }

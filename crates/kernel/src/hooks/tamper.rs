@@ -14,7 +14,7 @@ use policy::{Origin, Tamper};
 
 use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, SPOILED, THREADS, offset};
-use crate::report::{current_process, current_user, header_for, reserve};
+use crate::report::{current_process, current_user, header_for, reserve, submit};
 
 /// Offsets in the records of syscall tracepoints: eight bytes of common fields, the number
 /// of the call padded to eight, then one word for each argument.
@@ -118,6 +118,6 @@ pub fn spoil(target: u32, signs: Tamper, by: u32) {
             signs: signs.0,
             reserved: [0; 3],
         });
-        event.submit(0);
+        submit(event);
     }
 }

@@ -1,13 +1,17 @@
 //! The side of the commands.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::protocol::{Line, Request};
 use crate::failure::Failure;
+
+/// A daemon that is stopped or stuck must not hold up whoever asks.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks the daemon, and hands each piece of the answer to `each`.
 ///
@@ -23,7 +27,7 @@ pub fn ask(socket: &Path, request: &Request, mut each: impl FnMut(Value)) -> Res
         Err(error)
             if matches!(
                 error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused
             ) =>
         {
             return Ok(false);
@@ -32,12 +36,20 @@ pub fn ask(socket: &Path, request: &Request, mut each: impl FnMut(Value)) -> Res
     };
     let text =
         serde_json::to_string(request).map_err(|error| Failure::failed(error.to_string()))?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+    stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
     stream
         .write_all(text.as_bytes())
         .and_then(|()| stream.write_all(b"\n"))
         .map_err(failed)?;
     for line in BufReader::new(stream).lines() {
-        let line = line.map_err(failed)?;
+        let line = line.map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::failed(format!(
+                "{}: the daemon does not answer (is it stopped?); the gate decides all the same",
+                socket.display()
+            )),
+            _ => failed(error),
+        })?;
         let line: Line = serde_json::from_str(&line).map_err(|error| {
             Failure::failed(format!(
                 "{}: answer not understood: {error}",
