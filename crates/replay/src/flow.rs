@@ -223,14 +223,10 @@ impl Flow {
                 });
             }
         }
-        if let Watch::Looking(classifier) = std::mem::replace(&mut self.watch, Watch::Silent) {
-            let outcome = classifier.finish();
-            self.watch = if outcome.through.is_none() && outcome.facts == protocols::Facts::None {
-                Watch::Named(outcome.app, outcome.confidence, outcome.swapped)
-            } else {
-                Watch::Done(Box::new(outcome))
-            };
-        }
+        self.watch = match std::mem::replace(&mut self.watch, Watch::Silent) {
+            Watch::Looking(classifier) => named(classifier.finish()),
+            other => other,
+        };
     }
 
     /// What is told of it in the end.
@@ -270,5 +266,14 @@ impl Flow {
         } else {
             Side::Server
         }
+    }
+}
+
+/// Without facts there is no need to keep a whole outcome.
+fn named(outcome: Outcome) -> Watch {
+    if outcome.through.is_none() && outcome.facts == protocols::Facts::None {
+        Watch::Named(outcome.app, outcome.confidence, outcome.swapped)
+    } else {
+        Watch::Done(Box::new(outcome))
     }
 }

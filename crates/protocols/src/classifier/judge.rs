@@ -87,9 +87,10 @@ impl Classifier {
     /// How sure IRC is, and whether the sides have to be swapped.
     fn irc(&self) -> (f32, bool) {
         let [a, b] = &self.halves;
-        let swapped = self.roles == Roles::Guessed
-            && a.irc.server.saturating_add(b.irc.client)
-                > a.irc.client.saturating_add(b.irc.server);
+        let straight = a.irc.client.saturating_add(b.irc.server);
+        let turned = a.irc.server.saturating_add(b.irc.client);
+        // Clearly so: a single message is much the same from either side.
+        let swapped = self.roles == Roles::Guessed && turned > straight.saturating_add(3);
         if swapped {
             (irc_of(b, a), true)
         } else {
