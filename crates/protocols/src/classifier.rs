@@ -344,12 +344,13 @@ impl Classifier {
     }
 }
 
-/// NUL and the like, which text of any encoding that is looked for has not.
+/// NUL, a byte that begins a record of TLS, or many that text of no encoding has.
 fn has_control(bytes: &[u8]) -> bool {
-    bytes
-        .iter()
-        .take(96)
-        .any(|byte| *byte == 0 || (4..7).contains(byte) || (0x12..0x16).contains(byte))
+    let looked_at = bytes.iter().take(96);
+    let control = |byte: &&u8| **byte < b' ' && !matches!(**byte, b'\t' | b'\r' | b'\n');
+    bytes.iter().take(96).any(|byte| *byte == 0)
+        || matches!(bytes, [0x14..=0x17, 3, 0..=4, ..])
+        || looked_at.filter(control).count() >= 6
 }
 
 #[cfg(test)]

@@ -91,11 +91,11 @@ impl Classifier {
         let turned = a.irc.server.saturating_add(b.irc.client);
         // Clearly so: a single message is much the same from either side.
         let swapped = self.roles == Roles::Guessed && turned > straight.saturating_add(3);
-        if swapped {
-            (irc_of(b, a), true)
-        } else {
-            (irc_of(a, b), false)
-        }
+        let sure = match self.roles {
+            Roles::Known => irc_of(a, b),
+            Roles::Guessed => irc_of(a, b).max(irc_of(b, a)),
+        };
+        (sure, swapped)
     }
 
     /// How sure mail is, and whether the sides have to be swapped.
@@ -148,6 +148,8 @@ fn irc_of(client: &Half, server: &Half) -> f32 {
         (3.., 1..) | (1.., 3..) if from_client + from_server >= 6 => 0.95,
         (3.., 1..) | (1.., 3..) => 0.8,
         (6.., 0) | (0, 6..) => 0.9,
+        // Words that others share (`STARTTLS`, `PASS`), answered as only IRC servers do.
+        (0, 3..) if client.irc.good > 0 => 0.9,
         (3.., 0) | (0, 3..) if client.irc.bad + server.irc.bad == 0 => 0.6,
         _ => 0.0,
     }

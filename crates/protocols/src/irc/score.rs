@@ -91,8 +91,16 @@ impl Score {
             return Points::Bad;
         };
         let target_fits = is_nickname(target) || target == b"*" || is_channel(target);
-        if number == 0 || !prefix.is_server() || !target_fits || message.parameters().len() < 2 {
+        if number == 0 || !prefix.is_server() {
             return Points::Bad;
+        }
+        if !target_fits || message.parameters().len() < 2 {
+            // Some servers leave the target out while the client has no name yet.
+            return if prefix.name.contains(&b'.') {
+                Points::Server(3)
+            } else {
+                Points::Bad
+            };
         }
         self.numeric = true;
         Points::Server(4)
