@@ -162,6 +162,8 @@ impl IrcFacts {
         if command == Command::Notice && (matches!(target, b"*" | b"AUTH") || self.nick.is_none()) {
             return;
         }
+        // From the middle, no joining was seen.
+        self.join(target, false);
         self.keep(side, command, from, target, words);
     }
 
