@@ -1,5 +1,6 @@
 //! The developer's tools, run as `cargo xtask`: one file for each job, wired here.
 
+mod accuracy;
 mod bench;
 mod kernel;
 mod libtest;
@@ -33,6 +34,10 @@ enum Job {
         #[arg(long)]
         check: bool,
     },
+    /// Judge the recognition of protocols by real captures, and write ACCURACY.md.
+    ///
+    /// The captures are in ../shared/captures, or where SEKIMORI_CAPTURES says.
+    Accuracy,
     /// Run all tests, those that need root and real mail programs included.
     Test {
         /// Install no Debian packages: tests that miss one say so.
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().job {
         Job::Kernel { check: false } => kernel::build(&workspace),
         Job::Kernel { check: true } => kernel::check(&workspace),
+        Job::Accuracy => accuracy::run(&workspace),
         Job::Test {
             skip_packages,
             filter,

@@ -90,6 +90,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Read captures, and tell what each connection in them is
+    #[command(
+        after_help = "Reads pcap and pcapng, also compressed with gzip or zstd; - is standard input.\n\
+        Examples:\n  sekimori replay night.pcap\n  sekimori replay --json *.pcapng.zst\n  \
+        tcpdump -w - -i eth0 | sekimori replay -\n\n\
+        A damaged file is read up to the damage; that is said, and the exit status is 1."
+    )]
+    Replay(ReplayArgs),
     /// Install the systemd unit: closed before the network comes up
     Install,
     /// Remove everything that `install` and `run` made, pins included
@@ -187,6 +195,17 @@ pub struct LogArgs {
     /// Only from this time on: 10m, 2h, 3d, or a time such as 2026-11-22T08:00:00Z
     #[arg(long, value_name = "T", value_parser = crate::commands::log::parse_since)]
     pub since: Option<crate::commands::log::Since>,
+}
+
+/// Options of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Captures; - is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// One JSON object for each flow
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What a program can be registered as.

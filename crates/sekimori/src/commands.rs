@@ -7,6 +7,7 @@ mod install;
 pub mod load_gate;
 pub mod log;
 mod programs;
+mod replay;
 mod setup;
 mod status;
 mod tree;
@@ -44,6 +45,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Log(options) => log::run(&options, &paths),
         Command::Explain { id, json } => explain::run(id, json, &paths),
         Command::Tree { pid, json } => tree::run(pid, json, &paths),
+        Command::Replay(options) => replay::run(&options),
         Command::Install => install::install(),
         Command::Uninstall { purge } => install::uninstall(purge, &paths),
         Command::Completions { shell } => documents::completions(shell),

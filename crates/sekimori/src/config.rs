@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn every_key_is_taken() {
         let config = parse(
-            "mail_ports = [2525]\nirc_ports = \"6667\"\npacket_watch = \"off\"\nrate_per_minute = 0\n\
+            "mail_ports = [2525]\nirc_ports = \"6667\"\npacket_watch = \"off\"\ncall_watch = \"on\"\nrate_per_minute = 0\n\
              guard_submitters = false\nnotify = false\njournal_keep_days = 1\njournal_max_entries = 1000\n",
         )
         .unwrap();
@@ -405,6 +405,7 @@ mod tests {
             mail_ports: vec![2525],
             irc_ports: 6667..=6667,
             packet_watch: PacketWatch::Off,
+            call_watch: CallWatch::On,
             rate_per_minute: 0,
             guard_submitters: false,
             notify: false,

@@ -5,12 +5,14 @@
 
 mod advice;
 mod explain;
+mod flow;
 mod lineage;
 mod log;
 mod table;
 mod tree;
 
 pub use explain::explain;
+pub use flow::{FLOW_HEADINGS, flow_json, flow_line};
 pub use lineage::lineage;
 pub use log::log_line;
 pub use table::table;
@@ -56,6 +58,11 @@ impl Style {
         };
         self.paint(tone, origin.word())
     }
+}
+
+/// A line of headings.
+pub fn heading(line: &str, style: Style) -> String {
+    style.paint(Tone::Strong, line)
 }
 
 /// Columns that a text takes on a terminal. Letters of East Asia take two (Unicode

@@ -1,0 +1,26 @@
+//! Captures in, flows out: reads pcap and pcapng, follows TCP and UDP, and asks `protocols`
+//! what each flow is.
+//!
+//! Memory is bounded whatever is read: packets are looked at where they were read, the table
+//! of flows has a limit, and what had to leave it early is counted.
+
+#![forbid(unsafe_code)]
+
+mod capture;
+mod error;
+mod flow;
+mod fragments;
+mod network;
+mod pcap;
+mod pcapng;
+mod port;
+mod replay;
+mod source;
+mod stream;
+mod table;
+mod transport;
+
+pub use error::{Damage, Error};
+pub use flow::{FlowRecord, Transport};
+pub use replay::{Settings, Summary, replay};
+pub use source::Input;

@@ -1,0 +1,260 @@
+//! The whole way: capture, packets, flows.
+
+use protocols::Roles;
+
+use crate::capture::Capture;
+use crate::error::{Damage, Error};
+use crate::flow::{Flow, FlowRecord, Key, Transport};
+use crate::fragments::Fragments;
+use crate::network::{self, Datagram, Unread};
+use crate::port;
+use crate::source::Input;
+use crate::table::Table;
+use crate::transport::{Tcp, Udp};
+
+/// How many packets pass before flows that ended are looked for.
+const EXPIRE_EVERY: u64 = 64;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Bounds. The defaults hold replay below 64 MiB.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most flows at the same time.
+    pub flows_max: usize,
+    /// Most bytes that are held back for flows which are not yet decided.
+    pub held_max_bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            flows_max: 49_152,
+            held_max_bytes: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// What a capture came to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Packets read.
+    pub packets: u64,
+    /// Their bytes, as captured.
+    pub bytes: u64,
+    /// Flows told.
+    pub flows: u64,
+    /// Flows that left the table early because there were too many at the same time.
+    pub evicted: u64,
+    /// Packets of a link type that is not known.
+    pub unknown_link: u64,
+    /// Packets whose headers are cut off or make no sense.
+    pub malformed: u64,
+    /// Fragmented datagrams of which a part is missing.
+    pub fragments_given_up: u64,
+    /// Where reading ended before the end.
+    pub damage: Option<Damage>,
+}
+
+/// Reads a capture and hands each flow to `each` as it ends.
+///
+/// # Errors
+///
+/// When it cannot be read at all. A damaged capture is read up to the damage, which is
+/// [`Summary::damage`].
+pub fn replay(
+    input: Input,
+    settings: &Settings,
+    mut each: impl FnMut(FlowRecord),
+) -> Result<Summary, Error> {
+    let mut window = input.start()?;
+    let mut capture = Capture::open(&mut window)?;
+    let mut follower = Follower::new(settings);
+    let mut told = 0;
+    let mut leave = |flow: Flow| {
+        told += 1;
+        each(flow.into_record());
+    };
+    let damage = loop {
+        match capture.next(&mut window) {
+            Ok(Some(packet)) => {
+                follower.packet(packet.link, packet.bytes, packet.time_ns, &mut leave)
+            }
+            Ok(None) => break None,
+            Err(damage) => break Some(damage),
+        }
+    };
+    follower.table.drain(&mut leave);
+    Ok(Summary {
+        flows: told,
+        evicted: follower.table.evicted(),
+        fragments_given_up: follower.fragments.given_up(),
+        damage,
+        ..follower.summary
+    })
+}
+
+struct Follower {
+    table: Table,
+    fragments: Fragments,
+    summary: Summary,
+    /// The latest time of a packet: captures of several interfaces are not quite in order.
+    now_ns: u64,
+}
+
+impl Follower {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            table: Table::new(settings.flows_max, settings.held_max_bytes),
+            fragments: Fragments::default(),
+            summary: Summary::default(),
+            now_ns: 0,
+        }
+    }
+
+    fn packet(&mut self, link: u32, bytes: &[u8], time_ns: u64, leave: &mut impl FnMut(Flow)) {
+        self.summary.packets += 1;
+        self.summary.bytes += bytes.len() as u64;
+        self.now_ns = self.now_ns.max(time_ns);
+        if self.summary.packets.is_multiple_of(EXPIRE_EVERY) {
+            self.table.expire(self.now_ns, leave);
+        }
+        let datagram = match network::datagram(link, bytes) {
+            Ok(datagram) => datagram,
+            Err(Unread::OtherNetwork) => return,
+            Err(Unread::Link) => {
+                self.summary.unknown_link += 1;
+                return;
+            }
+            Err(Unread::Malformed) => {
+                self.summary.malformed += 1;
+                return;
+            }
+        };
+        match datagram.fragment {
+            None => self.datagram(&datagram, time_ns, leave),
+            Some(fragment) => {
+                if let Some(whole) = self.fragments.add(&datagram, fragment, self.now_ns) {
+                    self.datagram(&whole.datagram(), time_ns, leave);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn datagram(&mut self, datagram: &Datagram<'_>, time_ns: u64, leave: &mut impl FnMut(Flow)) {
+        let read = match datagram.protocol {
+            TCP => Tcp::parse(datagram.payload, datagram.wire_bytes)
+                .map(|tcp| self.tcp(datagram, &tcp, time_ns, leave)),
+            UDP => Udp::parse(datagram.payload, datagram.wire_bytes)
+                .map(|udp| self.udp(datagram, &udp, time_ns, leave)),
+            _ => Some(()),
+        };
+        if read.is_none() {
+            self.summary.malformed += 1;
+        }
+    }
+
+    fn tcp(
+        &mut self,
+        datagram: &Datagram<'_>,
+        tcp: &Tcp<'_>,
+        time_ns: u64,
+        leave: &mut impl FnMut(Flow),
+    ) {
+        let source = (datagram.source, tcp.source_port);
+        let destination = (datagram.destination, tcp.destination_port);
+        let (key, from) = Key::of(Transport::Tcp, source, destination);
+        let mut found = self.table.find(&key);
+        // The same ends again: another connection.
+        if tcp.syn
+            && !tcp.ack
+            && let Some(place) = found
+            && let Some(flow) = self.table.touch(place, 0)
+        {
+            if flow.closed || flow.streams[from].begins_elsewhere(tcp.sequence) {
+                self.table.remove(place, leave);
+                found = None;
+            } else {
+                // It is counted below.
+                flow.packets -= 1;
+            }
+        }
+        let place = match found {
+            Some(place) => place,
+            // What follows an end, or says nothing, makes no flow.
+            None if !tcp.syn && tcp.wire_bytes == 0 => return,
+            None => {
+                let (client, roles) = match (tcp.syn, tcp.ack) {
+                    (true, false) => (from, Roles::Known),
+                    (true, true) => (1 - from, Roles::Known),
+                    (false, _) => (
+                        guess(from, tcp.source_port, tcp.destination_port),
+                        Roles::Guessed,
+                    ),
+                };
+                self.table
+                    .insert(Flow::new(key, time_ns, client, roles), leave)
+            }
+        };
+        let Some(flow) = self.table.touch(place, time_ns) else {
+            return;
+        };
+        let mut sequence = tcp.sequence;
+        if tcp.syn {
+            flow.set_client(if tcp.ack { 1 - from } else { from });
+            if !flow.streams[from].is_started() {
+                flow.streams[from].start(sequence);
+            }
+            sequence = sequence.wrapping_add(1);
+        }
+        let mut grown = 0;
+        // A probe whether the other end is alive repeats one byte, which counts as known.
+        if tcp.wire_bytes > 0 && !tcp.rst {
+            grown = flow.segment(from, sequence, tcp.payload, tcp.wire_bytes);
+        }
+        flow.streams[from].fin |= tcp.fin;
+        let ended = tcp.rst || flow.streams.iter().all(|stream| stream.fin);
+        let closes = ended && !flow.closed;
+        flow.closed |= ended;
+        if closes {
+            self.table.close(place, self.now_ns);
+        }
+        if grown != 0 {
+            self.table.held(grown, leave);
+        }
+    }
+
+    fn udp(
+        &mut self,
+        datagram: &Datagram<'_>,
+        udp: &Udp<'_>,
+        time_ns: u64,
+        leave: &mut impl FnMut(Flow),
+    ) {
+        let source = (datagram.source, udp.source_port);
+        let destination = (datagram.destination, udp.destination_port);
+        let (key, from) = Key::of(Transport::Udp, source, destination);
+        let place = match self.table.find(&key) {
+            Some(place) => place,
+            None => {
+                let client = guess(from, udp.source_port, udp.destination_port);
+                self.table
+                    .insert(Flow::new(key, time_ns, client, Roles::Guessed), leave)
+            }
+        };
+        if let Some(flow) = self.table.touch(place, time_ns) {
+            flow.datagram(from, udp.payload, udp.wire_bytes);
+        }
+    }
+}
+
+/// Which end is the client: the sender of the first packet, unless it comes from a port on
+/// which servers listen.
+fn guess(from: usize, source_port: u16, destination_port: u16) -> usize {
+    if port::is_server(source_port, destination_port) {
+        1 - from
+    } else {
+        from
+    }
+}

@@ -1,0 +1,240 @@
+//! `replay`: captures in, flows out.
+
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use protocols::App;
+use replay::{FlowRecord, Input, Settings, Summary};
+
+use crate::cli::ReplayArgs;
+use crate::failure::Failure;
+use crate::output::style;
+use crate::render::{self, Style};
+
+/// How often the progress is drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(250);
+const BAR_COLUMNS: u64 = 30;
+
+/// `replay`. Exit status 1 when a file could not be read, or not to its end; the others are
+/// read all the same.
+pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
+    let style = style();
+    let screen = Arc::new(Mutex::new(Screen::default()));
+    let mut failed = 0;
+    for file in &options.files {
+        let name = file.display().to_string();
+        let mut counts = Counts::default();
+        let mut print = |flow: &FlowRecord| {
+            counts.add(flow);
+            locked(&screen).flow(flow, &name, options.json, style);
+        };
+        if !options.json {
+            locked(&screen).heading(&name, options.files.len() > 1, style);
+        }
+        let read = read(file, &screen, &mut print);
+        let mut screen = locked(&screen);
+        screen.erase_bar();
+        match read {
+            Ok(summary) => {
+                if !options.json {
+                    screen.line(&closing(&summary, &counts));
+                }
+                screen.flush();
+                failed += u32::from(!report(&name, &summary));
+            }
+            Err(error) => {
+                screen.flush();
+                eprintln!("sekimori: {} {error}", engine::printable(&name));
+                failed += 1;
+            }
+        }
+    }
+    Ok(if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn read(
+    file: &Path,
+    screen: &Arc<Mutex<Screen>>,
+    print: &mut impl FnMut(&FlowRecord),
+) -> Result<Summary, replay::Error> {
+    let input = Input::open(file)?;
+    let _progress = Progress::start(&input, screen.clone());
+    replay::replay(input, &Settings::default(), |flow| print(&flow))
+}
+
+/// Says on standard error what was wrong with a file that could be read. `false` when it
+/// could not be read to its end.
+fn report(name: &str, summary: &Summary) -> bool {
+    let name = engine::printable(name);
+    if summary.unknown_link > 0 {
+        eprintln!(
+            "sekimori: {name} has {} packets of a link type that is not supported; they were left out",
+            summary.unknown_link
+        );
+    }
+    if summary.evicted > 0 {
+        eprintln!(
+            "sekimori: {name} has too many flows at the same time; {} were told before their end",
+            summary.evicted
+        );
+    }
+    match &summary.damage {
+        None => true,
+        Some(damage) => {
+            eprintln!(
+                "sekimori: {name} {damage}; the {} packets before it were read",
+                summary.packets
+            );
+            false
+        }
+    }
+}
+
+fn closing(summary: &Summary, counts: &Counts) -> String {
+    format!(
+        "{} flows in {} packets: {} IRC, {} mail, {} not recognised.",
+        summary.flows, summary.packets, counts.irc, counts.smtp, counts.unknown
+    )
+}
+
+#[derive(Default)]
+struct Counts {
+    irc: u64,
+    smtp: u64,
+    unknown: u64,
+}
+
+impl Counts {
+    fn add(&mut self, flow: &FlowRecord) {
+        match flow.outcome.app {
+            App::Irc => self.irc += 1,
+            App::Smtp => self.smtp += 1,
+            App::Unknown => self.unknown += 1,
+            _ => {}
+        }
+    }
+}
+
+/// Rows on standard output and a bar on standard error, which can be the same terminal.
+struct Screen {
+    out: BufWriter<io::Stdout>,
+    out_is_terminal: bool,
+    bar: bool,
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Self {
+            out: BufWriter::with_capacity(64 * 1024, io::stdout()),
+            out_is_terminal: io::stdout().is_terminal(),
+            bar: false,
+        }
+    }
+}
+
+impl Screen {
+    fn heading(&mut self, name: &str, several: bool, style: Style) {
+        if several {
+            self.line(&format!("{}:", engine::printable(name)));
+        }
+        self.line(&render::heading(render::FLOW_HEADINGS, style));
+    }
+
+    fn flow(&mut self, flow: &FlowRecord, file: &str, json: bool, style: Style) {
+        let line = if json {
+            render::flow_json(flow, file)
+        } else {
+            render::flow_line(flow, style)
+        };
+        self.line(&line);
+    }
+
+    fn line(&mut self, line: &str) {
+        if self.out_is_terminal {
+            self.erase_bar();
+        }
+        if writeln!(self.out, "{line}").is_err() {
+            nobody_reads();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.out.flush().is_err() {
+            nobody_reads();
+        }
+    }
+
+    fn draw_bar(&mut self, read: u64, size: u64) {
+        if self.out_is_terminal {
+            self.flush();
+        }
+        let done = read.min(size);
+        let filled = (done * BAR_COLUMNS / size.max(1)) as usize;
+        let bar = "█".repeat(filled) + &"░".repeat(BAR_COLUMNS as usize - filled);
+        let percent = done * 100 / size.max(1);
+        eprint!(
+            "\r{bar} {percent:>3} %  {} of {} MB",
+            done / 1_000_000,
+            size / 1_000_000
+        );
+        self.bar = true;
+    }
+
+    fn erase_bar(&mut self) {
+        if self.bar {
+            eprint!("\r\x1b[K");
+            self.bar = false;
+        }
+    }
+}
+
+/// As behind `| head`: all is well, and nothing is left to do.
+fn nobody_reads() -> ! {
+    std::process::exit(0)
+}
+
+fn locked(screen: &Mutex<Screen>) -> std::sync::MutexGuard<'_, Screen> {
+    screen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Draws the bar while a file is read, when somebody can see it.
+struct Progress {
+    end: Option<std::sync::mpsc::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Progress {
+    fn start(input: &Input, screen: Arc<Mutex<Screen>>) -> Option<Self> {
+        let size = input.size_bytes().filter(|_| io::stderr().is_terminal())?;
+        let read: Arc<AtomicU64> = input.read_bytes();
+        let (end, ended) = channel();
+        let thread = thread::spawn(move || {
+            while ended.recv_timeout(DRAW_EVERY) == Err(RecvTimeoutError::Timeout) {
+                locked(&screen).draw_bar(read.load(Ordering::Relaxed), size);
+            }
+        });
+        Some(Self {
+            end: Some(end),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
