@@ -158,13 +158,13 @@ pub fn part(arguments: Vec<OsString>) -> ExitCode {
 /// Builds what is measured as it is released, and goes on as a release build itself. Returns
 /// the path of `sekimori`.
 fn built(workspace: &Workspace) -> Result<PathBuf> {
-    let packages = ["--package", "sekimori", "--package", "xtask"];
-    process::run(
-        workspace
-            .cargo()
-            .args(["build", "--quiet", "--release"])
-            .args(packages),
-    )?;
+    let mut build = workspace.cargo();
+    build.args(["build", "--quiet", "--release", "--package", "sekimori"]);
+    if cfg!(debug_assertions) {
+        // Not while we are that file ourselves: it would be replaced under our feet.
+        build.args(["--package", "xtask"]);
+    }
+    process::run(&mut build)?;
     if cfg!(debug_assertions) {
         let mut command = Command::new(workspace.target("release/xtask"));
         forget_own_package(&mut command);
