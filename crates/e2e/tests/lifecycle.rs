@@ -473,3 +473,38 @@ fn another_user_is_judged_alike() {
     }
     assert_eq!(scene.server.payload_bytes(), 0);
 }
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_gate_of_another_make_takes_over_without_a_gap() {
+    let Some(scene) = Scene::open() else { return };
+    // A gate with other hooks is another gate, as one of another version would be.
+    let makes = ["call_watch = \"off\"\n", "packet_watch = \"off\"\n", ""];
+    let words = ["technique", "storm", "--server", SERVER, "--count", "6000"];
+    let storm = scene.desktop.launch(&scene.bot, words).unwrap();
+    let mut pins = scene.theatre.pins();
+    for make in makes {
+        let config = format!("notify = false\n{make}");
+        scene.theatre.write("config.toml", &config);
+        assert_eq!(scene.theatre.end_daemon(Signal::TERM), 0);
+        assert!(scene.theatre.raise());
+        assert_eq!(scene.theatre.status()["daemon"]["adopted"], false, "{make}");
+        let now = scene.theatre.pins();
+        assert_ne!(now, pins, "{make}");
+        let gates = now
+            .iter()
+            .filter(|pin| pin.starts_with("links-") && pin.ends_with("/connect4"));
+        assert_eq!(gates.count(), 1, "{now:?}");
+        pins = now;
+        // Lineages are kept: the map of processes goes from one gate to the next.
+        assert!(scene.user_sends(), "{}", scene.desktop.stdout());
+        assert!(!scene.bot_drives());
+    }
+    scene.desktop.wait(storm, LIMIT).unwrap();
+    assert!(
+        scene.desktop.stdout().contains("\"6000 EPERM\""),
+        "{}",
+        scene.desktop.stdout()
+    );
+    assert_eq!(scene.server.connection_count(), makes.len() as u64);
+}
