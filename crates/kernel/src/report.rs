@@ -40,6 +40,14 @@ pub fn submit_quietly<T>(event: RingBufEntry<T>) {
     event.submit(u64::from(BPF_RB_NO_WAKEUP));
 }
 
+/// Wakes the daemon for what was submitted quietly.
+#[inline(always)]
+pub fn wake() {
+    if let Some(room) = EVENTS.reserve_untyped::<u64>(0) {
+        room.discard(u64::from(BPF_RB_FORCE_WAKEUP));
+    }
+}
+
 /// The header of an event that the current process causes.
 #[inline(always)]
 pub fn header(tag: EventTag) -> EventHeader {

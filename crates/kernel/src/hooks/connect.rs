@@ -21,7 +21,9 @@ use policy::{Kind, Rate, Reason, Tamper, Verdict, may_send};
 use super::flow::{self, Carried};
 use crate::kernel_memory::Address;
 use crate::maps::{FLOWS, PROCESSES, RATES, SETTINGS, offset};
-use crate::report::{count, current_process, current_user, header, reserve, submit};
+use crate::report::{
+    count, current_process, current_user, header, reserve, submit, submit_quietly,
+};
 
 const ALLOW: i32 = 1;
 /// The caller gets EPERM.
@@ -303,5 +305,12 @@ pub fn report_verdict(judged: &Judged, reason: Reason, record: Option<&ProcessRe
             }
         }
     }
-    submit(event);
+    // A wake-up costs the caller more than all the rest. Of a permitted connection the daemon
+    // hears when it ends; a refusal is told at once.
+    if reason as u8 == Reason::Permitted as u8 && judged.what as u8 == VerdictOrigin::Connect as u8
+    {
+        submit_quietly(event);
+    } else {
+        submit(event);
+    }
 }

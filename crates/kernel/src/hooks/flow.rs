@@ -4,7 +4,7 @@ use abi::{Counter, EventTag, Flow, FlowEvent, FlowKind};
 
 use crate::kernel_memory::Address;
 use crate::maps::offset;
-use crate::report::{count, header_for, reserve, submit, submit_quietly};
+use crate::report::{count, header_for, reserve, submit, submit_quietly, wake};
 
 /// Values of [`Flow::established`].
 const OPEN: u8 = 1;
@@ -20,8 +20,8 @@ pub fn opened(flow: &mut Flow, cookie: u64) {
     if flow.kind == FlowKind::Grant as u8 {
         count(Counter::GrantsOpened);
     }
-    // Quietly: the verdict has just woken the daemon, and whatever needs to know of an open
-    // connection, a later verdict or a question to the daemon, comes after this.
+    // Quietly: whatever needs to know of an open connection, a later verdict or a question to
+    // the daemon, comes after this.
     report(EventTag::FlowOpened, flow, cookie, Carried::default());
 }
 
@@ -46,10 +46,16 @@ impl Carried {
 }
 
 /// The connection is over, or its last holder has let go of it. Reported once, and only when
-/// it was up.
+/// it was up; else the daemon is only woken.
 #[inline(always)]
 pub fn closed(flow: &mut Flow, cookie: u64, carried: Carried) {
-    if flow.kind == 0 || flow.established != OPEN {
+    if flow.kind == 0 || flow.established == CLOSED {
+        return;
+    }
+    if flow.established != OPEN {
+        // It never came up; its verdict still waits to be read.
+        flow.established = CLOSED;
+        wake();
         return;
     }
     flow.established = CLOSED;

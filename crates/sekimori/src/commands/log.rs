@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::cli::LogArgs;
 use crate::clock;
-use crate::control::client::ask;
+use crate::control::client::{ask, nudge};
 use crate::control::protocol::{ENTRIES_MAX, Request};
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
@@ -97,7 +97,7 @@ pub fn run(options: &LogArgs, paths: &Paths) -> Result<ExitCode, Failure> {
 /// Where entries come from: root reads the journal itself, which also works without a
 /// daemon; others ask the daemon, which shows them what is about them.
 enum Source<'a> {
-    Journal(Box<Journal>),
+    Journal(Box<Journal>, &'a Paths),
     Daemon(&'a Paths),
 }
 
@@ -110,9 +110,8 @@ impl<'a> Source<'a> {
                     paths.journal.display()
                 )));
             }
-            return Ok(Self::Journal(Box::new(Journal::open_read_only(
-                &paths.journal,
-            )?)));
+            let journal = Journal::open_read_only(&paths.journal)?;
+            return Ok(Self::Journal(Box::new(journal), paths));
         }
         Ok(Self::Daemon(paths))
     }
@@ -125,7 +124,8 @@ impl<'a> Source<'a> {
         mut each: impl FnMut(Value) -> bool,
     ) -> Result<(), Failure> {
         match self {
-            Self::Journal(journal) => {
+            Self::Journal(journal, paths) => {
+                nudge(&paths.socket);
                 let filter = Filter {
                     since,
                     after_id: after,
@@ -142,6 +142,7 @@ impl<'a> Source<'a> {
                 })?;
             }
             Self::Daemon(paths) => {
+                nudge(&paths.socket);
                 let mut on = true;
                 let answered = ask(&paths.socket, &Request::Entries { since, after }, |entry| {
                     if on {
@@ -164,7 +165,7 @@ impl<'a> Source<'a> {
 /// When there is none with that number, or it is not this user's.
 pub fn entry(id: u64, paths: &Paths) -> Result<Value, Failure> {
     let none = || Failure::failed(format!("no entry {id} (`sekimori log` lists them)"));
-    if let Source::Journal(journal) = Source::find(paths)? {
+    if let Source::Journal(journal, _) = Source::find(paths)? {
         return Ok(journal.get(id)?.ok_or_else(none)?.to_json());
     }
     let mut found = None;

@@ -13,6 +13,20 @@ use crate::failure::Failure;
 /// A daemon that is stopped or stuck must not hold up whoever asks.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Has the daemon write down what it has not read yet: of permitted connections it hears only
+/// when they end, or when it is asked something. Waits a moment for it, not longer.
+pub fn nudge(socket: &Path) {
+    const MOMENT: Duration = Duration::from_millis(300);
+    let asked = UnixStream::connect(socket).and_then(|mut stream| {
+        stream.set_read_timeout(Some(MOMENT))?;
+        stream.set_write_timeout(Some(MOMENT))?;
+        stream.write_all(b"{\"request\":\"status\"}\n")?;
+        BufReader::new(stream).read_line(&mut String::new())
+    });
+    // Without a daemon, or with one that is stopped, the journal is as it is.
+    drop(asked);
+}
+
 /// Asks the daemon, and hands each piece of the answer to `each`.
 ///
 /// `Ok(false)`: no daemon is running there.
