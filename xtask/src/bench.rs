@@ -47,6 +47,9 @@ pub struct Options {
     /// Measure what each hook costs by itself, and nothing else: the file is not written
     #[arg(long)]
     by_hook: bool,
+    /// Measure this program in place of a fresh build
+    #[arg(long, value_name = "FILE")]
+    sekimori: Option<PathBuf>,
     /// How many rounds
     #[arg(long)]
     rounds: Option<u32>,
@@ -58,7 +61,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         println!("skipped: the bench needs root, for namespaces and BPF");
         return Ok(());
     }
-    let sekimori = built(workspace)?;
+    let built = built(workspace)?;
+    let sekimori = options.sekimori.clone().unwrap_or(built);
     let load_before = machine::load();
     if machine::load_now() > QUIET_LOAD {
         eprintln!("the machine is not quiet (load {load_before}): the figures will be noisy");

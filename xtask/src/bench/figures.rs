@@ -60,9 +60,18 @@ impl Figure {
 
 /// The low percentile of a batch.
 pub fn low_percentile(batch: &[u64]) -> f64 {
+    at_rank(batch, LOW)
+}
+
+/// The middle of a batch.
+pub fn middle(batch: &[u64]) -> f64 {
+    at_rank(batch, 0.5)
+}
+
+fn at_rank(batch: &[u64], share: f64) -> f64 {
     let mut batch = batch.to_vec();
     batch.sort_unstable();
-    let rank = (batch.len() as f64 * LOW) as usize;
+    let rank = (batch.len() as f64 * share) as usize;
     batch.get(rank).map_or(f64::NAN, |ns| *ns as f64)
 }
 

@@ -133,6 +133,11 @@ impl Measured {
                 Target::AtMost(2.5),
             ),
             row(
+                "… its median in place of the low percentile",
+                self.over_off(Gate, Operation::MailMiddle),
+                Target::None,
+            ),
+            row(
                 "… nftables adds, not journaled",
                 self.over_off(Nftables, mail),
                 Target::None,
