@@ -13,8 +13,10 @@ mod entry;
 mod event;
 mod evidence;
 mod limiter;
+mod observation;
 mod printable;
 mod sentence;
+mod suspicion;
 mod warning;
 mod words;
 
@@ -27,6 +29,8 @@ pub use event::{
     Actor, Culprit, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink, Party, Timestamp,
 };
 pub use evidence::{Evidence, Sign};
+pub use observation::{Connection, Observation, Subject, Transport};
 pub use printable::{printable, program_name};
 pub use sentence::{Case, reason_sentence};
+pub use suspicion::Suspicion;
 pub use warning::Warning;
