@@ -21,6 +21,8 @@ pub enum EventTag {
     Program = 4,
     /// A [`TamperEvent`].
     Tamper = 5,
+    /// A [`crate::SampleHead`], or a whole [`crate::Sample`]; in a ring buffer of their own.
+    Sample = 6,
 }
 
 impl EventTag {
@@ -32,6 +34,7 @@ impl EventTag {
             3 => Some(Self::FlowClosed),
             4 => Some(Self::Program),
             5 => Some(Self::Tamper),
+            6 => Some(Self::Sample),
             _ => None,
         }
     }

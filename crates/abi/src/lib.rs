@@ -12,6 +12,7 @@
 
 mod event;
 mod lineage;
+mod sample;
 mod settings;
 
 pub use event::{
@@ -22,10 +23,11 @@ pub use lineage::{
     CHAIN_LENGTH, Link, PATH_PART_BYTES, PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey,
     ProgramPath, Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
 };
+pub use sample::{Interest, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling};
 pub use settings::{Counter, Flow, MAIL_PORTS_MAX, Offsets, RateWindow, Settings};
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Checks that a struct has the size that both sides count on.
 macro_rules! plain {
@@ -51,4 +53,7 @@ plain! {
     Settings = 96,
     Flow = 48,
     RateWindow = 16,
+    Sampling = 72,
+    SampleHead = 104,
+    Sample = 104 + SAMPLE_BYTES,
 }

@@ -166,8 +166,9 @@ pub struct ProcessRecord {
     pub depth: u32,
     /// User at the last exec, in the initial user namespace.
     pub uid: u32,
-    /// Zero.
-    pub reserved2: u32,
+    /// What was sampled of this process lately: the time in units of 2^33 ns in the upper half,
+    /// then how many connections and how many DNS queries within it, a byte each.
+    pub sampled: u32,
     /// The lineage, oldest first. When it is longer than the array, the last slot holds the
     /// newest exec and those between are lost.
     pub chain: [Link; CHAIN_LENGTH],
@@ -190,7 +191,7 @@ impl ProcessRecord {
             culprit_pid: 0,
             depth: 0,
             uid: 0,
-            reserved2: 0,
+            sampled: 0,
             chain: [Link {
                 program: 0,
                 pid: 0,

@@ -22,8 +22,10 @@ pub struct Settings {
     pub observe: u8,
     /// 1: submitters started by a process that may not send are ended.
     pub guard_submitters: u8,
+    /// 1: connections and DNS queries of processes that may not send are sampled.
+    pub sample: u8,
     /// Zero.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// Connections a minute for one interactive or batch mailer; 0 is no limit.
     pub rate_limit: u32,
     /// Level of the guarded cgroup in its hierarchy; the root is 0.
@@ -260,11 +262,13 @@ pub enum Counter {
     ReadsFailed = 11,
     /// A connection's state that could not be kept.
     FlowsLost = 12,
+    /// Samples that could not be reported, because their ring buffer was full.
+    SamplesLost = 13,
 }
 
 impl Counter {
     /// Every counter with the name that `status --json` gives it.
-    pub const ALL: [(Self, &'static str); 13] = [
+    pub const ALL: [(Self, &'static str); 14] = [
         (Self::ConnectsJudged, "connects_judged"),
         (Self::ConnectsAllowed, "connects_allowed"),
         (Self::ConnectsRefused, "connects_refused"),
@@ -278,6 +282,7 @@ impl Counter {
         (Self::GrantsClosed, "grants_closed"),
         (Self::ReadsFailed, "reads_failed"),
         (Self::FlowsLost, "flows_lost"),
+        (Self::SamplesLost, "samples_lost"),
     ];
 }
 

@@ -15,6 +15,7 @@ mod image;
 mod kernel_memory;
 mod maps;
 mod report;
+mod sample;
 
 /// The helpers that read kernel memory are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]

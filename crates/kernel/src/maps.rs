@@ -3,7 +3,7 @@
 
 use abi::{
     Flow, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow, Registration,
-    RegistrationKey, ScriptKey, Settings,
+    RegistrationKey, Sampling, ScriptKey, Settings,
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::cty::c_void;
@@ -77,13 +77,38 @@ pub static SPOILED: LruHashMap<u32, u64, 1024> = LruHashMap::new();
 
 /// What is counted: slots of [`abi::Counter`].
 #[btf_map(name = "counters")]
-pub static COUNTERS: PerCpuArray<u64, 13> = PerCpuArray::new();
+pub static COUNTERS: PerCpuArray<u64, 14> = PerCpuArray::new();
 
 /// Reports to user space, room for some 6,000 verdicts. When it is full, the loss is counted;
 /// verdicts do not depend on it. The daemon's resident memory counts it twice, because the
 /// kernel maps it twice.
 #[btf_map(name = "events")]
 pub static EVENTS: RingBuf<u8, { 2 * 1024 * 1024 }> = RingBuf::new();
+
+/// Sampled connections. See [`FLOWS`].
+#[btf_map(name = "samplings")]
+pub static SAMPLINGS: SkStorage<Sampling> = SkStorage::new();
+
+/// The map `samplings` as helpers take it.
+#[inline(always)]
+pub fn samplings() -> *mut c_void {
+    (&raw const SAMPLINGS).cast_mut().cast()
+}
+
+/// What user space wants to see of connections, see [`abi::Interest`]. The oldest leave
+/// first; their sampling ends by itself.
+#[btf_map(name = "interests")]
+pub static INTERESTS: LruHashMap<u64, u32, 4096> = LruHashMap::new();
+
+/// Samples for user space, room for some 800. When it is full, the loss is counted.
+#[btf_map(name = "samples")]
+pub static SAMPLES: RingBuf<u8, { 512 * 1024 }> = RingBuf::new();
+
+/// The map `samples` as helpers take it.
+#[inline(always)]
+pub fn samples() -> *mut c_void {
+    (&raw const SAMPLES).cast_mut().cast()
+}
 
 /// See [`Scratch`].
 #[btf_map(name = "scratch")]

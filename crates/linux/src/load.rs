@@ -31,6 +31,7 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../kernel/object/gate
 enum Hook {
     Connect,
     Egress,
+    Ingress,
     Release,
     Tracepoint(&'static str),
     Syscall(&'static str),
@@ -44,17 +45,20 @@ enum When {
     Packets,
     /// They are not.
     NoPackets,
+    /// They are, and sampled too.
+    Samples,
     /// Calls that reach into other processes are watched.
     Calls,
 }
 
 /// Every program with its hook, in the order in which they are attached. The name is also
 /// the link's pin.
-const HOOKS: [(&str, Hook, When); 11] = [
+const HOOKS: [(&str, Hook, When); 12] = [
     ("connect4", Hook::Connect, When::Always),
     ("connect6", Hook::Connect, When::Always),
     ("egress", Hook::Egress, When::Packets),
     ("release", Hook::Release, When::Packets),
+    ("ingress", Hook::Ingress, When::Samples),
     (
         "socket_state",
         Hook::Tracepoint("inet_sock_set_state"),
@@ -93,6 +97,9 @@ pub struct Request {
     pub guard_submitters: bool,
     /// Whether packets are watched.
     pub watch_packets: bool,
+    /// Whether connections and DNS queries of what may not send are sampled; only where
+    /// packets are watched.
+    pub sample: bool,
     /// Whether calls that reach into other processes are watched.
     pub watch_calls: bool,
     /// Connections a minute for one mailer; 0 is no limit.
@@ -136,6 +143,7 @@ impl Request {
             irc_last: self.irc_ports.1,
             observe: self.observe.into(),
             guard_submitters: self.guard_submitters.into(),
+            sample: self.samples().into(),
             rate_limit: self.rate_per_minute,
             cgroup_level: cgroup.level,
             cgroup_id: cgroup.id,
@@ -150,11 +158,16 @@ impl Request {
         Ok(settings.with_watched())
     }
 
+    const fn samples(&self) -> bool {
+        self.watch_packets && self.sample
+    }
+
     fn links(&self) -> impl Iterator<Item = (&'static str, &'static Hook)> {
         let wanted = |when: When| match when {
             When::Always => true,
             When::Packets => self.watch_packets,
             When::NoPackets => !self.watch_packets,
+            When::Samples => self.samples(),
             When::Calls => self.watch_calls,
         };
         HOOKS
@@ -301,9 +314,10 @@ fn attach(
                 .try_into()
                 .map_err(|error| Error::failed(&what, &error))
         }
-        (Hook::Egress, Program::CgroupSkb(program)) => {
+        (Hook::Egress | Hook::Ingress, Program::CgroupSkb(program)) => {
+            use aya::programs::CgroupSkbAttachType::{Egress, Ingress};
             program.load().map_err(fail)?;
-            let direction = aya::programs::CgroupSkbAttachType::Egress;
+            let direction = if matches!(hook, Hook::Egress) { Egress } else { Ingress };
             let link = program
                 .attach(cgroup.open()?, direction, mode)
                 .map_err(fail)?;

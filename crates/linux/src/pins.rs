@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 12] = [
+pub const MAPS: [&str; 15] = [
     "settings",
     "processes",
     "threads",
@@ -29,6 +29,9 @@ pub const MAPS: [&str; 12] = [
     "spoiled",
     "counters",
     "events",
+    "samplings",
+    "interests",
+    "samples",
 ];
 
 /// The pins of one gate.

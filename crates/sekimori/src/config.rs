@@ -23,6 +23,9 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// What the gate does with packets, beyond connect().
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketWatch {
+    /// As [`PacketWatch::Mail`]; and of connections and DNS queries of what may not send, the
+    /// first bytes are looked at, to find bots.
+    Full,
     /// Packets to mail ports without a grant are dropped.
     Mail,
     /// No packet is looked at: only connect() is judged.
@@ -85,7 +88,7 @@ impl Default for Config {
         Self {
             mail_ports: vec![25, 465, 587],
             irc_ports: 6660..=6669,
-            packet_watch: PacketWatch::Mail,
+            packet_watch: PacketWatch::Full,
             call_watch: CallWatch::Auto,
             rate_per_minute: 120,
             guard_submitters: true,
@@ -174,14 +177,10 @@ impl Config {
             }
             "packet_watch" => {
                 self.packet_watch = match value.as_str() {
+                    Some("full") => PacketWatch::Full,
                     Some("mail") => PacketWatch::Mail,
                     Some("off") => PacketWatch::Off,
-                    Some("full") => {
-                        return Err(Problem::Expected(
-                            "\"mail\" or \"off\"; \"full\" is not there yet",
-                        ));
-                    }
-                    _ => return Err(Problem::Expected("\"mail\" or \"off\"")),
+                    _ => return Err(Problem::Expected("\"full\", \"mail\" or \"off\"")),
                 };
             }
             "call_watch" => {
@@ -471,11 +470,11 @@ mod tests {
             );
         }
         assert_eq!(
-            complaint("packet_watch = \"full\""),
-            "c.toml:1:16: packet_watch: expected \"mail\" or \"off\"; \"full\" is not there yet, found \"full\""
+            complaint("packet_watch = \"some\""),
+            "c.toml:1:16: packet_watch: expected \"full\", \"mail\" or \"off\", found \"some\""
         );
         assert!(
-            complaint("packet_watch = true").ends_with("expected \"mail\" or \"off\", found true")
+            complaint("packet_watch = true").ends_with("expected \"full\", \"mail\" or \"off\", found true")
         );
         assert!(complaint("rate_per_minute = -1").ends_with("found -1"));
         assert!(

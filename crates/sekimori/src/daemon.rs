@@ -145,6 +145,7 @@ fn request(
         observe: options.observe,
         guard_submitters: config.guard_submitters,
         watch_packets: config.packet_watch != PacketWatch::Off,
+        sample: config.packet_watch == PacketWatch::Full,
         watch_calls: config.call_watch.applies(),
         rate_per_minute: config.rate_per_minute,
         registered: registry.for_gate(),

@@ -20,14 +20,16 @@ use policy::{Kind, Rate, Reason, Tamper, Verdict, may_send};
 
 use super::flow::{self, Carried};
 use crate::kernel_memory::Address;
-use crate::maps::{FLOWS, PROCESSES, RATES, SETTINGS, offset};
+use crate::maps::{FLOWS, PROCESSES, RATES, SAMPLINGS, SETTINGS, offset};
 use crate::report::{
     count, current_process, current_user, header, reserve, submit, submit_quietly,
 };
+use crate::sample;
 
 const ALLOW: i32 = 1;
 /// The caller gets EPERM.
 const REFUSE: i32 = 0;
+const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
 const MINUTE_NS: u64 = 60_000_000_000;
 
@@ -68,6 +70,7 @@ fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
         return REFUSE;
     };
     if !settings.may_be_watched(port) {
+        sample_from_here(ctx, settings, port, family);
         return ALLOW;
     }
     let kind = if settings.is_mail_port(port) {
@@ -75,6 +78,7 @@ fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
     } else if settings.is_irc_port(port) {
         FlowKind::Irc
     } else {
+        sample_from_here(ctx, settings, port, family);
         return ALLOW;
     };
     // The address of a UDP socket may be set to a mail port; no mail goes that way.
@@ -84,6 +88,7 @@ fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
     let address = destination(ctx, family);
     match kind {
         FlowKind::Irc => {
+            sample_from_here(ctx, settings, port, family);
             let record = PROCESSES.get_ptr(current_process());
             // SAFETY: the record of the current process stays while it is in this call.
             let record = record.map(|record| unsafe { &*record });
@@ -93,6 +98,24 @@ fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
             ALLOW
         }
         FlowKind::Grant => judge(ctx, settings, address, port, family),
+    }
+}
+
+/// Marks the connection as one to sample, when its process may not send.
+#[inline(always)]
+fn sample_from_here(ctx: &SockAddrContext, settings: &Settings, port: u16, family: u8) {
+    // SAFETY: the context is valid while the program runs.
+    if settings.sample == 0 || unsafe { (*ctx.sock_addr).type_ } != SOCK_STREAM {
+        return;
+    }
+    let Some(sampling) = sample::begins(&destination(ctx, family), port, family) else {
+        return;
+    };
+    // SAFETY: the socket belongs to the context.
+    let slot = unsafe { SAMPLINGS.get_or_insert_ptr_mut(ctx, None) };
+    if !slot.is_null() {
+        // SAFETY: the storage lives as long as the socket, which is inside its own connect().
+        unsafe { *slot = sampling };
     }
 }
 

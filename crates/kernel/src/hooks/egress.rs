@@ -21,6 +21,7 @@ use super::flow::{self, Carried};
 use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, SETTINGS, SPOILED, flows, offset};
 use crate::report::{count, header_for, reserve, submit};
+use crate::sample::{self, Way};
 
 const PASS: i32 = 1;
 const DROP: i32 = 0;
@@ -52,10 +53,24 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
     // SAFETY: a full socket, checked above.
     let (kind, port) = unsafe { ((*socket).type_, u16::from_be((*socket).dst_port)) };
     match kind {
-        SOCK_STREAM if !settings.may_be_watched(port) => PASS,
+        SOCK_STREAM if !settings.may_be_watched(port) => {
+            sample_packet(&ctx, settings, socket);
+            PASS
+        }
         SOCK_STREAM if settings.is_mail_port(port) => granted(&ctx, settings, socket, port),
-        SOCK_STREAM if settings.is_irc_port(port) => irc(&ctx, socket),
-        SOCK_STREAM | SOCK_DGRAM => PASS,
+        SOCK_STREAM => {
+            if settings.is_irc_port(port) {
+                irc(&ctx, socket);
+            }
+            sample_packet(&ctx, settings, socket);
+            PASS
+        }
+        SOCK_DGRAM => {
+            if settings.sample != 0 {
+                sample::datagram(&ctx, socket);
+            }
+            PASS
+        }
         _ => raw(&ctx, settings, socket),
     }
 }
@@ -82,11 +97,17 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
 
 /// A stream socket to a port where IRC servers listen: only watched.
 #[inline(always)]
-fn irc(ctx: &SkBuffContext, socket: *mut bpf_sock) -> i32 {
+fn irc(ctx: &SkBuffContext, socket: *mut bpf_sock) {
     if let Some(flow) = flow_of(socket) {
         notice_state(ctx, socket, flow);
     }
-    PASS
+}
+
+#[inline(always)]
+fn sample_packet(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) {
+    if settings.sample != 0 {
+        sample::packet(ctx, socket, Way::Sent);
+    }
 }
 
 #[inline(always)]
