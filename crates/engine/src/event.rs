@@ -141,6 +141,8 @@ pub enum FlowKind {
     Grant,
     /// It is IRC, or goes to a port where IRC servers listen.
     Irc,
+    /// Its process may not send, so that what it says is looked at.
+    Sampled,
 }
 
 /// A watched connection.
@@ -171,6 +173,58 @@ impl FlowInfo {
     pub fn is_users_own_chat(&self) -> bool {
         self.role == Role::Chat && self.origin == Origin::User
     }
+}
+
+/// Payload of one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// As much as was captured.
+    pub bytes: Vec<u8>,
+    /// Bytes before it are missing.
+    pub gap_before: bool,
+    /// Bytes after it are missing.
+    pub gap_after: bool,
+}
+
+/// What was noticed of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SampleKind {
+    /// The process sent this.
+    Sent(Payload),
+    /// It received this.
+    Received(Payload),
+    /// It sent this datagram to a DNS server.
+    Query(Vec<u8>),
+    /// Payload came in after none had for a while.
+    AfterQuiet {
+        /// For how many nanoseconds.
+        quiet_ns: u64,
+    },
+    /// The process opened many connections at once.
+    Burst {
+        /// How many.
+        connections: u32,
+        /// Within how many nanoseconds.
+        over_ns: u64,
+    },
+    /// The connection is over.
+    Closed {
+        /// Payload bytes that the other side acknowledged.
+        bytes_sent: u64,
+        /// Payload bytes received.
+        bytes_received: u64,
+    },
+}
+
+/// Something that the gate noticed of a process that may not send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The connection, and whose it is.
+    pub flow: FlowInfo,
+    /// The process that the culprit was, when there is one.
+    pub culprit_pid: Option<u32>,
+    /// What was noticed.
+    pub kind: SampleKind,
 }
 
 /// A process and its program.
@@ -207,6 +261,8 @@ pub enum Event {
         /// Payload bytes received.
         bytes_received: u64,
     },
+    /// What a process that may not send does on the network.
+    Sampled(Sample),
     /// A process lost its trust while it ran.
     Tampered {
         /// Who did it.

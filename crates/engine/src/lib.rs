@@ -26,7 +26,8 @@ pub use entry::{
     VerdictEntry,
 };
 pub use event::{
-    Actor, Culprit, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink, Party, Timestamp,
+    Actor, Culprit, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink, Party, Payload,
+    Sample, SampleKind, Timestamp,
 };
 pub use evidence::{Evidence, Sign};
 pub use observation::{Connection, Observation, Subject, Transport};

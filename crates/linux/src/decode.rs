@@ -122,14 +122,14 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event
     Ok(event.map(|event| (header.boot_ns, event)))
 }
 
-fn read<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Result<T, Error> {
+pub(crate) fn read<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Result<T, Error> {
     bytes
         .get(..size_of::<T>())
         .map(bytemuck::pod_read_unaligned)
         .ok_or(Error::Short(bytes.len()))
 }
 
-fn known(names: &mut impl Names, index: u32) -> Arc<str> {
+pub(crate) fn known(names: &mut impl Names, index: u32) -> Arc<str> {
     names.name(index).unwrap_or_else(|| "".into())
 }
 
@@ -225,7 +225,7 @@ fn flow(event: &FlowEvent, names: &mut impl Names) -> Result<FlowInfo, Error> {
     })
 }
 
-fn address(bytes: [u8; 16], port: u16, family: u8) -> Result<SocketAddr, Error> {
+pub(crate) fn address(bytes: [u8; 16], port: u16, family: u8) -> Result<SocketAddr, Error> {
     let ip = match family {
         4 => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
         6 => IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical(),

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use abi::{
-    Counter, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey, ScriptKey,
+    Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey, ScriptKey,
     Settings,
 };
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
@@ -110,6 +110,7 @@ pub struct Gate {
     scripts: HashMap<MapData, Bytes<ScriptKey>, Bytes<Registration>>,
     programs: HashMap<MapData, Bytes<ProgramKey>, [u8; size_of::<ProgramEntry>()]>,
     counters: PerCpuArray<MapData, u64>,
+    interests: HashMap<MapData, u64, u32>,
 }
 
 fn map(pins: &Pins, name: &str) -> Result<Map, Error> {
@@ -137,6 +138,7 @@ impl Gate {
             scripts: typed(pins, "scripts")?,
             programs: typed(pins, "programs")?,
             counters: typed(pins, "counters")?,
+            interests: typed(pins, "interests")?,
         })
     }
 
@@ -147,6 +149,26 @@ impl Gate {
     /// When the map is missing.
     pub fn events(&self) -> Result<Events, Error> {
         Ok(Events(typed(&self.pins, "events")?))
+    }
+
+    /// The ring buffer of samples. Only one process may read it at a time.
+    ///
+    /// # Errors
+    ///
+    /// When the map is missing.
+    pub fn samples(&self) -> Result<Events, Error> {
+        Ok(Events(typed(&self.pins, "samples")?))
+    }
+
+    /// Says what is wanted of a sampled connection from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written.
+    pub fn set_interest(&mut self, cookie: u64, interest: Interest) -> Result<(), Error> {
+        self.interests
+            .insert(cookie, interest as u32, 0)
+            .map_err(|error| Error::failed("map interests", &error))
     }
 
     /// The settings in force.

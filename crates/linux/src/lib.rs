@@ -16,6 +16,7 @@ pub mod mounts;
 pub mod pins;
 pub mod procfs;
 pub mod programs;
+pub mod sample;
 pub mod seed;
 
 pub use error::Error;

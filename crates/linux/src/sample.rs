@@ -1,0 +1,152 @@
+//! Bytes from the ring buffer of samples → samples for the engine. As in [`crate::decode`],
+//! lengths are checked and unknown codes are errors.
+
+use std::sync::Arc;
+
+use abi::{EventTag, SampleHead, Sampled};
+use engine::{Culprit, FlowInfo, FlowKind, Payload, Sample, SampleKind};
+use policy::{Origin, Role};
+
+use crate::decode::{Error, Names, address, known, read};
+
+/// Decodes one record: when it happened, in nanoseconds since boot, and what.
+///
+/// # Errors
+///
+/// See [`Error`].
+pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<(u64, Sample), Error> {
+    let head: SampleHead = read(bytes)?;
+    if head.header.tag != EventTag::Sample as u32 {
+        return Err(Error::Tag(head.header.tag));
+    }
+    let payload = || {
+        let begin = size_of::<SampleHead>();
+        let length = head.length as usize;
+        bytes
+            .get(begin..begin + length)
+            .map(|captured| Payload {
+                bytes: captured.to_vec(),
+                gap_before: head.gap != 0,
+                gap_after: head.wire_bytes as usize > length,
+            })
+            .ok_or(Error::Short(bytes.len()))
+    };
+    let kind = match Sampled::from_code(head.what).ok_or(Error::Code("sample"))? {
+        Sampled::Sent => SampleKind::Sent(payload()?),
+        Sampled::Received => SampleKind::Received(payload()?),
+        Sampled::Query => SampleKind::Query(payload()?.bytes),
+        Sampled::AfterQuiet => SampleKind::AfterQuiet {
+            quiet_ns: head.quiet_ns,
+        },
+        Sampled::Burst => SampleKind::Burst {
+            connections: head.wire_bytes,
+            over_ns: head.quiet_ns,
+        },
+        Sampled::Closed => SampleKind::Closed {
+            bytes_sent: head.bytes_sent,
+            bytes_received: head.bytes_received,
+        },
+    };
+    let culprit = (head.culprit != 0).then(|| Culprit {
+        program: known(names, head.culprit),
+        pid: head.culprit_pid,
+    });
+    let flow = FlowInfo {
+        cookie: head.cookie,
+        kind: FlowKind::Sampled,
+        pid: head.header.pid,
+        uid: head.header.uid,
+        program: known(names, head.program),
+        culprit: culprit
+            .as_ref()
+            .map(|culprit| Arc::clone(&culprit.program)),
+        role: Role::from_code(head.role),
+        origin: Origin::from_code(head.origin),
+        destination: address(head.address, head.port, head.family)?,
+    };
+    let sample = Sample {
+        flow,
+        culprit_pid: culprit.map(|culprit| culprit.pid),
+        kind,
+    };
+    Ok((head.header.boot_ns, sample))
+}
+
+#[cfg(test)]
+mod tests {
+    use abi::ProcessRecord;
+    use abi::ProgramEvent;
+
+    use super::*;
+
+    struct NoNames;
+
+    impl Names for NoNames {
+        fn name(&mut self, index: u32) -> Option<Arc<str>> {
+            (index != 0).then(|| format!("/program/{index}").into())
+        }
+        fn seen(&mut self, _: &ProgramEvent) {}
+        fn process(&mut self, _: u32) -> Option<ProcessRecord> {
+            None
+        }
+    }
+
+    fn record(what: Sampled, payload: &[u8]) -> abi::Sample {
+        let mut sample: abi::Sample = bytemuck::Zeroable::zeroed();
+        sample.head.header.tag = EventTag::Sample as u32;
+        sample.head.header.boot_ns = 5;
+        sample.head.what = what as u8;
+        sample.head.family = 4;
+        sample.head.address[..4].copy_from_slice(&[198, 51, 100, 7]);
+        sample.head.port = 8080;
+        sample.head.program = 4;
+        sample.head.culprit = 3;
+        sample.head.culprit_pid = 33;
+        sample.head.wire_bytes = payload.len() as u32 + 1;
+        sample.head.length = payload.len() as u32;
+        sample.data[..payload.len()].copy_from_slice(payload);
+        sample
+    }
+
+    #[test]
+    fn payload_comes_with_whose_it_is() {
+        let record = record(Sampled::Received, b"PING :x\r\n");
+        let (boot_ns, sample) = decode(bytemuck::bytes_of(&record), &mut NoNames).expect("good");
+        assert_eq!(boot_ns, 5);
+        assert_eq!(sample.flow.destination, "198.51.100.7:8080".parse().expect("an address"));
+        assert_eq!(
+            (sample.flow.culprit.as_deref(), sample.culprit_pid),
+            (Some("/program/3"), Some(33))
+        );
+        let SampleKind::Received(payload) = sample.kind else {
+            panic!("{sample:?}")
+        };
+        assert_eq!(payload.bytes, b"PING :x\r\n");
+        assert!(payload.gap_after && !payload.gap_before);
+    }
+
+    #[test]
+    fn every_cut_of_a_record_is_an_error_and_no_panic() {
+        let record = record(Sampled::Sent, &[7; abi::SAMPLE_BYTES]);
+        let bytes = bytemuck::bytes_of(&record);
+        for length in 0..bytes.len() {
+            assert!(
+                matches!(decode(&bytes[..length], &mut NoNames), Err(Error::Short(_))),
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn more_bytes_than_there_are_is_an_error() {
+        let mut record = record(Sampled::Query, b"x");
+        record.head.length = u32::MAX;
+        assert!(decode(bytemuck::bytes_of(&record), &mut NoNames).is_err());
+        record.head.length = 1;
+        record.head.what = 99;
+        assert_eq!(
+            decode(bytemuck::bytes_of(&record), &mut NoNames),
+            Err(Error::Code("sample"))
+        );
+    }
+}
