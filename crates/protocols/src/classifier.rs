@@ -5,7 +5,7 @@ use crate::facts::{Facts, Side, Tunnel};
 use crate::irc::{self, IrcFacts};
 use crate::lines::Lines;
 use crate::others;
-use crate::shape::is_text;
+use crate::shape::{has_control, is_text};
 use crate::signature::{Look, look, look_at_datagram};
 use crate::smtp::{self, SmtpFacts};
 use crate::tunnel::{Strip, strip};
@@ -92,6 +92,8 @@ pub struct Classifier {
     irc: Option<Box<IrcFacts>>,
     smtp: Option<Box<SmtpFacts>>,
     decided: Option<Outcome>,
+    /// Lines that had begun when IRC was decided on.
+    begun: Option<Box<[Lines; 2]>>,
 }
 
 impl Classifier {
@@ -106,6 +108,7 @@ impl Classifier {
             irc: None,
             smtp: None,
             decided: None,
+            begun: None,
         }
     }
 
@@ -169,6 +172,45 @@ impl Classifier {
             Some(outcome) => outcome,
             None => self.judged(),
         }
+    }
+
+    /// Is it IRC beyond doubt, although more bytes could still add to its facts? Whoever wants
+    /// to listen on need not wait for [`Progress::Enough`].
+    pub fn is_surely_irc(&self) -> bool {
+        self.decided.is_none() && self.irc.is_some() && self.surely_irc()
+    }
+
+    /// What is known now and, when it is IRC, who listens on to the rest of the connection.
+    /// The facts are with the watch then.
+    pub fn finish_watching(mut self) -> (Outcome, Option<irc::Watch>) {
+        if self.decided.is_none() {
+            for side in [Side::Client, Side::Server] {
+                let half = &mut self.halves[side.index()];
+                if half.stage == Stage::Start && is_text(&half.start) {
+                    half.stage = Stage::Text;
+                    let start = std::mem::take(&mut half.start);
+                    self.read_lines(side, &start);
+                }
+            }
+            if self.decided.is_none() {
+                let outcome = self.judged();
+                self.decided = Some(outcome);
+                self.keep_begun();
+            }
+        }
+        let mut outcome = self.decided.take().unwrap_or_default();
+        let Facts::Irc(facts) = &mut outcome.facts else {
+            return (outcome, None);
+        };
+        let [client, server] = *self.begun.take().unwrap_or_default();
+        let (client, server) = if outcome.swapped {
+            (server, client)
+        } else {
+            (client, server)
+        };
+        let facts = std::mem::take(facts);
+        outcome.facts = Facts::None;
+        (outcome, Some(irc::Watch::within(facts, client, server)))
     }
 
     /// Bytes held beside the classifier itself.
@@ -325,6 +367,19 @@ impl Classifier {
         self.decide(app, 0.9, Some(Side::Client), self.proxy_client, Facts::None);
     }
 
+    /// Lines that have begun go on in an IRC connection.
+    fn keep_begun(&mut self) {
+        if self
+            .decided
+            .as_ref()
+            .is_some_and(|outcome| outcome.app == App::Irc)
+        {
+            let [client, server] = &mut self.halves;
+            let lines = [client, server].map(|half| std::mem::take(&mut half.lines));
+            self.begun = Some(Box::new(lines));
+        }
+    }
+
     fn release(&mut self) {
         self.halves = Default::default();
         self.irc = None;
@@ -334,23 +389,16 @@ impl Classifier {
     fn conclude(&mut self) -> Progress {
         if self.decided.is_none() && self.seen_enough() {
             let outcome = self.judged();
-            self.release();
             self.decided = Some(outcome);
+            self.keep_begun();
+            self.release();
+            return Progress::Enough;
         }
         match self.decided {
             Some(_) => Progress::Enough,
             None => Progress::More,
         }
     }
-}
-
-/// NUL, a byte that begins a record of TLS, or many that text of no encoding has.
-fn has_control(bytes: &[u8]) -> bool {
-    let looked_at = bytes.iter().take(96);
-    let control = |byte: &&u8| **byte < b' ' && !matches!(**byte, b'\t' | b'\r' | b'\n');
-    bytes.iter().take(96).any(|byte| *byte == 0)
-        || matches!(bytes, [0x14..=0x17, 3, 0..=4, ..])
-        || looked_at.filter(control).count() >= 6
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ pub struct HttpFacts {
     pub target: String,
     /// The `Host`, where it came with the first bytes.
     pub host: Option<String>,
+    /// It says what it accepts (`Accept`), as browsers always do and small programs often do not.
+    pub accept: bool,
 }
 
 /// What the first line of one side is.
@@ -125,18 +127,24 @@ pub fn facts(bytes: &[u8]) -> HttpFacts {
         return HttpFacts::default();
     };
     let head = &bytes[..bytes.len().min(4096)];
-    let host = head
-        .split(|byte| *byte == b'\n')
-        .skip(1)
-        .take_while(|line| !line.trim_ascii().is_empty())
-        .find_map(|line| {
-            let (name, value) = line.split_at_checked(5)?;
-            name.eq_ignore_ascii_case(b"host:").then_some(value)
-        });
+    let lines = || {
+        head.split(|byte| *byte == b'\n')
+            .skip(1)
+            .take_while(|line| !line.trim_ascii().is_empty())
+    };
+    let host = lines().find_map(|line| {
+        let (name, value) = line.split_at_checked(5)?;
+        name.eq_ignore_ascii_case(b"host:").then_some(value)
+    });
+    let accept = lines().any(|line| {
+        line.get(..7)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"accept:"))
+    });
     HttpFacts {
         method: text(method, 20),
         target: text(target, 200),
         host: host.map(|host| text(host.trim_ascii(), 255)),
+        accept,
     }
 }
 
@@ -154,9 +162,11 @@ mod tests {
             HttpFacts {
                 method: "GET".into(),
                 target: "/x".into(),
-                host: Some("a.example".into())
+                host: Some("a.example".into()),
+                accept: false,
             }
         );
+        assert!(facts(b"GET / HTTP/1.1\r\nHost: a\r\naccept: */*\r\n\r\n").accept);
         assert_eq!(
             first_line(b"HTTP/1.1 404 Not\r\n"),
             FirstLine::Response(404)

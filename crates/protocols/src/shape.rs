@@ -20,6 +20,15 @@ pub fn is_text(bytes: &[u8]) -> bool {
     !looked_at.is_empty() && high * 4 <= looked_at.len() * 3
 }
 
+/// NUL, a byte that begins a record of TLS, or many that text of no encoding has.
+pub fn has_control(bytes: &[u8]) -> bool {
+    let looked_at = bytes.iter().take(96);
+    let control = |byte: &&u8| **byte < b' ' && !matches!(**byte, b'\t' | b'\r' | b'\n');
+    bytes.iter().take(96).any(|byte| *byte == 0)
+        || matches!(bytes, [0x14..=0x17, 3, 0..=4, ..])
+        || looked_at.filter(control).count() >= 6
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,6 +98,16 @@ impl Classifier {
         (sure, swapped)
     }
 
+    /// Both sides spoke as only IRC does, and which is which is clear.
+    pub(super) fn surely_irc(&self) -> bool {
+        let (sure, swapped) = self.irc();
+        let [a, b] = &self.halves;
+        let straight = a.irc.client.saturating_add(b.irc.server);
+        let turned = a.irc.server.saturating_add(b.irc.client);
+        let clear = self.roles == Roles::Known || swapped || straight > turned.saturating_add(3);
+        sure >= CERTAIN && clear && self.mail().0 < CLAIM
+    }
+
     /// How sure mail is, and whether the sides have to be swapped.
     fn mail(&self) -> (f32, bool) {
         let [a, b] = &self.halves;

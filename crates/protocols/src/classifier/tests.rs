@@ -235,3 +235,34 @@ proptest! {
         prop_assert!((0.0..=1.0).contains(&found.confidence));
     }
 }
+
+#[test]
+fn a_watch_goes_on_within_a_line() {
+    for (roles, [a, b]) in [(Roles::Known, [C, S]), (Roles::Guessed, [S, C])] {
+        let mut classifier = Classifier::new(roles);
+        let _ = classifier.feed(a, b"NICK bot123\r\nUSER bot 0 * :bot\r\n");
+        assert!(!classifier.is_surely_irc());
+        let _ = classifier.feed(b, b":irc.example 001 bot123 :Welcome\r\n:m!u@h PRIV");
+        assert!(classifier.is_surely_irc());
+        let (outcome, watch) = classifier.finish_watching();
+        assert_eq!((outcome.app, outcome.swapped), (App::Irc, a == S));
+        let mut watch = watch.unwrap();
+        assert_eq!(watch.facts().nick.as_deref(), Some("bot123"));
+        let mut texts = 0;
+        watch.feed(S, b"MSG bot123 :.login\r\n", |heard| {
+            texts += u32::from(matches!(heard, irc::Heard::Text(text) if text.text == ".login"));
+        });
+        assert_eq!(texts, 1);
+    }
+}
+
+#[test]
+fn what_is_no_irc_is_not_watched() {
+    let mut classifier = Classifier::new(Roles::Known);
+    let _ = classifier.feed(C, MAIL_CLIENT.as_bytes());
+    let _ = classifier.feed(S, MAIL_SERVER.as_bytes());
+    assert!(!classifier.is_surely_irc());
+    let (outcome, watch) = classifier.finish_watching();
+    assert_eq!(outcome.app, App::Smtp);
+    assert!(watch.is_none());
+}

@@ -1,6 +1,6 @@
 //! What was said in an IRC connection, bounded.
 
-use super::message::{Message, is_channel, is_nickname};
+use super::message::{Message, Prefix, is_channel, is_nickname};
 use crate::facts::Side;
 use crate::text;
 
@@ -33,6 +33,18 @@ pub enum Command {
     Topic,
 }
 
+/// What a line brought that was not known before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// Somebody wrote something.
+    Text(&'a Text),
+    /// The client joined a channel, or joined it with a key, or speaks in one that it must
+    /// have joined before.
+    Joined(&'a Channel),
+    /// The client has this nickname from now on.
+    Nick(&'a str),
+}
+
 /// A text that somebody wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
@@ -42,6 +54,8 @@ pub struct Text {
     pub command: Command,
     /// Who wrote it, as the prefix says.
     pub from: Option<String>,
+    /// The host in the prefix: where the server says that the writer is.
+    pub host: Option<String>,
     /// A channel or a nickname.
     pub target: String,
     /// The first 200 bytes.
@@ -76,6 +90,11 @@ pub struct IrcFacts {
 impl IrcFacts {
     /// Takes a line that `side` sent into account.
     pub fn line(&mut self, side: Side, line: &[u8]) {
+        self.hear(side, line, &mut |_| {});
+    }
+
+    /// Takes a line that `side` sent into account, and tells what is new in it.
+    pub(super) fn hear(&mut self, side: Side, line: &[u8], heard: &mut impl FnMut(Heard<'_>)) {
         let Some(message) = Message::parse(line) else {
             return;
         };
@@ -84,14 +103,14 @@ impl IrcFacts {
             Side::Server => self.received = self.received.saturating_add(1),
         }
         if let Some(number) = message.numeric() {
-            self.reply(&message, number);
+            self.reply(&message, number, heard);
             return;
         }
         let from_client = side == Side::Client;
         let first = message.parameter(0).unwrap_or_default();
         let own = from_client || self.is_own(&message);
         if message.is(b"NICK") && own && is_nickname(first) {
-            self.nick = Some(text(first, NAME_MAX_BYTES));
+            self.call(first, heard);
         } else if message.is(b"USER") && from_client && message.parameters().len() >= 4 {
             self.user = Some(text(first, NAME_MAX_BYTES));
             self.real_name = message.parameter(3).map(|name| text(name, NAME_MAX_BYTES));
@@ -103,14 +122,14 @@ impl IrcFacts {
             for name in first.split(|byte| *byte == b',') {
                 let key = keys.next().is_some_and(|key| !key.is_empty());
                 // In what a server passes on, the second parameter is an account.
-                self.join(name, key && from_client);
+                self.join(name, key && from_client, heard);
             }
         } else if message.is(b"PRIVMSG") {
-            self.say(side, Command::Privmsg, &message);
+            self.say(side, Command::Privmsg, &message, heard);
         } else if message.is(b"NOTICE") {
-            self.say(side, Command::Notice, &message);
+            self.say(side, Command::Notice, &message, heard);
         } else if message.is(b"TOPIC") {
-            self.say(side, Command::Topic, &message);
+            self.say(side, Command::Topic, &message, heard);
         } else if message.is(b"STARTTLS") && from_client {
             self.starttls = true;
         } else if message.is(b"AUTHENTICATE") && from_client {
@@ -118,19 +137,22 @@ impl IrcFacts {
         }
     }
 
-    fn reply(&mut self, message: &Message<'_>, number: u16) {
+    fn reply(&mut self, message: &Message<'_>, number: u16, heard: &mut impl FnMut(Heard<'_>)) {
         if self.server.is_none() {
             self.server = message.prefix.map(|prefix| text(prefix.name, 255));
         }
         // 001 calls the client by the name that it has now.
         if let (1, Some(nick)) = (number, message.parameter(0)) {
-            self.nick = Some(text(nick, NAME_MAX_BYTES));
+            self.call(nick, heard);
         }
         // 332: the topic of a channel that was just joined.
         if let (332, Some(channel), Some(topic)) =
             (number, message.parameter(1), message.parameter(2))
         {
-            self.keep(Side::Server, Command::Topic, None, channel, topic);
+            self.keep(
+                text_of(Side::Server, Command::Topic, None, channel, topic),
+                heard,
+            );
         }
     }
 
@@ -142,48 +164,87 @@ impl IrcFacts {
         }
     }
 
-    fn join(&mut self, name: &[u8], with_key: bool) {
+    fn call(&mut self, name: &[u8], heard: &mut impl FnMut(Heard<'_>)) {
+        let name = text(name, NAME_MAX_BYTES);
+        if self.nick.as_ref() != Some(&name) {
+            heard(Heard::Nick(&name));
+            self.nick = Some(name);
+        }
+    }
+
+    fn join(&mut self, name: &[u8], with_key: bool, heard: &mut impl FnMut(Heard<'_>)) {
         if !is_channel(name) {
             return;
         }
         let name = text(name, NAME_MAX_BYTES);
         if let Some(known) = self.channels.iter_mut().find(|known| known.name == name) {
-            known.with_key |= with_key;
+            if with_key && !known.with_key {
+                known.with_key = true;
+                heard(Heard::Joined(known));
+            }
         } else if self.channels.len() < CHANNELS_MAX {
-            self.channels.push(Channel { name, with_key });
+            let channel = Channel { name, with_key };
+            heard(Heard::Joined(&channel));
+            self.channels.push(channel);
         }
     }
 
-    fn say(&mut self, side: Side, command: Command, message: &Message<'_>) {
+    fn say(
+        &mut self,
+        side: Side,
+        command: Command,
+        message: &Message<'_>,
+        heard: &mut impl FnMut(Heard<'_>),
+    ) {
         let (Some(target), Some(words)) = (message.parameter(0), message.parameter(1)) else {
             return;
         };
-        let from = message.prefix.map(|prefix| prefix.name);
         if command == Command::Notice && (matches!(target, b"*" | b"AUTH") || self.nick.is_none()) {
             return;
         }
         // From the middle, no joining was seen.
-        self.join(target, false);
-        self.keep(side, command, from, target, words);
+        self.join(target, false, heard);
+        self.keep(text_of(side, command, message.prefix, target, words), heard);
     }
 
-    fn keep(
-        &mut self,
-        side: Side,
-        command: Command,
-        from: Option<&[u8]>,
-        target: &[u8],
-        words: &[u8],
-    ) {
+    fn keep(&mut self, text: Text, heard: &mut impl FnMut(Heard<'_>)) {
+        heard(Heard::Text(&text));
         if self.texts.len() < MESSAGES_MAX {
-            self.texts.push(Text {
-                side,
-                command,
-                from: from.map(|from| text(from, NAME_MAX_BYTES)),
-                target: text(target, NAME_MAX_BYTES),
-                text: text(words, TEXT_MAX_BYTES),
-            });
+            self.texts.push(text);
         }
+    }
+
+    /// Bytes held beside itself.
+    pub(super) fn held_bytes(&self) -> usize {
+        let names = [&self.nick, &self.user, &self.real_name, &self.server];
+        let names: usize = names.into_iter().flatten().map(String::capacity).sum();
+        names
+            + self.channels.capacity() * (size_of::<Channel>() + NAME_MAX_BYTES / 4)
+            + self.texts.capacity() * size_of::<Text>()
+            + self
+                .texts
+                .iter()
+                .map(|text| text.text.capacity() + 32)
+                .sum::<usize>()
+    }
+}
+
+fn text_of(
+    side: Side,
+    command: Command,
+    prefix: Option<Prefix<'_>>,
+    target: &[u8],
+    words: &[u8],
+) -> Text {
+    Text {
+        side,
+        command,
+        from: prefix.map(|prefix| text(prefix.name, NAME_MAX_BYTES)),
+        host: prefix
+            .and_then(|prefix| prefix.host)
+            .map(|host| text(host, 255)),
+        target: text(target, NAME_MAX_BYTES),
+        text: text(words, TEXT_MAX_BYTES),
     }
 }
 
