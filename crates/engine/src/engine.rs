@@ -7,10 +7,13 @@ use policy::{Reason, Tamper};
 use crate::attempts::Attempt;
 use crate::bounded::Bounded;
 use crate::entry::{Entry, FindingEntry, FindingKind, GrantEntry, NoticeEntry, VerdictEntry};
-use crate::event::{Actor, Event, FlowInfo, FlowKind, Judged, Party, Timestamp};
+use crate::event::{
+    Actor, Event, FlowInfo, FlowKind, Judged, Party, Sample, SampleKind, Timestamp,
+};
 use crate::evidence::{Irc, Scene, gather};
 use crate::limiter::{Limiter, Report};
 use crate::printable::program_name;
+use crate::sampling::{Sampling, Wish};
 use crate::warning::{Draft, Warning};
 
 /// A minute: the length in which one culprit is reported once.
@@ -36,6 +39,8 @@ pub struct Settings {
     pub grants_tracked: usize,
     /// How many IRC connections are remembered.
     pub irc_tracked: usize,
+    /// How many sampled connections are followed until it is known what they are.
+    pub samples_tracked: usize,
 }
 
 impl Default for Settings {
@@ -46,6 +51,7 @@ impl Default for Settings {
             warnings_tracked: 24,
             grants_tracked: 4096,
             irc_tracked: 512,
+            samples_tracked: 512,
         }
     }
 }
@@ -57,6 +63,13 @@ pub enum Action {
     Append(Entry),
     /// Tell the user. The finding that it is about was appended before.
     Warn(Warning),
+    /// Tell the gate how much of this connection it is to report from now on.
+    Sample {
+        /// The socket.
+        cookie: u64,
+        /// How much.
+        wish: Wish,
+    },
 }
 
 /// A finding is the same when culprit, kind and reason are.
@@ -78,6 +91,7 @@ pub struct Engine {
     grants: Bounded<u64, FlowInfo>,
     irc: Bounded<u64, Irc>,
     irc_ended: Bounded<u64, Irc>,
+    sampling: Sampling,
     attempts: Bounded<Arc<str>, Attempt>,
     /// Processes that were tampered with while they ran, and by whom.
     tampered: Bounded<u32, Party>,
@@ -96,6 +110,7 @@ impl Engine {
             grants: Bounded::new(settings.grants_tracked),
             irc: Bounded::new(settings.irc_tracked),
             irc_ended: Bounded::new(64),
+            sampling: Sampling::new(settings.samples_tracked),
             attempts: Bounded::new(settings.findings_tracked),
             tampered: Bounded::new(256),
             findings: Limiter::new(settings.report_every_ns, settings.findings_tracked),
@@ -129,6 +144,7 @@ impl Engine {
             } => {
                 self.closed(flow, bytes_sent, bytes_received, now, &mut actions);
             }
+            Event::Sampled(sample) => self.sampled(&sample, now, &mut actions),
             Event::Tampered {
                 by,
                 uid,
@@ -289,6 +305,27 @@ impl Engine {
         }
     }
 
+    fn sampled(&mut self, sample: &Sample, now: Timestamp, actions: &mut Vec<Action>) {
+        let noted = self.sampling.take(sample, |_| {});
+        let cookie = sample.flow.cookie;
+        actions.extend(noted.wish.map(|wish| Action::Sample { cookie, wish }));
+        let as_irc = || FlowInfo {
+            kind: FlowKind::Irc,
+            ..sample.flow.clone()
+        };
+        if noted.is_irc {
+            self.opened(as_irc(), now, actions);
+        }
+        if let SampleKind::Closed {
+            bytes_sent,
+            bytes_received,
+        } = sample.kind
+            && self.irc.contains(&cookie)
+        {
+            self.closed(as_irc(), bytes_sent, bytes_received, now, actions);
+        }
+    }
+
     fn opened(&mut self, flow: FlowInfo, now: Timestamp, actions: &mut Vec<Action>) {
         let forgotten = match flow.kind {
             FlowKind::Grant => {
@@ -302,6 +339,7 @@ impl Engine {
                 let since = self.irc.take(&flow.cookie).map_or(now, |known| known.since);
                 self.irc.put(flow.cookie, Irc { flow, since }).is_some()
             }
+            FlowKind::Sampled => false,
         };
         self.forgotten += u64::from(forgotten);
     }
@@ -327,6 +365,7 @@ impl Engine {
                     self.irc_ended.put(flow.cookie, Irc { flow, since: now });
                 }
             }
+            FlowKind::Sampled => {}
         }
     }
 

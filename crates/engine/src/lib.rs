@@ -15,6 +15,7 @@ mod evidence;
 mod limiter;
 mod observation;
 mod printable;
+mod sampling;
 mod sentence;
 mod suspicion;
 mod warning;
@@ -32,6 +33,7 @@ pub use event::{
 pub use evidence::{Evidence, Sign};
 pub use observation::{Connection, Observation, Subject, Transport};
 pub use printable::{printable, program_name};
+pub use sampling::Wish;
 pub use sentence::{Case, reason_sentence};
 pub use suspicion::Suspicion;
 pub use warning::Warning;

@@ -15,7 +15,7 @@ fn entries(event: Event) -> Vec<Entry> {
         .into_iter()
         .filter_map(|action| match action {
             Action::Append(entry) => Some(entry),
-            Action::Warn(_) => None,
+            Action::Warn(_) | Action::Sample { .. } => None,
         });
     appended.collect()
 }

@@ -28,7 +28,7 @@ impl Ledger {
                     self.refused += u64::from(verdict.verdict == Answer::Refuse);
                 }
                 Action::Append(Entry::Finding(finding)) => self.found += 1 + finding.suppressed,
-                Action::Append(_) => {}
+                Action::Append(_) | Action::Sample { .. } => {}
                 Action::Warn(warning) => {
                     self.warned += 1 + warning.suppressed;
                     self.warnings += 1;

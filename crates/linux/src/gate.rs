@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use abi::{
-    Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey, ScriptKey,
-    Settings,
+    Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey,
+    ScriptKey, Settings,
 };
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use bytemuck::{AnyBitPattern, NoUninit};

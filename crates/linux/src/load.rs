@@ -317,7 +317,11 @@ fn attach(
         (Hook::Egress | Hook::Ingress, Program::CgroupSkb(program)) => {
             use aya::programs::CgroupSkbAttachType::{Egress, Ingress};
             program.load().map_err(fail)?;
-            let direction = if matches!(hook, Hook::Egress) { Egress } else { Ingress };
+            let direction = if matches!(hook, Hook::Egress) {
+                Egress
+            } else {
+                Ingress
+            };
             let link = program
                 .attach(cgroup.open()?, direction, mode)
                 .map_err(fail)?;

@@ -57,9 +57,7 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<(u64, Sample), Err
         pid: head.header.pid,
         uid: head.header.uid,
         program: known(names, head.program),
-        culprit: culprit
-            .as_ref()
-            .map(|culprit| Arc::clone(&culprit.program)),
+        culprit: culprit.as_ref().map(|culprit| Arc::clone(&culprit.program)),
         role: Role::from_code(head.role),
         origin: Origin::from_code(head.origin),
         destination: address(head.address, head.port, head.family)?,
@@ -113,7 +111,10 @@ mod tests {
         let record = record(Sampled::Received, b"PING :x\r\n");
         let (boot_ns, sample) = decode(bytemuck::bytes_of(&record), &mut NoNames).expect("good");
         assert_eq!(boot_ns, 5);
-        assert_eq!(sample.flow.destination, "198.51.100.7:8080".parse().expect("an address"));
+        assert_eq!(
+            sample.flow.destination,
+            "198.51.100.7:8080".parse().expect("an address")
+        );
         assert_eq!(
             (sample.flow.culprit.as_deref(), sample.culprit_pid),
             (Some("/program/3"), Some(33))

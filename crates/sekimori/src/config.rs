@@ -474,7 +474,8 @@ mod tests {
             "c.toml:1:16: packet_watch: expected \"full\", \"mail\" or \"off\", found \"some\""
         );
         assert!(
-            complaint("packet_watch = true").ends_with("expected \"full\", \"mail\" or \"off\", found true")
+            complaint("packet_watch = true")
+                .ends_with("expected \"full\", \"mail\" or \"off\", found true")
         );
         assert!(complaint("rate_per_minute = -1").ends_with("found -1"));
         assert!(

@@ -94,6 +94,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let closed_after = begun.elapsed();
     let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
     let reports = gate.events()?;
+    let samples = gate.samples()?;
 
     let mut outbox = outbox::Outbox::new(config.notify);
     if let Some(aside) = &opened.set_aside {
@@ -125,7 +126,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
             .trouble(&format!("the service manager does not listen: {error}"));
     }
     daemon.find_older_irc();
-    daemon.serve(reports, &server, &signals)?;
+    daemon.serve(reports, samples, &server, &signals)?;
     daemon.notice("stopped; the gate stays closed without the daemon".to_owned());
     Ok(ExitCode::SUCCESS)
 }
@@ -204,6 +205,7 @@ impl Daemon {
     fn serve(
         &mut self,
         mut reports: Events,
+        mut samples: Events,
         server: &Server,
         signals: &signals::Signals,
     ) -> Result<(), Failure> {
@@ -216,6 +218,7 @@ impl Daemon {
                     PollFd::from_borrowed_fd(reports.as_fd(), PollFlags::IN),
                     PollFd::from_borrowed_fd(server.wake(), PollFlags::IN),
                     PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+                    PollFd::from_borrowed_fd(samples.as_fd(), PollFlags::IN),
                 ];
                 if let Some(fd) = watch.as_ref().map(watch::Watch::as_fd) {
                     waiting.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
@@ -230,6 +233,7 @@ impl Daemon {
                     .collect::<Vec<_>>()
             };
             self.end_older_irc();
+            self.take_samples(&mut samples, EVENTS_AT_ONCE);
             self.take_reports(&mut reports, EVENTS_AT_ONCE);
             if woken[1] {
                 server.answer_waiting(|request, who| self.answer(request, who));
@@ -238,7 +242,7 @@ impl Daemon {
                     watch.follow(&self.registry);
                 }
             }
-            if woken.get(3) == Some(&true)
+            if woken.get(4) == Some(&true)
                 && let Some(watch) = &mut watch
             {
                 for path in watch.changed() {
@@ -255,6 +259,7 @@ impl Daemon {
             }
             self.housekeeping();
         }
+        self.take_samples(&mut samples, usize::MAX);
         self.take_reports(&mut reports, usize::MAX);
         Ok(())
     }

@@ -105,7 +105,7 @@ pub fn findings(actions: &[Action]) -> Vec<&FindingEntry> {
 pub fn warnings(actions: &[Action]) -> Vec<&Warning> {
     let warned = actions.iter().filter_map(|action| match action {
         Action::Warn(warning) => Some(warning),
-        Action::Append(_) => None,
+        Action::Append(_) | Action::Sample { .. } => None,
     });
     warned.collect()
 }

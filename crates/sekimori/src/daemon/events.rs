@@ -1,19 +1,21 @@
-//! Reports of the kernel programs → events → actions.
+//! Reports and samples of the kernel programs → events → actions.
 
-use abi::Counter;
-use engine::Event;
+use abi::{Counter, Interest};
+use engine::{Action, Event, Wish};
 use linux::decode::{self, GateNames};
 use linux::gate::{Events, Gate};
+use linux::sample;
 
 use super::Daemon;
 use crate::clock;
 
 /// What the kernel counts as lost, in the words that the user reads.
-const LOSSES: [(Counter, &str); 4] = [
+const LOSSES: [(Counter, &str); 5] = [
     (Counter::EventsLost, "verdicts and connections"),
     (Counter::ProgramsLost, "programs"),
     (Counter::ProcessesLost, "processes"),
     (Counter::FlowsLost, "connection states"),
+    (Counter::SamplesLost, "samples of connections"),
 ];
 
 /// How much of each loss was told.
@@ -27,6 +29,32 @@ impl LostTold {
 }
 
 impl Daemon {
+    /// Handles the samples that wait, at most `limit` of them. They come before the verdicts:
+    /// what a program said before it tried to send belongs to the finding.
+    pub(super) fn take_samples(&mut self, samples: &mut Events, limit: usize) {
+        let (gate, programs) = (&mut self.gate, &mut self.programs);
+        let (engine, outbox, journal) = (&mut self.engine, &mut self.outbox, &mut self.journal);
+        samples.drain(limit, |bytes| {
+            let mut names = GateNames { gate, programs };
+            match sample::decode(bytes, &mut names) {
+                Ok((boot_ns, sample)) => {
+                    let at = clock::since_boot(boot_ns);
+                    let actions = engine.handle(Event::Sampled(sample), at);
+                    for action in &actions {
+                        if let Action::Sample { cookie, wish } = action
+                            && let Err(error) = gate.set_interest(*cookie, interest(*wish))
+                        {
+                            outbox.trouble(&error.to_string());
+                        }
+                    }
+                    outbox.perform(journal, actions, at);
+                }
+                Err(error) => outbox.trouble(&error.to_string()),
+            }
+        });
+        outbox.flush(journal);
+    }
+
     /// Handles what waits in the ring buffer, at most `limit` reports.
     pub(super) fn take_reports(&mut self, reports: &mut Events, limit: usize) {
         let (gate, programs) = (&self.gate, &mut self.programs);
@@ -59,5 +87,12 @@ impl Daemon {
                 self.outbox.perform(&mut self.journal, actions, now);
             }
         }
+    }
+}
+
+const fn interest(wish: Wish) -> Interest {
+    match wish {
+        Wish::Enough => Interest::Enough,
+        Wish::Follow => Interest::Follow,
     }
 }

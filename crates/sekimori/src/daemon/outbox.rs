@@ -81,6 +81,8 @@ impl Outbox {
                     }
                 }
                 Action::Warn(warning) => self.warn(&warning),
+                // The gate's, see `events`.
+                Action::Sample { .. } => {}
             }
         }
     }

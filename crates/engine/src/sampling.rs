@@ -1,0 +1,345 @@
+//! Samples in, observations out: follows the connections that the gate samples until it is
+//! known what they are, and IRC for as long as it lives.
+
+use protocols::{App, Classifier, Facts, Progress, Roles, Side, dns, irc};
+
+use crate::bounded::Bounded;
+use crate::event::{FlowInfo, Payload, Sample, SampleKind};
+use crate::observation::{Connection, Observation, Subject, Transport};
+
+/// What the gate is to do with a sampled connection from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Report no more payload of it.
+    Enough,
+    /// Report what follows, within limits.
+    Follow,
+}
+
+/// What a sample led to, beside observations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Noted {
+    /// What the gate is to do.
+    pub(crate) wish: Option<Wish>,
+    /// The connection has just been found to be IRC.
+    pub(crate) is_irc: bool,
+}
+
+#[derive(Debug)]
+enum Followed {
+    /// It is not known yet.
+    Looking(Box<Classifier>),
+    /// It is IRC.
+    Irc(Box<irc::Watch>),
+    /// It is something else, or will never be known.
+    Known,
+}
+
+/// The connections that are sampled at this time.
+#[derive(Debug)]
+pub(crate) struct Sampling {
+    flows: Bounded<u64, Followed>,
+    /// Connections that were given up because there were too many.
+    forgotten: u64,
+}
+
+impl Sampling {
+    /// At most `flows_max` connections, of some KiB each at the worst.
+    pub(crate) fn new(flows_max: usize) -> Self {
+        Self {
+            flows: Bounded::new(flows_max),
+            forgotten: 0,
+        }
+    }
+
+    /// Connections that were given up because there were too many.
+    pub(crate) const fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Takes a sample, and tells what it shows.
+    pub(crate) fn take(
+        &mut self,
+        sample: &Sample,
+        mut each: impl FnMut(&Observation<'_>),
+    ) -> Noted {
+        let connection = connection(&sample.flow);
+        match &sample.kind {
+            SampleKind::Sent(payload) => self.payload(sample, Side::Client, payload, &mut each),
+            SampleKind::Received(payload) => self.payload(sample, Side::Server, payload, &mut each),
+            SampleKind::Query(bytes) => {
+                for question in dns::parse(bytes).iter().flat_map(|query| &query.questions) {
+                    each(&Observation::Query(question));
+                }
+                Noted::default()
+            }
+            SampleKind::AfterQuiet { quiet_ns } => {
+                each(&Observation::Inbound {
+                    connection,
+                    quiet_ns: *quiet_ns,
+                });
+                Noted::default()
+            }
+            SampleKind::Burst {
+                connections,
+                over_ns,
+            } => {
+                each(&Observation::Burst {
+                    connections: *connections,
+                    over_ns: *over_ns,
+                });
+                Noted::default()
+            }
+            SampleKind::Closed {
+                bytes_sent,
+                bytes_received,
+            } => {
+                if let Some(Followed::Looking(classifier)) = self.flows.take(&sample.flow.cookie) {
+                    recognised(&connection, *classifier, &mut each);
+                }
+                each(&Observation::Closed {
+                    connection,
+                    bytes_up: *bytes_sent,
+                    bytes_down: *bytes_received,
+                });
+                Noted::default()
+            }
+        }
+    }
+
+    fn payload(
+        &mut self,
+        sample: &Sample,
+        side: Side,
+        payload: &Payload,
+        each: &mut impl FnMut(&Observation<'_>),
+    ) -> Noted {
+        let connection = connection(&sample.flow);
+        let followed = self.flows.take(&sample.flow.cookie).unwrap_or_else(|| {
+            each(&Observation::Opened(connection));
+            Followed::Looking(Box::new(Classifier::new(Roles::Known)))
+        });
+        let mut noted = Noted::default();
+        let followed = match followed {
+            Followed::Looking(mut classifier) => {
+                let progress = look(&mut classifier, side, payload);
+                if progress == Progress::Enough || classifier.is_surely_irc() {
+                    let watch = recognised(&connection, *classifier, each);
+                    noted.is_irc = watch.is_some();
+                    noted.wish = Some(match watch {
+                        Some(_) => Wish::Follow,
+                        None => Wish::Enough,
+                    });
+                    watch.map_or(Followed::Known, |watch| Followed::Irc(Box::new(watch)))
+                } else {
+                    Followed::Looking(classifier)
+                }
+            }
+            Followed::Irc(mut watch) => {
+                if payload.gap_before {
+                    watch.gap(side);
+                }
+                let mut renamed = false;
+                watch.feed(side, &payload.bytes, |heard| match heard {
+                    irc::Heard::Text(text) => each(&Observation::Irc { connection, text }),
+                    irc::Heard::Joined(_) | irc::Heard::Nick(_) => renamed = true,
+                });
+                if payload.gap_after {
+                    watch.gap(side);
+                }
+                if renamed {
+                    tell_irc(&connection, &watch, each);
+                }
+                Followed::Irc(watch)
+            }
+            Followed::Known => Followed::Known,
+        };
+        self.forgotten += u64::from(self.flows.put(sample.flow.cookie, followed).is_some());
+        noted
+    }
+}
+
+/// Whose conduct a sample is: the culprit's, or its own where there is none.
+pub(crate) fn subject(sample: &Sample) -> Subject {
+    let flow = &sample.flow;
+    match (&flow.culprit, sample.culprit_pid) {
+        (Some(program), Some(pid)) => Subject::Lineage {
+            program: program.clone(),
+            pid,
+        },
+        _ => Subject::Lineage {
+            program: flow.program.clone(),
+            pid: flow.pid,
+        },
+    }
+}
+
+fn connection(flow: &FlowInfo) -> Connection {
+    Connection {
+        id: flow.cookie,
+        transport: Transport::Tcp,
+        destination: flow.destination,
+    }
+}
+
+fn look(classifier: &mut Classifier, side: Side, payload: &Payload) -> Progress {
+    if payload.gap_before {
+        classifier.gap(side);
+    }
+    let progress = classifier.feed(side, &payload.bytes);
+    if payload.gap_after {
+        classifier.gap(side);
+    }
+    progress
+}
+
+/// Tells what a connection was found to be; with IRC, who listens on.
+fn recognised(
+    connection: &Connection,
+    classifier: Classifier,
+    each: &mut impl FnMut(&Observation<'_>),
+) -> Option<irc::Watch> {
+    let (outcome, watch) = classifier.finish_watching();
+    if outcome.app == App::Unknown {
+        return None;
+    }
+    match &watch {
+        Some(watch) => tell_irc(connection, watch, each),
+        None => each(&Observation::Recognised {
+            connection: *connection,
+            app: outcome.app,
+            facts: &outcome.facts,
+            own_chat: false,
+        }),
+    }
+    watch
+}
+
+fn tell_irc(connection: &Connection, watch: &irc::Watch, each: &mut impl FnMut(&Observation<'_>)) {
+    each(&Observation::Recognised {
+        connection: *connection,
+        app: App::Irc,
+        facts: &Facts::Irc(Box::new(watch.facts().clone())),
+        // The chats of a person are not sampled at all.
+        own_chat: false,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::{Origin, Role};
+
+    use super::*;
+    use crate::event::FlowKind;
+
+    fn sample(cookie: u64, kind: SampleKind) -> Sample {
+        Sample {
+            flow: FlowInfo {
+                cookie,
+                kind: FlowKind::Sampled,
+                pid: 40,
+                uid: 1000,
+                program: "/tmp/child".into(),
+                culprit: Some("/tmp/bot".into()),
+                role: Role::Unknown,
+                origin: Origin::Foreign,
+                destination: "198.51.100.7:8080".parse().expect("an address"),
+            },
+            culprit_pid: Some(30),
+            kind,
+        }
+    }
+
+    fn payload(bytes: &[u8]) -> Payload {
+        Payload {
+            bytes: bytes.to_vec(),
+            gap_before: false,
+            gap_after: false,
+        }
+    }
+
+    fn words(observation: &Observation<'_>) -> String {
+        match observation {
+            Observation::Opened(_) => "opened".to_owned(),
+            Observation::Recognised { app, .. } => format!("is {}", app.word()),
+            Observation::Irc { text, .. } => format!("heard {}", text.text),
+            Observation::Query(question) => format!("asked {}", question.name),
+            Observation::Closed { bytes_down, .. } => format!("closed {bytes_down}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn take(sampling: &mut Sampling, sample: &Sample) -> (Vec<String>, Noted) {
+        let mut seen = Vec::new();
+        let noted = sampling.take(sample, |observation| seen.push(words(observation)));
+        (seen, noted)
+    }
+
+    #[test]
+    fn irc_is_recognised_on_any_port_and_listened_to() {
+        let mut sampling = Sampling::new(8);
+        let sent = sample(7, SampleKind::Sent(payload(b"NICK x\r\nUSER x 0 * :x\r\n")));
+        assert_eq!(take(&mut sampling, &sent).0, ["opened"]);
+        let welcome = sample(
+            7,
+            SampleKind::Received(payload(b":irc.example.net 001 x :hi\r\n")),
+        );
+        let (seen, noted) = take(&mut sampling, &welcome);
+        assert_eq!(
+            (seen.as_slice(), noted.is_irc),
+            (["is irc".to_owned()].as_slice(), true)
+        );
+        assert_eq!(noted.wish, Some(Wish::Follow));
+        let order = sample(
+            7,
+            SampleKind::Received(payload(b":m!u@h PRIVMSG #x :.spam 192.0.2.1\r\n")),
+        );
+        assert!(
+            take(&mut sampling, &order)
+                .0
+                .contains(&"heard .spam 192.0.2.1".to_owned())
+        );
+    }
+
+    #[test]
+    fn what_is_something_else_is_let_go() {
+        let mut sampling = Sampling::new(8);
+        let sent = sample(
+            7,
+            SampleKind::Sent(payload(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")),
+        );
+        let (seen, noted) = take(&mut sampling, &sent);
+        assert_eq!(seen, ["opened", "is http"]);
+        assert_eq!((noted.wish, noted.is_irc), (Some(Wish::Enough), false));
+        let closed = sample(
+            7,
+            SampleKind::Closed {
+                bytes_sent: 1,
+                bytes_received: 2,
+            },
+        );
+        assert_eq!(take(&mut sampling, &closed).0, ["closed 2"]);
+    }
+
+    #[test]
+    fn a_query_is_read_and_damage_is_not() {
+        let mut sampling = Sampling::new(8);
+        let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07Example\x03org\x00\x00\x0f\x00\x01";
+        let asked = sample(0, SampleKind::Query(query.to_vec()));
+        assert_eq!(take(&mut sampling, &asked).0, ["asked example.org"]);
+        let damaged = sample(0, SampleKind::Query(query[..20].to_vec()));
+        assert_eq!(take(&mut sampling, &damaged).0, [""; 0]);
+    }
+
+    #[test]
+    fn too_many_connections_push_out_the_idlest() {
+        let mut sampling = Sampling::new(4);
+        for cookie in 0..100 {
+            take(
+                &mut sampling,
+                &sample(cookie, SampleKind::Sent(payload(b"x"))),
+            );
+        }
+        assert_eq!((sampling.flows.len(), sampling.forgotten()), (4, 96));
+    }
+}
