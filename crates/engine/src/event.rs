@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::words;
 
 /// Nanoseconds since 1970, UTC. Always passed in, never read from a clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 

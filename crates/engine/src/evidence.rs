@@ -1,4 +1,4 @@
-//! What speaks for or against an infection, with how much it weighs.
+//! What speaks for or against an infection at the moment of a refusal.
 //!
 //! The finding itself follows the paper's rule alone (see [`crate::Engine`]); the evidence
 //! tells a reader why to believe it, strongest first.
@@ -11,134 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempts::Attempt;
 use crate::event::{Actor, FlowInfo, Judged, Party, Timestamp};
 use crate::printable::program_name;
-
-/// What was observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sign {
-    /// IRC going on in the very lineage that tried to send.
-    IrcSameLineage,
-    /// IRC going on elsewhere on the machine.
-    IrcElsewhere,
-    /// IRC of the same lineage that ended shortly before.
-    IrcJustEnded,
-    /// A program that is no mailer speaks to mail servers itself (the paper's figure 3).
-    OwnEngine,
-    /// A culprit drives a registered mailer or submitter (the paper's figure 4).
-    DrivesMailer,
-    /// Many different mail servers in a short time.
-    FanOut,
-    /// Many attempts in a short time.
-    Repeated,
-    /// The process was tampered with.
-    Tampering,
-    /// A packet that went around connect().
-    BypassedConnect,
-    /// The program lies where droppers put theirs.
-    DropperPath,
-    /// A registered program in the wrong circumstances, without a culprit.
-    NoCulprit,
-    /// The registered file changed, as it does in an upgrade.
-    FileChanged,
-    /// The lineage is older than the gate and therefore not known for sure.
-    OlderThanGate,
-}
-
-/// Sign, weight, and why it weighs that much. Positive speaks for an infection. The unit
-/// is arbitrary; only the order and the proportions mean something.
-const WEIGHTS: [(Sign, i32, &str); 13] = [
-    (
-        Sign::IrcSameLineage,
-        60,
-        "command channel and illegal send in one lineage is what the paper calls a bot",
-    ),
-    (
-        Sign::DrivesMailer,
-        30,
-        "the paper's figure 4; people's own scripts do this too, once, and then get registered",
-    ),
-    (
-        Sign::OwnEngine,
-        30,
-        "the paper's figure 3; few programs except mailers have an SMTP engine of their own",
-    ),
-    (
-        Sign::Tampering,
-        30,
-        "nobody but a debugger has an honest reason, and nobody debugs a mailer while sending",
-    ),
-    (
-        Sign::BypassedConnect,
-        25,
-        "raw packets to mail ports need effort that only evasion repays",
-    ),
-    (
-        Sign::FanOut,
-        25,
-        "a mailer knows one or two servers; spam goes to each recipient's own",
-    ),
-    (
-        Sign::IrcElsewhere,
-        25,
-        "the paper's rule as it stands: some program on this machine takes orders over IRC",
-    ),
-    (
-        Sign::IrcJustEnded,
-        20,
-        "bots hang up while they work; weaker than an open channel",
-    ),
-    (
-        Sign::DropperPath,
-        20,
-        "installed programs do not live there; build folders and games sometimes do",
-    ),
-    (
-        Sign::Repeated,
-        15,
-        "people give up after a few refusals, programs do not; honest retries exist",
-    ),
-    (
-        Sign::OlderThanGate,
-        -10,
-        "on the first day honest processes look foreign until they are started anew",
-    ),
-    (
-        Sign::FileChanged,
-        -15,
-        "an upgrade is by far the most common cause",
-    ),
-    (
-        Sign::NoCulprit,
-        -20,
-        "every program in the lineage is registered; a wrong registration is likelier",
-    ),
-];
-
-impl Sign {
-    /// How much it weighs; positive speaks for an infection.
-    pub fn weight(self) -> i32 {
-        WEIGHTS
-            .iter()
-            .find(|(sign, ..)| *sign == self)
-            .map_or(0, |(_, weight, _)| *weight)
-    }
-
-    /// Whether it is about IRC.
-    pub const fn is_irc(self) -> bool {
-        matches!(
-            self,
-            Self::IrcSameLineage | Self::IrcElsewhere | Self::IrcJustEnded
-        )
-    }
-
-    /// Why it weighs that much.
-    pub fn why(self) -> &'static str {
-        WEIGHTS
-            .iter()
-            .find(|(sign, ..)| *sign == self)
-            .map_or("", |(.., why)| *why)
-    }
-}
+use crate::sign::Sign;
 
 /// One observation that counts for or against an infection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +25,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    fn new(what: Sign, detail: String) -> Self {
+    pub(crate) fn new(what: Sign, detail: String) -> Self {
         Self {
             what,
             weight: what.weight(),
@@ -416,26 +289,6 @@ pub(crate) fn seconds(nanoseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_sign_has_one_weight_and_a_reason() {
-        for (index, (sign, weight, why)) in WEIGHTS.iter().enumerate() {
-            assert!(*weight != 0 && !why.is_empty());
-            assert_eq!(
-                WEIGHTS.iter().position(|(other, ..)| other == sign),
-                Some(index)
-            );
-            assert_eq!((sign.weight(), sign.why()), (*weight, *why));
-        }
-        assert!(WEIGHTS.is_sorted_by_key(|(_, weight, _)| -weight));
-    }
-
-    #[test]
-    fn irc_of_the_same_lineage_outweighs_everything() {
-        for (sign, weight, _) in WEIGHTS {
-            assert!(sign == Sign::IrcSameLineage || weight < Sign::IrcSameLineage.weight());
-        }
-    }
 
     #[test]
     fn droppers_are_told_by_their_place() {

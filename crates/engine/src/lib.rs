@@ -8,6 +8,7 @@
 
 mod attempts;
 mod bounded;
+mod detect;
 mod engine;
 mod entry;
 mod event;
@@ -17,10 +18,12 @@ mod observation;
 mod printable;
 mod sampling;
 mod sentence;
+mod sign;
 mod suspicion;
 mod warning;
 mod words;
 
+pub use detect::{DetectSettings, Detector};
 pub use engine::{Action, Engine, Settings};
 pub use entry::{
     Answer, Entry, FindingEntry, FindingKind, GrantChange, GrantEntry, JudgedWord, NoticeEntry,
@@ -30,10 +33,11 @@ pub use event::{
     Actor, Culprit, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink, Party, Payload,
     Sample, SampleKind, Timestamp,
 };
-pub use evidence::{Evidence, Sign};
+pub use evidence::Evidence;
 pub use observation::{Connection, Observation, Subject, Transport};
 pub use printable::{printable, program_name};
 pub use sampling::Wish;
 pub use sentence::{Case, reason_sentence};
+pub use sign::Sign;
 pub use suspicion::Suspicion;
 pub use warning::Warning;

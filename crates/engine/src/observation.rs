@@ -68,7 +68,8 @@ pub enum Observation<'a> {
         /// For how many nanoseconds it had been quiet.
         quiet_ns: u64,
     },
-    /// It is known what a connection is.
+    /// It is known what a connection is. Told again when an IRC connection has joined
+    /// another channel or changed its nickname.
     Recognised {
         /// The connection.
         connection: Connection,
@@ -85,6 +86,11 @@ pub enum Observation<'a> {
         connection: Connection,
         /// What was said.
         text: &'a irc::Text,
+    },
+    /// Another host had a conversation with a server of the subject. Captures tell this.
+    Served {
+        /// In which protocol.
+        app: App,
     },
     /// A name was looked up.
     Query(&'a dns::Question),

@@ -1,0 +1,615 @@
+//! Each rule with what it is for, and with the honest conduct that looks like it.
+
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+use protocols::dns::Question;
+use protocols::http::HttpFacts;
+use protocols::irc::{Command, IrcFacts, Text};
+use protocols::{App, Facts, Side};
+
+use super::*;
+use crate::observation::{Connection, Transport};
+
+const SECOND: u64 = 1_000_000_000;
+const START: u64 = 1_795_000_000;
+
+fn subject() -> Subject {
+    Subject::Host("192.0.2.7".parse().unwrap())
+}
+
+fn at(seconds: f64) -> Timestamp {
+    Timestamp(START * SECOND + (seconds * 1e9) as u64)
+}
+
+fn to(id: u64, address: &str) -> Connection {
+    Connection {
+        id,
+        transport: Transport::Tcp,
+        destination: address.parse().unwrap(),
+    }
+}
+
+fn host(number: u64, port: u16) -> SocketAddr {
+    SocketAddr::from(([198, 51, (number >> 8) as u8, number as u8], port))
+}
+
+/// A subject and its detector.
+struct Scene {
+    detector: Detector,
+    told: Vec<Suspicion>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self {
+            detector: Detector::new(DetectSettings::default()),
+            told: Vec::new(),
+        }
+    }
+
+    fn see(&mut self, seconds: f64, observation: &Observation<'_>) {
+        let told = self.detector.observe(&subject(), observation, at(seconds));
+        self.told.extend(told);
+    }
+
+    fn irc(&mut self, seconds: f64, lines: &[&str], own_chat: bool) {
+        let mut facts = IrcFacts::default();
+        for line in lines {
+            facts.line(Side::Client, line.as_bytes());
+        }
+        let facts = Facts::Irc(Box::new(facts));
+        self.see(
+            seconds,
+            &Observation::Recognised {
+                connection: to(1, "198.51.100.7:8080"),
+                app: App::Irc,
+                facts: &facts,
+                own_chat,
+            },
+        );
+    }
+
+    fn said(&mut self, seconds: f64, side: Side, from: Option<&str>, words: &str) {
+        let text = Text {
+            side,
+            command: Command::Privmsg,
+            from: from.map(|from| from.split('@').next().unwrap().to_owned()),
+            host: from
+                .and_then(|from| from.split_once('@'))
+                .map(|(_, host)| host.to_owned()),
+            target: "#x".to_owned(),
+            text: words.to_owned(),
+        };
+        let connection = to(1, "198.51.100.7:8080");
+        self.see(
+            seconds,
+            &Observation::Irc {
+                connection,
+                text: &text,
+            },
+        );
+    }
+
+    fn mail(&mut self, seconds: f64, servers: u64) {
+        for number in 0..servers {
+            let connection = Connection {
+                id: 1000 + number,
+                transport: Transport::Tcp,
+                destination: host(number, 25),
+            };
+            self.see(seconds, &Observation::Opened(connection));
+        }
+    }
+
+    fn lookups(&mut self, seconds: f64, record_type: u16, names: &[&str]) {
+        for name in names {
+            let name = (*name).to_owned();
+            self.see(
+                seconds,
+                &Observation::Query(&Question { name, record_type }),
+            );
+        }
+    }
+
+    fn asked(&mut self, seconds: f64, host: &str, target: &str, accept: bool) {
+        let facts = Facts::Http(Box::new(HttpFacts {
+            method: "GET".to_owned(),
+            target: target.to_owned(),
+            host: Some(host.to_owned()),
+            accept,
+        }));
+        self.see(
+            seconds,
+            &Observation::Recognised {
+                connection: to(2, "203.0.113.80:80"),
+                app: App::Http,
+                facts: &facts,
+                own_chat: false,
+            },
+        );
+    }
+
+    fn signs(&self, seconds: f64) -> Vec<Sign> {
+        let state = self.detector.table.get(&subject());
+        let evidence = state.map_or_else(Vec::new, |state| state.evidence(at(seconds)));
+        evidence.iter().map(|one| one.what).collect()
+    }
+
+    fn has(&self, sign: Sign) -> bool {
+        self.signs(4000.0).contains(&sign)
+    }
+}
+
+const EXCHANGERS: [&str; 4] = ["a.example", "b.example", "c.example", "d.example"];
+
+#[test]
+fn a_spam_bot_in_irc() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK [DEU|XP|4711]", "JOIN #x key"], false);
+    assert!(scene.told.is_empty(), "control alone: {:?}", scene.told);
+    scene.lookups(1.0, 15, &EXCHANGERS);
+    scene.mail(3.2, 11);
+    assert!(!scene.told.is_empty());
+    let found = scene.detector.suspicion(&subject(), at(4.0)).unwrap();
+    assert_eq!(found.since, scene.told[0].since);
+    assert!(found.evidence.is_sorted_by_key(|one| -one.weight));
+    let keyed = found
+        .evidence
+        .iter()
+        .find(|one| one.what == Sign::KeyedChannel)
+        .unwrap();
+    assert_eq!(
+        keyed.detail,
+        "joined #x with key on 198.51.100.7:8080, 3.2 s before 11 connections to 11 mail servers"
+    );
+}
+
+#[test]
+fn who_chats_and_mails_is_no_bot() {
+    let mut scene = Scene::new();
+    scene.irc(
+        0.0,
+        &["NICK alice", "JOIN #rust", "JOIN #friends key"],
+        false,
+    );
+    scene.said(5.0, Side::Server, Some("bob"), "!help");
+    scene.said(
+        6.0,
+        Side::Server,
+        Some("bob"),
+        "try .download http://a.example/x",
+    );
+    scene.lookups(7.0, 1, &["smtp.provider.example"]);
+    scene.mail(8.0, 2);
+    assert_eq!(scene.told, []);
+}
+
+#[test]
+fn a_registered_chat_program_is_no_evidence() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK [DEU|XP|4711]", "JOIN #x key"], true);
+    scene.said(5.0, Side::Server, Some("m"), ".advscan lsass 100 5");
+    let connection = to(1, "198.51.100.7:8080");
+    for round in 0..4 {
+        let seconds = 100.0 * f64::from(round);
+        scene.see(
+            seconds,
+            &Observation::Inbound {
+                connection,
+                quiet_ns: 90 * SECOND,
+            },
+        );
+        scene.see(seconds + 1.0, &Observation::Refused { destination: None });
+    }
+    assert_eq!(scene.signs(400.0), [Sign::RefusedMail]);
+    assert_eq!(scene.told, []);
+}
+
+#[test]
+fn orders_and_answers_are_enough_alone() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK alice", "JOIN #x"], false);
+    scene.said(10.0, Side::Server, Some("m"), ".advscan lsass 100 5 0 -r");
+    assert!(scene.told.is_empty(), "somebody may quote it");
+    scene.said(
+        11.0,
+        Side::Client,
+        None,
+        "[SCAN]: Random Port Scan started on 10.x.x.x:445",
+    );
+    assert_eq!(scene.told.len(), 1);
+    assert_eq!(scene.told[0].since, at(11.0));
+}
+
+#[test]
+fn who_gives_orders_is_not_the_bot() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK master", "JOIN #x"], false);
+    scene.said(10.0, Side::Client, None, ".advscan lsass 100 5 0 -r");
+    scene.said(
+        10.5,
+        Side::Server,
+        Some("fhhhs@192.0.2.99"),
+        "[SCAN]: started",
+    );
+    let bot = Subject::Host("192.0.2.99".parse().unwrap());
+    assert_eq!(scene.told.len(), 1);
+    assert_eq!(scene.told[0].subject, bot);
+    assert!(scene.detector.suspicion(&subject(), at(11.0)).is_none());
+}
+
+#[test]
+fn live_nobody_is_accused_by_a_server() {
+    let mut detector = Detector::new(DetectSettings::default());
+    let program = Subject::Lineage {
+        program: "/usr/bin/x".into(),
+        pid: 7,
+    };
+    let facts = Facts::Irc(Box::default());
+    let connection = to(1, "198.51.100.7:6667");
+    let seen = Observation::Recognised {
+        connection,
+        app: App::Irc,
+        facts: &facts,
+        own_chat: false,
+    };
+    assert_eq!(detector.observe(&program, &seen, at(0.0)), None);
+    let text = Text {
+        side: Side::Server,
+        command: Command::Privmsg,
+        from: Some("a".into()),
+        host: Some("192.0.2.99".into()),
+        target: "#x".into(),
+        text: "[SCAN]: started".into(),
+    };
+    detector.observe(
+        &program,
+        &Observation::Irc {
+            connection,
+            text: &text,
+        },
+        at(1.0),
+    );
+    assert_eq!(detector.subjects(), 1);
+}
+
+#[test]
+fn command_and_reaction_without_a_protocol() {
+    let mut scene = Scene::new();
+    let connection = to(1, "198.51.100.7:443");
+    for round in 0..3 {
+        let seconds = 60.0 * f64::from(round);
+        scene.see(
+            seconds,
+            &Observation::Inbound {
+                connection,
+                quiet_ns: 50 * SECOND,
+            },
+        );
+        scene.see(
+            seconds + 2.0,
+            &Observation::Refused {
+                destination: Some(host(1, 25)),
+            },
+        );
+        assert_eq!(scene.has(Sign::CommandReaction), round > 0);
+    }
+    assert_eq!(scene.told.len(), 1);
+    assert!(
+        scene.told[0].evidence[0]
+            .detail
+            .contains("2.0 s after bytes from 198.51.100.7:443")
+    );
+}
+
+#[test]
+fn acting_all_the_time_is_no_reaction() {
+    let mut scene = Scene::new();
+    let connection = to(1, "198.51.100.7:443");
+    for second in 0..300 {
+        if second % 60 == 0 {
+            let came = Observation::Inbound {
+                connection,
+                quiet_ns: 59 * SECOND,
+            };
+            scene.see(f64::from(second) + 0.5, &came);
+        }
+        scene.see(
+            f64::from(second),
+            &Observation::Refused { destination: None },
+        );
+    }
+    // The first of them could not be known.
+    assert!(!scene.has(Sign::CommandReaction));
+}
+
+#[test]
+fn polling_is_a_control_channel_too() {
+    let mut scene = Scene::new();
+    for round in 0..30 {
+        let seconds = 20.0 * f64::from(round);
+        scene.see(
+            seconds,
+            &Observation::Opened(to(round as u64, "203.0.113.8:80")),
+        );
+        if round % 10 == 9 {
+            for _ in 0..3 {
+                scene.see(
+                    seconds + 1.0,
+                    &Observation::Refused {
+                        destination: Some(host(1, 25)),
+                    },
+                );
+            }
+        }
+    }
+    assert!(scene.has(Sign::Beaconing) && scene.has(Sign::CommandReaction));
+    assert_eq!(scene.told.len(), 1);
+}
+
+#[test]
+fn regular_visits_need_a_rhythm() {
+    let visits = |seconds: &[f64], address: &str| {
+        let mut scene = Scene::new();
+        for (id, seconds) in seconds.iter().enumerate() {
+            scene.see(*seconds, &Observation::Opened(to(id as u64, address)));
+        }
+        scene.has(Sign::Beaconing)
+    };
+    let every: Vec<f64> = (0..8)
+        .map(|n| f64::from(n) * 300.0 + f64::from(n % 3))
+        .collect();
+    let chance = [
+        0.0, 40.0, 300.0, 310.0, 900.0, 1000.0, 1700.0, 1800.0, 2500.0,
+    ];
+    assert!(visits(&every, "203.0.113.8:443"));
+    assert!(!visits(&chance, "203.0.113.8:443"));
+    assert!(!visits(&every, "203.0.113.8:993"), "asking for mail");
+    assert!(!visits(&every[..6], "203.0.113.8:443"), "too few");
+}
+
+#[test]
+fn second_generation() {
+    let mut scene = Scene::new();
+    scene.lookups(0.0, 15, &EXCHANGERS[..2]);
+    assert!(!scene.has(Sign::MxLookups), "a look by hand");
+    scene.lookups(0.0, 15, &EXCHANGERS);
+    assert!(scene.has(Sign::MxLookups));
+}
+
+#[test]
+fn third_generation() {
+    let guess = |names: &[&str], exchangers: bool| {
+        let mut scene = Scene::new();
+        if exchangers {
+            scene.lookups(0.0, 15, &["a.example"]);
+        }
+        for (number, name) in names.iter().enumerate() {
+            let seconds = 5.0 * number as f64;
+            scene.lookups(seconds, 1, &[name]);
+            scene.see(
+                seconds + 0.2,
+                &Observation::Refused {
+                    destination: Some(host(number as u64, 25)),
+                },
+            );
+        }
+        scene.has(Sign::MailHostLookups)
+    };
+    let hosts = ["mx1.a.example", "mail.b.example", "smtp.c.example"];
+    assert!(guess(&hosts, false));
+    assert!(!guess(&hosts, true), "it asked for exchangers");
+    assert!(!guess(&["smtp.a.example"; 3], false), "one's own server");
+    assert!(!guess(
+        &["www.a.example", "www.b.example", "cdn.c.example"],
+        false
+    ));
+}
+
+#[test]
+fn a_mail_server_is_no_bot() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK postmaster", "JOIN #mail"], false);
+    scene.see(1.0, &Observation::Served { app: App::Smtp });
+    for round in 0..20 {
+        scene.see(
+            f64::from(round) * 60.0,
+            &Observation::Opened(to(9, "203.0.113.8:443")),
+        );
+    }
+    scene.lookups(1300.0, 15, &EXCHANGERS);
+    scene.mail(1301.0, 40);
+    assert!(scene.has(Sign::FanOut) && scene.has(Sign::MxLookups));
+    assert_eq!(scene.told, []);
+}
+
+#[test]
+fn a_worm_that_is_told_to_scan() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK a", "JOIN #x"], false);
+    scene.said(10.0, Side::Server, Some("m"), "!scan 10.x.x.x");
+    for number in 0..40 {
+        let failed = Observation::Failed(to(number, &format!("10.0.0.{number}:23")));
+        scene.see(12.0 + number as f64 / 10.0, &failed);
+    }
+    assert!(scene.has(Sign::Scan));
+    assert_eq!(scene.told.len(), 1);
+}
+
+#[test]
+fn a_few_servers_are_always_down() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK rBot-823746", "JOIN #x k"], false);
+    for number in 0..60u64 {
+        let failed = Observation::Failed(to(number, &format!("10.0.0.{}:443", number % 8)));
+        scene.see(number as f64, &failed);
+    }
+    assert!(!scene.has(Sign::Scan));
+    assert_eq!(scene.told, []);
+}
+
+#[test]
+fn rounds_of_a_dropper() {
+    let sites = ["a.example", "b.example", "c.example", "d.example"];
+    let rounds = |accept: bool, number: bool| {
+        let mut scene = Scene::new();
+        for round in 0..6u32 {
+            for (place, site) in sites.iter().enumerate() {
+                let query = if number {
+                    292_380 * (round + 1)
+                } else {
+                    292_380
+                };
+                let seconds = 13.0 * f64::from(round) + place as f64;
+                scene.asked(seconds, site, &format!("/logo.gif?{query}"), accept);
+            }
+        }
+        scene
+    };
+    let dropper = rounds(false, true);
+    assert_eq!(dropper.told.len(), 1, "{:?}", dropper.signs(100.0));
+    assert!(
+        dropper.told[0].evidence[0]
+            .detail
+            .contains("web servers in turn every 13 s")
+    );
+    assert_eq!(
+        rounds(true, true).told,
+        [],
+        "counters in pages of a browser"
+    );
+    assert_eq!(rounds(false, false).told, [], "watching servers");
+}
+
+#[test]
+fn dead_peers() {
+    let peers = |ports: u16, shares_files: bool, answer: bool| {
+        let mut scene = Scene::new();
+        if shares_files {
+            let connection = to(1, "203.0.113.9:6881");
+            let facts = &Facts::None;
+            scene.see(
+                0.0,
+                &Observation::Recognised {
+                    connection,
+                    app: App::BitTorrent,
+                    facts,
+                    own_chat: false,
+                },
+            );
+        }
+        for number in 0..40u16 {
+            let connection = Connection {
+                id: u64::from(number),
+                transport: Transport::Udp,
+                destination: host(u64::from(number), 20_000 + number % ports),
+            };
+            let bytes_down = u64::from(answer) * 20;
+            scene.see(
+                1.0,
+                &Observation::Closed {
+                    connection,
+                    bytes_up: 46,
+                    bytes_down,
+                },
+            );
+        }
+        scene.has(Sign::DeadPeers)
+    };
+    assert!(peers(30, false, false));
+    assert!(!peers(1, false, false), "one service");
+    assert!(!peers(30, true, false), "sharing files");
+    assert!(!peers(30, false, true), "they answer");
+}
+
+#[test]
+fn a_suspicion_that_grows_is_told_once_a_minute() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK a", "JOIN #x"], false);
+    scene.said(1.0, Side::Server, Some("m"), ".advscan lsass 100");
+    scene.said(2.0, Side::Client, None, "[SCAN]: started");
+    assert_eq!(scene.told.len(), 1);
+    scene.lookups(3.0, 15, &EXCHANGERS);
+    scene.mail(4.0, 11);
+    assert_eq!(scene.told.len(), 1);
+    scene.said(63.0, Side::Server, Some("m"), "well done");
+    assert_eq!(scene.told.len(), 2);
+    assert_eq!(scene.told[1].since, scene.told[0].since);
+    scene.said(200.0, Side::Server, Some("m"), "again");
+    assert_eq!(scene.told.len(), 2);
+}
+
+#[test]
+fn a_clock_that_is_set_back_begins_anew() {
+    let mut scene = Scene::new();
+    scene.mail(90_000.0, 11);
+    assert!(scene.signs(90_001.0).contains(&Sign::FanOut));
+    scene.mail(0.0, 1);
+    assert!(!scene.signs(1.0).contains(&Sign::FanOut));
+}
+
+#[test]
+fn what_the_engine_counts_itself_is_not_told_twice() {
+    let mut scene = Scene::new();
+    for number in 0..9 {
+        scene.see(
+            1.0,
+            &Observation::Refused {
+                destination: Some(host(number, 25)),
+            },
+        );
+    }
+    scene.lookups(2.0, 15, &EXCHANGERS);
+    let evidence = scene.detector.evidence(&subject(), at(3.0));
+    assert_eq!(
+        evidence.iter().map(|one| one.what).collect::<Vec<_>>(),
+        [Sign::MxLookups]
+    );
+}
+
+fn any_observation() -> impl Strategy<Value = (u8, u64, u16, u64, String)> {
+    (
+        0u8..9,
+        0u64..300,
+        prop_oneof![Just(25u16), Just(80), any::<u16>()],
+        0..200_000 * SECOND,
+        "[.!]?(advscan|scan|udp)? ?[0-9a-z./:?=]{0,20}",
+    )
+}
+
+proptest! {
+    #[test]
+    fn never_panics_and_is_bounded(seen in prop::collection::vec(any_observation(), 0..300)) {
+        let settings = DetectSettings { subjects_max: 4, detail_max_bytes: 24 * 1024 };
+        let mut detector = Detector::new(settings);
+        for (kind, number, port, time, words) in seen {
+            let connection = Connection { id: number % 7, transport: if number % 2 == 0 { Transport::Udp } else { Transport::Tcp }, destination: host(number, port) };
+            let mut facts = IrcFacts::default();
+            facts.line(Side::Client, format!("JOIN #{words} {words}").as_bytes());
+            facts.line(Side::Server, format!(":a!b@192.0.2.{} PRIVMSG #x :{words}", number % 256).as_bytes());
+            let text = facts.texts.first().cloned();
+            let http = Facts::Http(Box::new(HttpFacts { method: "GET".into(), target: words.clone(), host: Some(words.clone()), accept: false }));
+            let irc = Facts::Irc(Box::new(facts));
+            let question = Question { name: format!("mx.{words}"), record_type: if number % 3 == 0 { 15 } else { 1 } };
+            let observation = match kind {
+                0 => Observation::Opened(connection),
+                1 => Observation::Failed(connection),
+                2 => Observation::Refused { destination: Some(connection.destination) },
+                3 => Observation::Burst { connections: u32::from(port), over_ns: time },
+                4 => Observation::Inbound { connection, quiet_ns: time },
+                5 => Observation::Recognised { connection, app: if number % 2 == 0 { App::Irc } else { App::Http }, facts: if number % 2 == 0 { &irc } else { &http }, own_chat: number % 5 == 0 },
+                6 => match &text {
+                    Some(text) => Observation::Irc { connection, text },
+                    None => Observation::Served { app: App::Smtp },
+                },
+                7 => Observation::Query(&question),
+                _ => Observation::Closed { connection, bytes_up: number, bytes_down: time % 2 },
+            };
+            let subject = Subject::Host(host(number % 9, 0).ip());
+            let _ = detector.observe(&subject, &observation, Timestamp(time));
+            prop_assert!(detector.subjects() <= 4);
+            let _ = detector.suspicions(Timestamp(time)).count();
+        }
+    }
+}
