@@ -44,8 +44,9 @@ const ENOUGH: i32 = 65;
 const OVERWHELMING: i32 = 80;
 /// A suspicion that has grown is told again after this long at the earliest.
 const TELL_EVERY_NS: u64 = 60 * 1_000_000_000;
-/// A clock that was set back by more than this begins the counting anew.
-const SET_BACK_NS: u64 = 3600 * 1_000_000_000;
+/// A clock that was set back by more than this begins the counting anew. Captures tell the
+/// end of an idle connection an hour late.
+const SET_BACK_NS: u64 = 4 * 3600 * 1_000_000_000;
 
 /// Bounds.
 #[derive(Clone, Debug)]
@@ -92,8 +93,9 @@ impl Detector {
         let (grown, hearsay) = self.table.with(subject, |state| {
             if state.last.since_ns(now) > SET_BACK_NS {
                 state.begin_anew();
+                state.last = now;
             }
-            state.last = now;
+            state.last = state.last.max(now);
             let mut hearsay = None;
             let grown = state.observe(observation, now, &mut hearsay);
             (grown || state.untold, hearsay)

@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use protocols::{App, Classifier, Outcome, Progress, Roles, Side};
+use protocols::irc::{self, Heard};
+use protocols::{App, Classifier, Facts, Outcome, Progress, Roles, Side};
 
 use crate::network::Address;
+use crate::observe::{News, questions};
 use crate::stream::{Piece, Stream};
 
 /// The transport protocol.
@@ -100,6 +102,8 @@ pub struct FlowRecord {
 #[derive(Debug)]
 pub struct Flow {
     pub key: Key,
+    /// A number that no other flow has.
+    pub id: u64,
     pub first_ns: u64,
     pub last_ns: u64,
     pub packets: u64,
@@ -109,6 +113,14 @@ pub struct Flow {
     pub streams: [Stream; 2],
     /// It has ended, and waits for stragglers.
     pub closed: bool,
+    /// The first packet of the connection was seen.
+    pub opened: bool,
+    /// More than attempts to connect was seen.
+    pub established: bool,
+    /// It was told that it came to nothing.
+    pub failed: bool,
+    /// When payload last came from the server.
+    last_inbound_ns: u64,
     watch: Watch,
 }
 
@@ -118,22 +130,29 @@ enum Watch {
     /// No payload came yet.
     Silent,
     Looking(Box<Classifier>),
+    /// It is IRC, and what is said in it is listened to.
+    Listening(Box<(Outcome, irc::Watch)>),
     Done(Box<Outcome>),
     /// Decided, and there is nothing beside the name.
     Named(App, f32, bool),
 }
 
 impl Flow {
-    pub fn new(key: Key, now_ns: u64, client: usize, roles: Roles) -> Self {
+    pub fn new(key: Key, id: u64, now_ns: u64, client: usize, roles: Roles) -> Self {
         Self {
             key,
             first_ns: now_ns,
             last_ns: now_ns,
             packets: 0,
+            id,
             client,
             roles,
             streams: Default::default(),
             closed: false,
+            opened: false,
+            established: false,
+            failed: false,
+            last_inbound_ns: 0,
             watch: Watch::Silent,
         }
     }
@@ -146,7 +165,8 @@ impl Flow {
         }
     }
 
-    /// Takes a segment of TCP from this end. Says by how much the bytes held have grown.
+    /// Takes a segment of TCP from this end, and tells what is new. Says by how much the bytes
+    /// held have grown.
     #[inline]
     pub fn segment(
         &mut self,
@@ -154,47 +174,119 @@ impl Flow {
         sequence: u32,
         payload: &[u8],
         wire_bytes: usize,
+        tell: &mut impl FnMut(News<'_>),
     ) -> isize {
-        if matches!(self.watch, Watch::Done(_) | Watch::Named(..)) {
+        if self.is_done() {
             self.streams[from].count(sequence, wire_bytes);
             return 0;
         }
-        let side = self.side(from);
         let before = self.held_bytes();
-        let roles = self.roles;
         if matches!(self.watch, Watch::Silent) {
-            self.watch = Watch::Looking(Box::new(Classifier::new(roles)));
+            self.watch = Watch::Looking(Box::new(Classifier::new(self.roles)));
         }
-        let Watch::Looking(classifier) = &mut self.watch else {
-            return 0;
-        };
-        let mut progress = Progress::More;
-        self.streams[from].segment(sequence, payload, wire_bytes, |piece| match piece {
-            Piece::Bytes(bytes) => progress = classifier.feed(side, bytes),
-            Piece::Gap => classifier.gap(side),
-        });
-        if progress == Progress::Enough {
-            self.decide();
+        let side = self.side(from);
+        match &mut self.watch {
+            Watch::Looking(classifier) => {
+                let mut progress = Progress::More;
+                self.streams[from].segment(sequence, payload, wire_bytes, |piece| match piece {
+                    Piece::Bytes(bytes) => progress = classifier.feed(side, bytes),
+                    Piece::Gap => classifier.gap(side),
+                });
+                if progress == Progress::Enough {
+                    self.decide(tell);
+                } else if classifier.is_surely_irc() {
+                    self.listen(tell);
+                }
+            }
+            Watch::Listening(listening) => {
+                let watch = &mut listening.1;
+                self.streams[from].segment(sequence, payload, wire_bytes, |piece| match piece {
+                    Piece::Bytes(bytes) => hear(watch, side, bytes, tell),
+                    Piece::Gap => watch.gap(side),
+                });
+            }
+            _ => {}
         }
         self.held_bytes().cast_signed() - before.cast_signed()
     }
 
-    /// Takes a datagram of UDP from this end.
+    /// Takes a datagram of UDP from this end, and tells what is new.
     #[inline]
-    pub fn datagram(&mut self, from: usize, payload: &[u8], wire_bytes: usize) {
+    pub fn datagram(
+        &mut self,
+        from: usize,
+        payload: &[u8],
+        wire_bytes: usize,
+        asks: bool,
+        tell: &mut impl FnMut(News<'_>),
+    ) {
         self.streams[from].bytes += wire_bytes as u64;
-        if matches!(self.watch, Watch::Done(_) | Watch::Named(..)) || payload.is_empty() {
+        if payload.is_empty() {
             return;
         }
-        let side = self.side(from);
-        if matches!(self.watch, Watch::Silent) {
-            self.watch = Watch::Looking(Box::new(Classifier::new(self.roles)));
+        match &mut self.watch {
+            Watch::Named(..) => {}
+            Watch::Done(outcome) => {
+                if asks && outcome.app == App::Dns {
+                    for question in questions(payload) {
+                        tell(News::Asked(&question));
+                    }
+                }
+            }
+            _ => {
+                let side = self.side(from);
+                if matches!(self.watch, Watch::Silent) {
+                    self.watch = Watch::Looking(Box::new(Classifier::new(self.roles)));
+                }
+                if let Watch::Looking(classifier) = &mut self.watch
+                    && classifier.datagram(side, payload) == Progress::Enough
+                {
+                    self.decide(tell);
+                }
+            }
         }
-        if let Watch::Looking(classifier) = &mut self.watch
-            && classifier.datagram(side, payload) == Progress::Enough
-        {
-            self.decide();
-        }
+    }
+
+    /// Payload came from the server: for how long there was none, when there was some before.
+    #[inline]
+    pub fn inbound(&mut self, now_ns: u64) -> Option<u64> {
+        let before = std::mem::replace(&mut self.last_inbound_ns, now_ns);
+        (before != 0).then(|| now_ns.saturating_sub(before))
+    }
+
+    /// A connection was asked for, nothing came of it, and that was not told yet.
+    pub const fn is_unanswered(&self) -> bool {
+        self.opened && !self.established && !self.failed
+    }
+
+    /// The client's and the server's side, as far as is known.
+    pub fn sides(&self) -> (SocketAddr, SocketAddr) {
+        let client = self.client_end();
+        (self.key.end(client), self.key.end(1 - client))
+    }
+
+    /// Payload that the client and the server sent.
+    pub fn bytes(&self) -> (u64, u64) {
+        let client = self.client_end();
+        (self.streams[client].bytes, self.streams[1 - client].bytes)
+    }
+
+    /// Is this end the client, as far as is known?
+    #[inline]
+    pub fn is_client(&self, from: usize) -> bool {
+        from == self.client_end()
+    }
+
+    /// Is it decided, with nothing more to listen to?
+    #[inline]
+    pub const fn is_done(&self) -> bool {
+        matches!(self.watch, Watch::Done(_) | Watch::Named(..))
+    }
+
+    /// Do its datagrams ask for names?
+    #[inline]
+    pub fn is_dns(&self) -> bool {
+        matches!(&self.watch, Watch::Done(outcome) if outcome.app == App::Dns)
     }
 
     /// Bytes held for it beside itself.
@@ -202,36 +294,60 @@ impl Flow {
         let streams: usize = self.streams.iter().map(Stream::held_bytes).sum();
         match &self.watch {
             Watch::Looking(classifier) => streams + classifier.held_bytes(),
+            Watch::Listening(listening) => streams + listening.1.held_bytes(),
             _ => streams,
         }
     }
 
-    /// Ends the question what it is.
-    pub fn decide(&mut self) {
-        if let Watch::Looking(classifier) = &mut self.watch {
-            for from in [0, 1] {
-                let side = if from == self.client {
-                    Side::Client
-                } else {
-                    Side::Server
-                };
-                self.streams[from].flush(&mut |piece| match piece {
-                    Piece::Bytes(bytes) => {
-                        let _ = classifier.feed(side, bytes);
-                    }
-                    Piece::Gap => classifier.gap(side),
-                });
-            }
+    /// Ends the question what it is, and tells the answer when it is new.
+    pub fn decide(&mut self, tell: &mut impl FnMut(News<'_>)) {
+        if let Watch::Looking(_) = &self.watch {
+            self.flush(tell);
         }
         self.watch = match std::mem::replace(&mut self.watch, Watch::Silent) {
-            Watch::Looking(classifier) => named(classifier.finish()),
+            Watch::Looking(classifier) => {
+                let outcome = classifier.finish();
+                tell(News::Recognised(&outcome));
+                match outcome.facts {
+                    // Whoever was decided on by its first bytes goes on to speak.
+                    Facts::Irc(facts) => {
+                        let outcome = Outcome {
+                            facts: Facts::None,
+                            ..outcome
+                        };
+                        Watch::Listening(Box::new((outcome, irc::Watch::new(*facts))))
+                    }
+                    _ => named(outcome),
+                }
+            }
+            other => other,
+        };
+    }
+
+    /// It is IRC beyond doubt: from now on, what is said is told.
+    fn listen(&mut self, tell: &mut impl FnMut(News<'_>)) {
+        self.watch = match std::mem::replace(&mut self.watch, Watch::Silent) {
+            Watch::Looking(classifier) => {
+                let (mut outcome, watch) = classifier.finish_watching();
+                let Some(watch) = watch else {
+                    tell(News::Recognised(&outcome));
+                    self.watch = named(outcome);
+                    return;
+                };
+                outcome.facts = Facts::Irc(Box::new(watch.facts().clone()));
+                tell(News::Recognised(&outcome));
+                outcome.facts = Facts::None;
+                Watch::Listening(Box::new((outcome, watch)))
+            }
             other => other,
         };
     }
 
     /// What is told of it in the end.
     pub fn into_record(mut self) -> FlowRecord {
-        self.decide();
+        self.decide(&mut |_| {});
+        self.flush(&mut |_| {});
+        let client = self.client_end();
         let outcome = match self.watch {
             Watch::Done(outcome) => *outcome,
             Watch::Named(app, confidence, swapped) => Outcome {
@@ -240,12 +356,14 @@ impl Flow {
                 swapped,
                 ..Outcome::default()
             },
+            Watch::Listening(listening) => {
+                let (outcome, watch) = *listening;
+                Outcome {
+                    facts: Facts::Irc(watch.into_facts()),
+                    ..outcome
+                }
+            }
             Watch::Silent | Watch::Looking(_) => Outcome::default(),
-        };
-        let client = if outcome.swapped {
-            1 - self.client
-        } else {
-            self.client
         };
         FlowRecord {
             transport: self.key.transport,
@@ -260,12 +378,59 @@ impl Flow {
         }
     }
 
-    const fn side(&self, from: usize) -> Side {
-        if from == self.client {
+    /// Takes what waits for bytes that never came.
+    pub fn flush(&mut self, tell: &mut impl FnMut(News<'_>)) {
+        for from in [0, 1] {
+            let side = self.side(from);
+            let watch = &mut self.watch;
+            self.streams[from].flush(&mut |piece| match (&mut *watch, piece) {
+                (Watch::Looking(classifier), Piece::Bytes(bytes)) => {
+                    let _ = classifier.feed(side, bytes);
+                }
+                (Watch::Looking(classifier), Piece::Gap) => classifier.gap(side),
+                (Watch::Listening(listening), Piece::Bytes(bytes)) => {
+                    hear(&mut listening.1, side, bytes, tell);
+                }
+                (Watch::Listening(listening), Piece::Gap) => listening.1.gap(side),
+                _ => {}
+            });
+        }
+    }
+
+    /// The end that is the client: turned around when what was said shows that it was guessed
+    /// wrong.
+    fn client_end(&self) -> usize {
+        let swapped = match &self.watch {
+            Watch::Done(outcome) => outcome.swapped,
+            Watch::Listening(listening) => listening.0.swapped,
+            Watch::Named(_, _, swapped) => *swapped,
+            Watch::Silent | Watch::Looking(_) => false,
+        };
+        if swapped {
+            1 - self.client
+        } else {
+            self.client
+        }
+    }
+
+    fn side(&self, from: usize) -> Side {
+        if from == self.client_end() {
             Side::Client
         } else {
             Side::Server
         }
+    }
+}
+
+/// Listens, and tells what is new.
+fn hear(watch: &mut irc::Watch, side: Side, bytes: &[u8], tell: &mut impl FnMut(News<'_>)) {
+    let mut renewed = false;
+    watch.feed(side, bytes, |heard| match heard {
+        Heard::Text(text) => tell(News::Said(text)),
+        Heard::Joined(_) | Heard::Nick(_) => renewed = true,
+    });
+    if renewed {
+        tell(News::Renewed(watch.facts()));
     }
 }
 

@@ -1,5 +1,6 @@
 //! Captures in, flows out: reads pcap and pcapng, follows TCP and UDP, and asks `protocols`
-//! what each flow is.
+//! what each flow is. What the hosts did on the way is told as observations, each host standing
+//! for a lineage.
 //!
 //! Memory is bounded whatever is read: packets are looked at where they were read, the table
 //! of flows has a limit, and what had to leave it early is counted.
@@ -11,6 +12,7 @@ mod error;
 mod flow;
 mod fragments;
 mod network;
+mod observe;
 mod pcap;
 mod pcapng;
 mod port;
@@ -22,5 +24,6 @@ mod transport;
 
 pub use error::{Damage, Error};
 pub use flow::{FlowRecord, Transport};
-pub use replay::{Settings, Summary, replay};
+pub use observe::Sink;
+pub use replay::{Settings, Summary, replay, replay_into};
 pub use source::Input;

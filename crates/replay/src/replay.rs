@@ -1,5 +1,7 @@
 //! The whole way: capture, packets, flows.
 
+use std::collections::VecDeque;
+
 use protocols::Roles;
 
 use crate::capture::Capture;
@@ -7,6 +9,7 @@ use crate::error::{Damage, Error};
 use crate::flow::{Flow, FlowRecord, Key, Transport};
 use crate::fragments::Fragments;
 use crate::network::{self, Datagram, Unread};
+use crate::observe::{FlowsOnly, News, Out, Sink, ends};
 use crate::port;
 use crate::source::Input;
 use crate::table::Table;
@@ -14,6 +17,12 @@ use crate::transport::{Tcp, Udp};
 
 /// How many packets pass before flows that ended are looked for.
 const EXPIRE_EVERY: u64 = 64;
+/// How long a connection may be unanswered: clients ask again after 1 s and 3 s (RFC 6298).
+const UNANSWERED_NS: u64 = 4_000_000_000;
+/// Most connections that are looked after for that long.
+const ASKED_MAX: usize = 32_768;
+/// How long nothing may come from a server before it counts as quiet.
+const QUIET_NS: u64 = 5_000_000_000;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
@@ -65,28 +74,38 @@ pub struct Summary {
 pub fn replay(
     input: Input,
     settings: &Settings,
-    mut each: impl FnMut(FlowRecord),
+    each: impl FnMut(FlowRecord),
+) -> Result<Summary, Error> {
+    replay_into(input, settings, &mut FlowsOnly(each))
+}
+
+/// Reads a capture, and tells the sink flows as they end and what the hosts did.
+///
+/// # Errors
+///
+/// As [`replay`].
+pub fn replay_into<S: Sink>(
+    input: Input,
+    settings: &Settings,
+    sink: &mut S,
 ) -> Result<Summary, Error> {
     let mut window = input.start()?;
     let mut capture = Capture::open(&mut window)?;
     let mut follower = Follower::new(settings);
-    let mut told = 0;
-    let mut leave = |flow: Flow| {
-        told += 1;
-        each(flow.into_record());
-    };
+    let mut out = Out { sink, told: 0 };
     let damage = loop {
         match capture.next(&mut window) {
             Ok(Some(packet)) => {
-                follower.packet(packet.link, packet.bytes, packet.time_ns, &mut leave)
+                follower.packet(packet.link, packet.bytes, packet.time_ns, &mut out);
             }
             Ok(None) => break None,
             Err(damage) => break Some(damage),
         }
     };
-    follower.table.drain(&mut leave);
+    follower.unanswered(&mut out);
+    follower.table.drain(&mut |flow| out.leave(flow));
     Ok(Summary {
-        flows: told,
+        flows: out.told,
         evicted: follower.table.evicted(),
         fragments_given_up: follower.fragments.given_up(),
         damage,
@@ -100,6 +119,10 @@ struct Follower {
     summary: Summary,
     /// The latest time of a packet: captures of several interfaces are not quite in order.
     now_ns: u64,
+    /// Flows so far.
+    count: u64,
+    /// Connections that were asked for lately: when, and where in the table.
+    asked: VecDeque<(u64, u32, u32)>,
 }
 
 impl Follower {
@@ -109,15 +132,36 @@ impl Follower {
             fragments: Fragments::default(),
             summary: Summary::default(),
             now_ns: 0,
+            count: 0,
+            asked: VecDeque::new(),
         }
     }
 
-    fn packet(&mut self, link: u32, bytes: &[u8], time_ns: u64, leave: &mut impl FnMut(Flow)) {
+    /// Tells which connections were not answered.
+    fn unanswered<S: Sink>(&mut self, out: &mut Out<'_, S>) {
+        while let Some((since, place, generation)) = self.asked.front().copied() {
+            if self.now_ns.saturating_sub(since) < UNANSWERED_NS {
+                break;
+            }
+            self.asked.pop_front();
+            if let Some(flow) = self.table.same(place, generation)
+                && flow.is_unanswered()
+            {
+                flow.failed = true;
+                out.failed(flow, since);
+            }
+        }
+    }
+
+    fn packet(&mut self, link: u32, bytes: &[u8], time_ns: u64, out: &mut Out<'_, impl Sink>) {
         self.summary.packets += 1;
         self.summary.bytes += bytes.len() as u64;
         self.now_ns = self.now_ns.max(time_ns);
         if self.summary.packets.is_multiple_of(EXPIRE_EVERY) {
-            self.table.expire(self.now_ns, leave);
+            if !self.asked.is_empty() {
+                self.unanswered(out);
+            }
+            self.table.expire(self.now_ns, &mut |flow| out.leave(flow));
         }
         let datagram = match network::datagram(link, bytes) {
             Ok(datagram) => datagram,
@@ -132,22 +176,22 @@ impl Follower {
             }
         };
         match datagram.fragment {
-            None => self.datagram(&datagram, time_ns, leave),
+            None => self.datagram(&datagram, time_ns, out),
             Some(fragment) => {
                 if let Some(whole) = self.fragments.add(&datagram, fragment, self.now_ns) {
-                    self.datagram(&whole.datagram(), time_ns, leave);
+                    self.datagram(&whole.datagram(), time_ns, out);
                 }
             }
         }
     }
 
     #[inline]
-    fn datagram(&mut self, datagram: &Datagram<'_>, time_ns: u64, leave: &mut impl FnMut(Flow)) {
+    fn datagram(&mut self, datagram: &Datagram<'_>, time_ns: u64, out: &mut Out<'_, impl Sink>) {
         let read = match datagram.protocol {
             TCP => Tcp::parse(datagram.payload, datagram.wire_bytes)
-                .map(|tcp| self.tcp(datagram, &tcp, time_ns, leave)),
+                .map(|tcp| self.tcp(datagram, &tcp, time_ns, out)),
             UDP => Udp::parse(datagram.payload, datagram.wire_bytes)
-                .map(|udp| self.udp(datagram, &udp, time_ns, leave)),
+                .map(|udp| self.udp(datagram, &udp, time_ns, out)),
             _ => Some(()),
         };
         if read.is_none() {
@@ -155,12 +199,12 @@ impl Follower {
         }
     }
 
-    fn tcp(
+    fn tcp<S: Sink>(
         &mut self,
         datagram: &Datagram<'_>,
         tcp: &Tcp<'_>,
         time_ns: u64,
-        leave: &mut impl FnMut(Flow),
+        out: &mut Out<'_, S>,
     ) {
         let source = (datagram.source, tcp.source_port);
         let destination = (datagram.destination, tcp.destination_port);
@@ -173,7 +217,7 @@ impl Follower {
             && let Some(flow) = self.table.touch(place, 0)
         {
             if flow.closed || flow.streams[from].begins_elsewhere(tcp.sequence) {
-                self.table.remove(place, leave);
+                self.table.remove(place, &mut |flow| out.leave(flow));
                 found = None;
             } else {
                 // It is counted below.
@@ -193,8 +237,7 @@ impl Follower {
                         Roles::Guessed,
                     ),
                 };
-                self.table
-                    .insert(Flow::new(key, time_ns, client, roles), leave)
+                self.insert(key, time_ns, client, roles, tcp.syn, out)
             }
         };
         let Some(flow) = self.table.touch(place, time_ns) else {
@@ -208,29 +251,44 @@ impl Follower {
             }
             sequence = sequence.wrapping_add(1);
         }
+        flow.established |= !tcp.rst && (!tcp.syn || tcp.ack);
         let mut grown = 0;
         // A probe whether the other end is alive repeats one byte, which counts as known.
         if tcp.wire_bytes > 0 && !tcp.rst {
-            grown = flow.segment(from, sequence, tcp.payload, tcp.wire_bytes);
+            let before = flow.streams[from].bytes;
+            grown = segment(flow, from, sequence, tcp, time_ns, out);
+            if S::OBSERVES
+                && flow.streams[from].bytes > before
+                && !flow.is_client(from)
+                && let Some(quiet_ns) = flow.inbound(time_ns)
+                && quiet_ns >= QUIET_NS
+            {
+                out.inbound(flow, quiet_ns, time_ns);
+            }
         }
         flow.streams[from].fin |= tcp.fin;
         let ended = tcp.rst || flow.streams.iter().all(|stream| stream.fin);
         let closes = ended && !flow.closed;
         flow.closed |= ended;
+        if S::OBSERVES && tcp.rst && closes && flow.opened && !flow.failed && flow.bytes() == (0, 0)
+        {
+            flow.failed = true;
+            out.failed(flow, time_ns);
+        }
         if closes {
             self.table.close(place, self.now_ns);
         }
         if grown != 0 {
-            self.table.held(grown, leave);
+            self.table.held(grown, &mut |flow| out.leave(flow));
         }
     }
 
-    fn udp(
+    fn udp<S: Sink>(
         &mut self,
         datagram: &Datagram<'_>,
         udp: &Udp<'_>,
         time_ns: u64,
-        leave: &mut impl FnMut(Flow),
+        out: &mut Out<'_, S>,
     ) {
         let source = (datagram.source, udp.source_port);
         let destination = (datagram.destination, udp.destination_port);
@@ -239,14 +297,95 @@ impl Follower {
             Some(place) => place,
             None => {
                 let client = guess(from, udp.source_port, udp.destination_port);
-                self.table
-                    .insert(Flow::new(key, time_ns, client, Roles::Guessed), leave)
+                self.insert(key, time_ns, client, Roles::Guessed, true, out)
             }
         };
         if let Some(flow) = self.table.touch(place, time_ns) {
-            flow.datagram(from, udp.payload, udp.wire_bytes);
+            let asks = S::OBSERVES && flow.is_dns() && flow.is_client(from);
+            if !S::OBSERVES || (flow.is_done() && !asks) {
+                flow.datagram(from, udp.payload, udp.wire_bytes, false, &mut |_| {});
+                return;
+            }
+            let (host, connection) = ends(flow);
+            let mut outcome = None;
+            flow.datagram(
+                from,
+                udp.payload,
+                udp.wire_bytes,
+                asks,
+                &mut |news| match news {
+                    News::Recognised(recognised) if S::OBSERVES => {
+                        outcome = Some(recognised.clone())
+                    }
+                    news if S::OBSERVES => out.news(host, connection, &news, time_ns),
+                    _ => {}
+                },
+            );
+            if let Some(outcome) = outcome {
+                out.recognised(flow, &outcome, time_ns);
+            }
         }
     }
+
+    /// Puts a new flow in. `opens` says that its beginning was seen.
+    fn insert<S: Sink>(
+        &mut self,
+        key: Key,
+        time_ns: u64,
+        client: usize,
+        roles: Roles,
+        opens: bool,
+        out: &mut Out<'_, S>,
+    ) -> u32 {
+        self.count += 1;
+        let mut flow = Flow::new(key, self.count, time_ns, client, roles);
+        let tcp = key.transport() == Transport::Tcp;
+        flow.opened = opens && tcp;
+        if S::OBSERVES && opens {
+            out.opened(&flow, time_ns);
+        }
+        let place = self.table.insert(flow, &mut |flow| out.leave(flow));
+        if S::OBSERVES && opens && tcp {
+            // So many at once are a flood; those that leave the table are told then.
+            if self.asked.len() >= ASKED_MAX {
+                self.asked.pop_front();
+            }
+            let generation = self.table.generation(place);
+            self.asked.push_back((time_ns, place, generation));
+        }
+        place
+    }
+}
+
+/// Hands a segment to its flow, and tells what is new.
+#[inline]
+fn segment<S: Sink>(
+    flow: &mut Flow,
+    from: usize,
+    sequence: u32,
+    tcp: &Tcp<'_>,
+    time_ns: u64,
+    out: &mut Out<'_, S>,
+) -> isize {
+    if !S::OBSERVES || flow.is_done() {
+        return flow.segment(from, sequence, tcp.payload, tcp.wire_bytes, &mut |_| {});
+    }
+    let (host, connection) = ends(flow);
+    let mut outcome = None;
+    let grown = flow.segment(
+        from,
+        sequence,
+        tcp.payload,
+        tcp.wire_bytes,
+        &mut |news| match news {
+            News::Recognised(recognised) => outcome = Some(recognised.clone()),
+            news => out.news(host, connection, &news, time_ns),
+        },
+    );
+    if let Some(outcome) = outcome {
+        out.recognised(flow, &outcome, time_ns);
+    }
+    grown
 }
 
 /// Which end is the client: the sender of the first packet, unless it comes from a port on

@@ -100,6 +100,17 @@ impl Table {
         Some(flow)
     }
 
+    /// What tells the flow there from later ones at the same place.
+    pub fn generation(&self, place: u32) -> u32 {
+        self.slots[place as usize].generation
+    }
+
+    /// The flow that was there when its generation was this one, if it still is.
+    pub fn same(&mut self, place: u32, generation: u32) -> Option<&mut Flow> {
+        let slot = self.slots.get_mut(place as usize)?;
+        slot.flow.as_mut().filter(|_| slot.generation == generation)
+    }
+
     /// Puts a new flow in; hands those that have to leave for it to `leave`.
     pub fn insert(&mut self, flow: Flow, leave: &mut impl FnMut(Flow)) -> u32 {
         if self.places.len() >= self.flows_max {

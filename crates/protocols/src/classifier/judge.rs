@@ -105,7 +105,7 @@ impl Classifier {
         let straight = a.irc.client.saturating_add(b.irc.server);
         let turned = a.irc.server.saturating_add(b.irc.client);
         let clear = self.roles == Roles::Known || swapped || straight > turned.saturating_add(3);
-        sure >= CERTAIN && clear && self.mail().0 < CLAIM
+        sure > CERTAIN && clear && self.mail().0 < CLAIM
     }
 
     /// How sure mail is, and whether the sides have to be swapped.
