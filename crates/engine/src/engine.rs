@@ -6,14 +6,19 @@ use policy::{Reason, Tamper};
 
 use crate::attempts::Attempt;
 use crate::bounded::Bounded;
-use crate::entry::{Entry, FindingEntry, FindingKind, GrantEntry, NoticeEntry, VerdictEntry};
+use crate::detect::{DetectSettings, Detector};
+use crate::entry::{
+    Entry, FindingEntry, FindingKind, GrantEntry, JudgedWord, NoticeEntry, VerdictEntry,
+};
 use crate::event::{
     Actor, Event, FlowInfo, FlowKind, Judged, Party, Sample, SampleKind, Timestamp,
 };
 use crate::evidence::{Irc, Scene, gather};
 use crate::limiter::{Limiter, Report};
+use crate::observation::{Observation, Subject};
 use crate::printable::program_name;
-use crate::sampling::{Sampling, Wish};
+use crate::sampling::{self, Sampling, Wish};
+use crate::suspicion::Suspicion;
 use crate::warning::{Draft, Warning};
 
 /// A minute: the length in which one culprit is reported once.
@@ -23,7 +28,7 @@ const IRC_REMEMBERED_NS: u64 = 5 * MINUTE_NS;
 /// Clocks of different processors differ by less than this; more is a clock set back.
 const JITTER_NS: u64 = 1_000_000_000;
 
-/// Limits of the engine's state. The defaults hold it below 4 MiB whatever happens.
+/// Limits of the engine's state. The defaults hold it below 8 MiB whatever happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// At most one finding for the same culprit, kind and reason, and at most one warning
@@ -41,6 +46,10 @@ pub struct Settings {
     pub irc_tracked: usize,
     /// How many sampled connections are followed until it is known what they are.
     pub samples_tracked: usize,
+    /// How many lineages' conduct on the network is remembered.
+    pub lineages_tracked: usize,
+    /// Most bytes that are held for what they did.
+    pub conduct_max_bytes: usize,
 }
 
 impl Default for Settings {
@@ -52,6 +61,8 @@ impl Default for Settings {
             grants_tracked: 4096,
             irc_tracked: 512,
             samples_tracked: 512,
+            lineages_tracked: 4096,
+            conduct_max_bytes: 2 * 1024 * 1024,
         }
     }
 }
@@ -72,8 +83,8 @@ pub enum Action {
     },
 }
 
-/// A finding is the same when culprit, kind and reason are.
-type FindingKey = (Arc<str>, FindingKind, Reason);
+/// A finding is the same when culprit, kind and reason are; without a refusal there is none.
+type FindingKey = (Arc<str>, FindingKind, Option<Reason>);
 /// A warning is the same when the culprit is, for each user that is to be told.
 type WarningKey = (u32, Arc<str>);
 
@@ -83,7 +94,8 @@ type WarningKey = (u32, Arc<str>);
 /// illegal mail and examination of Bot infection detection"): an illegal send while IRC
 /// communication is going on anywhere on the machine is [`FindingKind::BotSuspected`],
 /// without it [`FindingKind::IllegalSend`]. A person chatting with a registered chat program
-/// is no such communication.
+/// is no such communication. Beyond the paper, a lineage whose conduct is a bot's (see
+/// [`Detector`]) is [`FindingKind::BotSuspected`] too, with or without a refusal.
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
@@ -92,6 +104,7 @@ pub struct Engine {
     irc: Bounded<u64, Irc>,
     irc_ended: Bounded<u64, Irc>,
     sampling: Sampling,
+    detector: Detector,
     attempts: Bounded<Arc<str>, Attempt>,
     /// Processes that were tampered with while they ran, and by whom.
     tampered: Bounded<u32, Party>,
@@ -111,6 +124,10 @@ impl Engine {
             irc: Bounded::new(settings.irc_tracked),
             irc_ended: Bounded::new(64),
             sampling: Sampling::new(settings.samples_tracked),
+            detector: Detector::new(DetectSettings {
+                subjects_max: settings.lineages_tracked,
+                detail_max_bytes: settings.conduct_max_bytes,
+            }),
             attempts: Bounded::new(settings.findings_tracked),
             tampered: Bounded::new(256),
             findings: Limiter::new(settings.report_every_ns, settings.findings_tracked),
@@ -210,7 +227,12 @@ impl Engine {
 
     /// Open connections that had to be forgotten because there were too many.
     pub fn forgotten(&self) -> u64 {
-        self.forgotten
+        self.forgotten + self.sampling.forgotten()
+    }
+
+    /// Lineages whose conduct had to be forgotten because there were too many.
+    pub fn lineages_forgotten(&self) -> u64 {
+        self.detector.forgotten()
     }
 
     fn verdict(
@@ -229,16 +251,26 @@ impl Engine {
         }
         let found = self.find(actor, judged, reason, &entry, now);
         actions.push(Action::Append(Entry::Verdict(entry)));
+        self.report(found, actor.answerable().clone(), now, actions);
+    }
+
+    /// Journals a finding and warns of it, both as often as is allowed.
+    fn report(
+        &mut self,
+        found: FindingEntry,
+        culprit: Arc<str>,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) {
+        let (kind, reason, uid) = (found.finding, found.reason, found.uid);
         let draft = Draft::new(&found);
-        let kind = found.finding;
-        let culprit = actor.answerable();
         let held = self
             .findings
             .offer((culprit.clone(), kind, reason), kind, found, now);
         actions.extend(held.map(finding));
         actions.extend(
             self.warnings
-                .offer((actor.uid, culprit.clone()), kind, draft, now)
+                .offer((uid, culprit), kind, draft, now)
                 .map(warn),
         );
     }
@@ -268,7 +300,7 @@ impl Engine {
             .values()
             .filter(|irc| now.since_ns(irc.since) <= IRC_REMEMBERED_NS)
             .collect();
-        let evidence = gather(&Scene {
+        let mut evidence = gather(&Scene {
             actor,
             judged,
             reason,
@@ -278,15 +310,25 @@ impl Engine {
             attempt: &attempt,
             tamperer: self.tampered.get(&actor.pid),
         });
-        let finding = if irc.is_empty() {
-            FindingKind::IllegalSend
-        } else {
-            FindingKind::BotSuspected
-        };
+        let irc_goes_on = !irc.is_empty();
         self.attempts.put(culprit.clone(), attempt);
+        let subject = subject(actor);
+        let refused = Observation::Refused {
+            destination: judged.destination(),
+        };
+        // What comes back is told with this finding.
+        let _ = self.detector.observe(&subject, &refused, now);
+        evidence.extend(self.detector.evidence(&subject, now));
+        evidence.sort_by_key(|one| std::cmp::Reverse(one.weight));
+        let like_a_bot = self.detector.suspicion(&subject, now).is_some();
+        let finding = if irc_goes_on || like_a_bot {
+            FindingKind::BotSuspected
+        } else {
+            FindingKind::IllegalSend
+        };
         FindingEntry {
             finding,
-            reason,
+            reason: Some(reason),
             judged: entry.judged,
             observed: entry.observed,
             suppressed: 0,
@@ -306,7 +348,18 @@ impl Engine {
     }
 
     fn sampled(&mut self, sample: &Sample, now: Timestamp, actions: &mut Vec<Action>) {
-        let noted = self.sampling.take(sample, |_| {});
+        let subject = sampling::subject(sample);
+        let (sampling, detector) = (&mut self.sampling, &mut self.detector);
+        let mut suspicion = None;
+        let noted = sampling.take(sample, |observation| {
+            if let Some(grown) = detector.observe(&subject, observation, now) {
+                suspicion = Some(grown);
+            }
+        });
+        if let Some(suspicion) = suspicion {
+            let culprit = sample.flow.culprit.as_ref().unwrap_or(&sample.flow.program);
+            self.report(conduct(sample, suspicion), culprit.clone(), now, actions);
+        }
         let cookie = sample.flow.cookie;
         actions.extend(noted.wish.map(|wish| Action::Sample { cookie, wish }));
         let as_irc = || FlowInfo {
@@ -395,6 +448,45 @@ impl Engine {
                 ..NoticeEntry::default()
             }));
         }
+    }
+}
+
+/// Whose conduct a verdict is about.
+fn subject(actor: &Actor) -> Subject {
+    match &actor.lineage.culprit {
+        Some(culprit) => Subject::Lineage {
+            program: culprit.program.clone(),
+            pid: culprit.pid,
+        },
+        None => Subject::Lineage {
+            program: actor.program.clone(),
+            pid: actor.pid,
+        },
+    }
+}
+
+/// The finding that somebody behaves like a bot, without a refusal. The lineage is not known
+/// here; whoever performs the action may fill it in.
+fn conduct(sample: &Sample, suspicion: Suspicion) -> FindingEntry {
+    let flow = &sample.flow;
+    FindingEntry {
+        finding: FindingKind::BotSuspected,
+        reason: None,
+        judged: JudgedWord::Conduct,
+        observed: false,
+        suppressed: 0,
+        evidence: suspicion.evidence,
+        culprit: flow.culprit.clone(),
+        culprit_pid: sample.culprit_pid,
+        program: flow.program.clone(),
+        role: flow.role,
+        pid: flow.pid,
+        uid: flow.uid,
+        comm: String::new(),
+        destination: Some(flow.destination),
+        tampered: Tamper::NONE,
+        lineage: Vec::new(),
+        lost: 0,
     }
 }
 

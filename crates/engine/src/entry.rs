@@ -67,6 +67,8 @@ pub enum JudgedWord {
     Submit,
     /// A packet without a grant.
     Packet,
+    /// Nothing that was refused: what a lineage does on the network.
+    Conduct,
 }
 
 impl From<&Judged> for JudgedWord {
@@ -235,9 +237,9 @@ impl FindingKind {
 pub struct FindingEntry {
     /// Which of the two.
     pub finding: FindingKind,
-    /// Why the gate refused.
-    #[serde(with = "words::reason")]
-    pub reason: Reason,
+    /// Why the gate refused; none when it did not have to.
+    #[serde(with = "words::reason_if_any")]
+    pub reason: Option<Reason>,
     /// What was judged.
     pub judged: JudgedWord,
     /// The refusal was only noted, because the gate observes.
@@ -262,7 +264,7 @@ pub struct FindingEntry {
     pub uid: u32,
     /// Its name for itself.
     pub comm: String,
-    /// "ip:port"; none for a submitter.
+    /// "ip:port"; none for a submitter. Of conduct, where the evidence became enough.
     pub destination: Option<SocketAddr>,
     /// Signs of tampering.
     #[serde(with = "words::tamper")]

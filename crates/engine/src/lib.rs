@@ -37,7 +37,7 @@ pub use evidence::Evidence;
 pub use observation::{Connection, Observation, Subject, Transport};
 pub use printable::{printable, program_name};
 pub use sampling::Wish;
-pub use sentence::{Case, reason_sentence};
+pub use sentence::{Case, finding_sentence, reason_sentence};
 pub use sign::Sign;
 pub use suspicion::Suspicion;
 pub use warning::Warning;

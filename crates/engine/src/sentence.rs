@@ -64,6 +64,21 @@ pub fn reason_sentence(reason: Reason, case: &Case<'_>) -> String {
     format!("{attempt}{because}.{observed}")
 }
 
+/// What a finding is about, in one or two sentences: a refusal, or conduct.
+pub fn finding_sentence(entry: &FindingEntry) -> String {
+    if let Some(reason) = entry.reason {
+        return reason_sentence(reason, &Case::from(entry));
+    }
+    let program = program_name(&entry.program);
+    let through = match other_culprit(&Case::from(entry)) {
+        Some(culprit) => format!(", with {culprit} in its lineage,"),
+        None => String::new(),
+    };
+    capitalised(&format!(
+        "{program}{through} behaves on the network as bots do."
+    ))
+}
+
 fn attempt(reason: Reason, case: &Case<'_>) -> String {
     let program = program_name(case.program);
     let server = match case.destination {
@@ -79,6 +94,7 @@ fn attempt(reason: Reason, case: &Case<'_>) -> String {
         JudgedWord::Connect => format!("{program} asked for a connection to {server}"),
         JudgedWord::Submit => format!("{program} was started to take mail for another program"),
         JudgedWord::Packet => format!("{program} sent a packet to {server}"),
+        JudgedWord::Conduct => format!("{program} acted on the network"),
     };
     capitalised(&(attempt + linked))
 }
@@ -86,7 +102,7 @@ fn attempt(reason: Reason, case: &Case<'_>) -> String {
 fn because(reason: Reason, case: &Case<'_>) -> String {
     match reason {
         Reason::Permitted => match case.judged {
-            JudgedWord::Connect | JudgedWord::Packet => {
+            JudgedWord::Connect | JudgedWord::Packet | JudgedWord::Conduct => {
                 "it is a registered mailer, unchanged, and was started as a mailer of its kind should be".to_owned()
             }
             JudgedWord::Submit => "whoever started it may send mail".to_owned(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::entry::{FindingEntry, FindingKind};
 use crate::printable::program_name;
-use crate::sentence::{Case, reason_sentence};
+use crate::sentence::finding_sentence;
 
 /// One warning. Its texts are safe to print on a terminal; a notifier whose server reads
 /// markup in bodies must still escape `&`, `<` and `>`.
@@ -26,6 +26,9 @@ pub struct Warning {
     pub suppressed: u64,
 }
 
+/// How many pieces of evidence a warning names when none is about IRC.
+const EVIDENCE_SHOWN: usize = 3;
+
 /// What is kept of a finding until its warning goes out.
 #[derive(Debug)]
 pub(crate) struct Draft {
@@ -38,12 +41,18 @@ pub(crate) struct Draft {
 
 impl Draft {
     pub(crate) fn new(entry: &FindingEntry) -> Self {
-        let mut body = reason_sentence(entry.reason, &Case::from(entry));
+        let mut body = finding_sentence(entry);
         let irc = entry.evidence.iter().find(|one| one.what.is_irc());
         if let Some(irc) = irc {
             body += "\nAt the same time: ";
             body += &irc.detail;
             body += ".";
+        } else if entry.finding == FindingKind::BotSuspected {
+            for one in entry.evidence.iter().take(EVIDENCE_SHOWN) {
+                body += "\n";
+                body += &one.detail;
+                body += ".";
+            }
         }
         let culprit = entry.culprit.as_ref().unwrap_or(&entry.program).clone();
         Self {

@@ -39,6 +39,27 @@ word!(kind, policy::Kind);
 word!(origin, policy::Origin);
 word!(reason, policy::Reason);
 
+/// A reason where there is one.
+pub(crate) mod reason_if_any {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Word(#[serde(with = "super::reason")] policy::Reason);
+
+    pub(crate) fn serialize<S: Serializer>(
+        reason: &Option<policy::Reason>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        reason.map(Word).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<policy::Reason>, D::Error> {
+        Ok(Option::<Word>::deserialize(deserializer)?.map(|word| word.0))
+    }
+}
+
 /// Signs of tampering as a list of their words.
 pub(crate) mod tamper {
     use super::*;

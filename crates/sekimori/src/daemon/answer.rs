@@ -80,6 +80,7 @@ impl Daemon {
             "seeded_foreign": self.loaded.foreign,
             "entries_not_written": self.outbox.unwritten(),
             "connections_forgotten": self.engine.forgotten(),
+            "lineages_forgotten": self.engine.lineages_forgotten(),
         });
         status["cgroup"] = self.cgroup.path.display().to_string().into();
         let sees = |uid: u32| asker.sees().is_none_or(|own| own == uid);

@@ -1,10 +1,11 @@
 //! Reports and samples of the kernel programs → events → actions.
 
 use abi::{Counter, Interest};
-use engine::{Action, Event, Wish};
-use linux::decode::{self, GateNames};
+use engine::{Action, Entry, Event, FindingEntry, Wish};
+use linux::decode::{self, GateNames, Names};
 use linux::gate::{Events, Gate};
 use linux::sample;
+use policy::Tamper;
 
 use super::Daemon;
 use crate::clock;
@@ -39,12 +40,19 @@ impl Daemon {
             match sample::decode(bytes, &mut names) {
                 Ok((boot_ns, sample)) => {
                     let at = clock::since_boot(boot_ns);
-                    let actions = engine.handle(Event::Sampled(sample), at);
-                    for action in &actions {
-                        if let Action::Sample { cookie, wish } = action
-                            && let Err(error) = gate.set_interest(*cookie, interest(*wish))
-                        {
-                            outbox.trouble(&error.to_string());
+                    let mut actions = engine.handle(Event::Sampled(sample), at);
+                    for action in &mut actions {
+                        match action {
+                            Action::Sample { cookie, wish } => {
+                                if let Err(error) = gate.set_interest(*cookie, interest(*wish)) {
+                                    outbox.trouble(&error.to_string());
+                                }
+                            }
+                            Action::Append(Entry::Finding(finding)) => {
+                                let mut names = GateNames { gate, programs };
+                                add_lineage(finding, &mut names);
+                            }
+                            Action::Append(_) | Action::Warn(_) => {}
                         }
                     }
                     outbox.perform(journal, actions, at);
@@ -87,6 +95,20 @@ impl Daemon {
                 self.outbox.perform(&mut self.journal, actions, now);
             }
         }
+    }
+}
+
+/// A finding about conduct comes without its lineage, which the gate has while the process
+/// lives.
+fn add_lineage(finding: &mut FindingEntry, names: &mut impl Names) {
+    if !finding.lineage.is_empty() {
+        return;
+    }
+    if let Some(record) = names.process(finding.pid) {
+        let lineage = decode::lineage(&record, names);
+        finding.lineage = lineage.links;
+        finding.lost = lineage.lost;
+        finding.tampered = Tamper(record.tampered);
     }
 }
 

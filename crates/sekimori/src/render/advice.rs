@@ -1,6 +1,6 @@
 //! What to do when a refusal was wrong: the exact `register` command, or why none helps.
 
-use engine::{FindingEntry, LineageLink, VerdictEntry, program_name};
+use engine::{FindingEntry, LineageLink, Sign, VerdictEntry, program_name};
 use policy::{Kind, Origin, Reason, Role};
 
 use super::shell_word;
@@ -28,10 +28,10 @@ impl<'a> From<&'a VerdictEntry> for Refused<'a> {
     }
 }
 
-impl<'a> From<&'a FindingEntry> for Refused<'a> {
-    fn from(entry: &'a FindingEntry) -> Self {
+impl<'a> Refused<'a> {
+    fn of(entry: &'a FindingEntry, reason: Reason) -> Self {
         Self {
-            reason: entry.reason,
+            reason,
             program: &entry.program,
             role: entry.role,
             culprit: entry.culprit.as_deref(),
@@ -39,6 +39,21 @@ impl<'a> From<&'a FindingEntry> for Refused<'a> {
             links: &entry.lineage,
         }
     }
+}
+
+/// What to do if a finding is wrong.
+pub(super) fn advice_on(entry: &FindingEntry) -> Vec<String> {
+    if let Some(reason) = entry.reason {
+        return advice(&Refused::of(entry, reason));
+    }
+    let mut lines =
+        vec!["Nothing was stopped, and if you know the program there is nothing to do.".to_owned()];
+    let chats = entry.evidence.iter().any(|one| one.what == Sign::SpeaksIrc);
+    if chats && entry.role == Role::Unknown && !entry.program.is_empty() {
+        lines.push("If it is the chat program that you use:".to_owned());
+        lines.push(command(&entry.program, Role::Chat, None));
+    }
+    lines
 }
 
 /// What to do if it was legitimate: sentences and commands, one a line; commands are

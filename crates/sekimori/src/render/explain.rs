@@ -2,12 +2,13 @@
 //! what to do if it was legitimate.
 
 use engine::{
-    Case, Entry, FindingEntry, FindingKind, LineageLink, VerdictEntry, printable, reason_sentence,
+    Case, Entry, FindingEntry, FindingKind, LineageLink, VerdictEntry, finding_sentence, printable,
+    reason_sentence,
 };
 use policy::{Reason, Tamper};
 use serde_json::Value;
 
-use super::advice::{Refused, advice};
+use super::advice::{Refused, advice, advice_on};
 use super::lineage::lineage;
 use super::log::{FromJournal, line, to_seconds};
 use super::{Style, Tone};
@@ -42,7 +43,7 @@ fn explain_verdict(verdict: &VerdictEntry, head: &(u64, String), style: Style) -
         verdict.uid,
         &verdict.comm,
         verdict.tampered,
-        verdict.reason,
+        Some(verdict.reason),
     );
     text += &how(
         &verdict.lineage,
@@ -51,7 +52,7 @@ fn explain_verdict(verdict: &VerdictEntry, head: &(u64, String), style: Style) -
         verdict.culprit_pid,
         style,
     );
-    text += &what_to_do(&Refused::from(verdict), style);
+    text += &what_to_do(&advice(&Refused::from(verdict)), style);
     text
 }
 
@@ -62,9 +63,13 @@ fn explain_finding(finding: &FindingEntry, head: &(u64, String), style: Style) -
         head,
         style,
     ) + "\n\n";
-    text += &reason_sentence(finding.reason, &Case::from(finding));
+    text += &finding_sentence(finding);
     text.push('\n');
+    let irc = finding.evidence.iter().any(|one| one.what.is_irc());
     text += match finding.finding {
+        FindingKind::BotSuspected if !irc => {
+            "The evidence below is that of a bot: this computer may be infected.\n"
+        }
         FindingKind::BotSuspected => {
             "IRC communication was going on at the same time: this computer may be infected by a bot.\n"
         }
@@ -96,7 +101,7 @@ fn explain_finding(finding: &FindingEntry, head: &(u64, String), style: Style) -
         style,
     );
     text += &evidence(finding, style);
-    text += &what_to_do(&Refused::from(finding), style);
+    text += &what_to_do(&advice_on(finding), style);
     text
 }
 
@@ -108,16 +113,17 @@ fn title(what: &str, tone: Tone, (id, time): &(u64, String), style: Style) -> St
     )
 }
 
-fn who(pid: u32, uid: u32, comm: &str, tampered: Tamper, reason: Reason) -> String {
+fn who(pid: u32, uid: u32, comm: &str, tampered: Tamper, reason: Option<Reason>) -> String {
     let mut text = match pid {
         0 => "Which process it was is not known.\n".to_owned(),
+        _ if comm.is_empty() => format!("It was process {pid} of user {uid}.\n"),
         _ => format!(
             "It was process {pid} of user {uid}, which calls itself \"{}\".\n",
             printable(comm)
         ),
     };
     // The sentence of that reason names the signs already.
-    if tampered.any() && reason != Reason::Tampered {
+    if tampered.any() && reason != Some(Reason::Tampered) {
         text += &format!(
             "It was tampered with: {}.\n",
             tampered.words().collect::<Vec<_>>().join("; ")
@@ -166,8 +172,7 @@ fn evidence(finding: &FindingEntry, style: Style) -> String {
     text
 }
 
-fn what_to_do(refused: &Refused<'_>, style: Style) -> String {
-    let lines = advice(refused);
+fn what_to_do(lines: &[String], style: Style) -> String {
     let Some((first, rest)) = lines.split_first() else {
         return String::new();
     };
@@ -258,6 +263,43 @@ Evidence, strongest first:
 
 If this was you:
     sudo sekimori register /tmp/update --as launcher
+"
+        );
+    }
+
+    #[test]
+    fn conduct_is_explained_without_a_refusal() {
+        let mut conduct = finding();
+        for field in ["reason", "culprit", "culprit_pid"] {
+            conduct[field] = Value::Null;
+        }
+        conduct["judged"] = "conduct".into();
+        conduct["program"] = "/opt/chat".into();
+        conduct["role"] = "unknown".into();
+        conduct["comm"] = "".into();
+        conduct["lineage"] = json!([]);
+        conduct["suppressed"] = 0.into();
+        conduct["evidence"] = json!([
+            {"what": "speaks-irc", "weight": 15, "detail": "joined #x with key on 192.0.2.66:8080"},
+        ]);
+        assert_eq!(
+            explain(&conduct, Style::default()).unwrap(),
+            "\
+42  finding: bot-suspected  2026-01-01T00:00:02Z
+
+/opt/chat behaves on the network as bots do.
+The evidence below is that of a bot: this computer may be infected.
+It was process 4243 of user 1000.
+
+How it came to be is not recorded.
+
+Evidence, strongest first:
+   +15  joined #x with key on 192.0.2.66:8080
+
+If this was you:
+  Nothing was stopped, and if you know the program there is nothing to do.
+  If it is the chat program that you use:
+    sudo sekimori register /opt/chat --as chat
 "
         );
     }

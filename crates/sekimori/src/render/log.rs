@@ -78,7 +78,7 @@ pub(super) fn line(entry: &Entry) -> (Tone, &'static str, String) {
             let mut text = format!(
                 "culprit {}  {}",
                 program_name(culprit),
-                finding.reason.word()
+                finding.reason.map_or("conduct", |reason| reason.word())
             );
             if let Some(strongest) = finding.evidence.first() {
                 text += &format!("  {}", printable(&strongest.detail));
