@@ -11,6 +11,7 @@ mod capture;
 mod error;
 mod flow;
 mod fragments;
+mod hosts;
 mod network;
 mod observe;
 mod pcap;
@@ -24,6 +25,7 @@ mod transport;
 
 pub use error::{Damage, Error};
 pub use flow::{FlowRecord, Transport};
+pub use hosts::Hosts;
 pub use observe::Sink;
 pub use replay::{Settings, Summary, replay, replay_into};
 pub use source::Input;

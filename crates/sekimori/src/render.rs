@@ -5,6 +5,7 @@
 
 mod advice;
 mod explain;
+mod finding;
 mod flow;
 mod lineage;
 mod log;
@@ -12,6 +13,7 @@ mod table;
 mod tree;
 
 pub use explain::explain;
+pub use finding::{finding_json, finding_lines};
 pub use flow::{FLOW_HEADINGS, flow_json, flow_line};
 pub use lineage::lineage;
 pub use log::log_line;

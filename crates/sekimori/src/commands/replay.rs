@@ -1,6 +1,7 @@
-//! `replay`: captures in, flows out.
+//! `replay`: captures in, flows and findings out.
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use engine::{Observation, Suspicion, Timestamp};
 use protocols::App;
-use replay::{FlowRecord, Input, Settings, Summary};
+use replay::{FlowRecord, Hosts, Input, Settings, Sink, Summary};
 
 use crate::cli::ReplayArgs;
 use crate::failure::Failure;
@@ -34,16 +36,21 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
             counts.add(flow);
             locked(&screen).flow(flow, &name, options.json, style);
         };
+        let mut hosts = Hosts::default();
         if !options.json {
             locked(&screen).heading(&name, options.files.len() > 1, style);
         }
-        let read = read(file, &screen, &mut print);
+        let read = read(file, &screen, &mut hosts, &mut print);
         let mut screen = locked(&screen);
         screen.erase_bar();
         match read {
             Ok(summary) => {
-                if !options.json {
+                let findings = hosts.findings();
+                if options.json {
+                    screen.findings_json(&findings, &name);
+                } else {
                     screen.line(&closing(&summary, &counts));
+                    screen.findings(&findings, style);
                 }
                 screen.flush();
                 failed += u32::from(!report(&name, &summary));
@@ -65,11 +72,29 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
 fn read(
     file: &Path,
     screen: &Arc<Mutex<Screen>>,
+    hosts: &mut Hosts,
     print: &mut impl FnMut(&FlowRecord),
 ) -> Result<Summary, replay::Error> {
     let input = Input::open(file)?;
     let _progress = Progress::start(&input, screen.clone());
-    replay::replay(input, &Settings::default(), |flow| print(&flow))
+    let mut weigher = Weigher { hosts, print };
+    replay::replay_into(input, &Settings::default(), &mut weigher)
+}
+
+/// Flows are printed, and what the hosts did is weighed.
+struct Weigher<'a, P> {
+    hosts: &'a mut Hosts,
+    print: &'a mut P,
+}
+
+impl<P: FnMut(&FlowRecord)> Sink for Weigher<'_, P> {
+    fn flow(&mut self, flow: FlowRecord) {
+        (self.print)(&flow);
+    }
+
+    fn observe(&mut self, host: IpAddr, observation: &Observation<'_>, time_ns: u64) {
+        self.hosts.observe(host, observation, Timestamp(time_ns));
+    }
 }
 
 /// Says on standard error what was wrong with a file that could be read. `false` when it
@@ -157,6 +182,25 @@ impl Screen {
             render::flow_line(flow, style)
         };
         self.line(&line);
+    }
+
+    fn findings(&mut self, findings: &[Suspicion], style: Style) {
+        if findings.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line(&render::heading("FINDINGS", style));
+        for finding in findings {
+            for line in render::finding_lines(finding, style) {
+                self.line(&line);
+            }
+        }
+    }
+
+    fn findings_json(&mut self, findings: &[Suspicion], file: &str) {
+        for finding in findings {
+            self.line(&render::finding_json(finding, file));
+        }
     }
 
     fn line(&mut self, line: &str) {
