@@ -21,6 +21,7 @@ mod replay;
 mod source;
 mod stream;
 mod table;
+pub mod timeline;
 mod transport;
 
 pub use error::{Damage, Error};
@@ -29,3 +30,4 @@ pub use hosts::Hosts;
 pub use observe::Sink;
 pub use replay::{Settings, Summary, replay, replay_into};
 pub use source::Input;
+pub use timeline::Timeline;
