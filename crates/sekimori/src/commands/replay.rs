@@ -1,5 +1,7 @@
 //! `replay`: captures in, flows and findings out.
 
+mod report;
+
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::net::IpAddr;
 use std::path::Path;
@@ -28,12 +30,21 @@ const BAR_COLUMNS: u64 = 30;
 pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
     let style = style();
     let screen = Arc::new(Mutex::new(Screen::default()));
+    let html = options.html.as_deref();
+    let mut page = html
+        .map(|path| report::Collector::new(path, &options.files))
+        .transpose()?;
+    // Who does not read the flows any more may still want the page.
+    locked(&screen).needed = page.is_none();
     let mut failed = 0;
     for file in &options.files {
         let name = file.display().to_string();
         let mut counts = Counts::default();
         let mut print = |flow: &FlowRecord| {
             counts.add(flow);
+            if let Some(page) = &mut page {
+                page.flow(flow);
+            }
             locked(&screen).flow(flow, &name, options.json, style);
         };
         let mut hosts = Hosts::default();
@@ -41,11 +52,14 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
             locked(&screen).heading(&name, options.files.len() > 1, style);
         }
         let read = read(file, &screen, &mut hosts, &mut print);
+        let findings = hosts.findings();
+        if let Some(page) = &mut page {
+            page.end_of_capture(&name, read.as_ref(), &findings);
+        }
         let mut screen = locked(&screen);
         screen.erase_bar();
         match read {
             Ok(summary) => {
-                let findings = hosts.findings();
                 if options.json {
                     screen.findings_json(&findings, &name);
                 } else {
@@ -61,6 +75,9 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
                 failed += 1;
             }
         }
+    }
+    if let Some(page) = page {
+        page.write()?;
     }
     Ok(if failed == 0 {
         ExitCode::SUCCESS
@@ -155,6 +172,9 @@ struct Screen {
     out: BufWriter<io::Stdout>,
     out_is_terminal: bool,
     bar: bool,
+    /// Without a reader there is nothing left to do.
+    needed: bool,
+    gone: bool,
 }
 
 impl Default for Screen {
@@ -163,6 +183,8 @@ impl Default for Screen {
             out: BufWriter::with_capacity(64 * 1024, io::stdout()),
             out_is_terminal: io::stdout().is_terminal(),
             bar: false,
+            needed: true,
+            gone: false,
         }
     }
 }
@@ -207,15 +229,23 @@ impl Screen {
         if self.out_is_terminal {
             self.erase_bar();
         }
-        if writeln!(self.out, "{line}").is_err() {
-            nobody_reads();
+        if !self.gone && writeln!(self.out, "{line}").is_err() {
+            self.nobody_reads();
         }
     }
 
     fn flush(&mut self) {
-        if self.out.flush().is_err() {
-            nobody_reads();
+        if !self.gone && self.out.flush().is_err() {
+            self.nobody_reads();
         }
+    }
+
+    /// As behind `| head`: all is well.
+    fn nobody_reads(&mut self) {
+        if self.needed {
+            std::process::exit(0)
+        }
+        self.gone = true;
     }
 
     fn draw_bar(&mut self, read: u64, size: u64) {
@@ -240,11 +270,6 @@ impl Screen {
             self.bar = false;
         }
     }
-}
-
-/// As behind `| head`: all is well, and nothing is left to do.
-fn nobody_reads() -> ! {
-    std::process::exit(0)
 }
 
 fn locked(screen: &Mutex<Screen>) -> std::sync::MutexGuard<'_, Screen> {
