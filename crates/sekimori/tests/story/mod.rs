@@ -392,7 +392,7 @@ impl Story {
     /// Something below `most`, the same in every run (Weyl sequence).
     fn chance_ns(&mut self, most: u64) -> u64 {
         self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        (self.chance >> 32) * most >> 32
+        (self.chance >> 40) % (most / MS) * MS
     }
 
     fn into_pcap(mut self) -> Vec<u8> {

@@ -78,7 +78,7 @@ impl Axis {
     /// Where a moment lies, from 0 to 100.
     pub fn percent(self, time_ns: u64) -> f64 {
         let at = time_ns.clamp(self.start_ns, self.end_ns) - self.start_ns;
-        at as f64 * 100.0 / self.length_ns() as f64
+        at as f64 / self.length_ns() as f64 * 100.0
     }
 
     /// How long it is.

@@ -4,7 +4,7 @@
 //! picture fits a wide screen and a phone without scaling its letters. What a colour says is
 //! also said by a place, a shape or a word.
 
-use maud::{Markup, PreEscaped, Render, html};
+use maud::{Markup, Render, html};
 use replay::timeline::{Activity, Line, Mark, Track};
 
 use super::axis::{Axis, Tick, lasting, moment, time_of_day};
@@ -12,20 +12,6 @@ use super::words::{count, shown};
 
 /// Rules for both the page and a picture by itself. Colours are variables.
 pub const STYLE: &str = include_str!("picture.css");
-/// The colours of [`STYLE`] on white, for a picture by itself.
-const ON_WHITE: [(&str, &str); 9] = [
-    ("card", "#ffffff"),
-    ("ink", "#1c2127"),
-    ("soft", "#57606a"),
-    ("plot", "#f3f4f1"),
-    ("grid", "#dcdfda"),
-    ("irc", "#7a3fae"),
-    ("dns", "#1b68a8"),
-    ("mail", "#b0560d"),
-    ("scan", "#39764a"),
-];
-const ALARM_ON_WHITE: &str = "#b3261e";
-
 /// Bars side by side.
 const COLUMNS: usize = 120;
 const LABEL: f64 = 22.0;
@@ -51,15 +37,17 @@ pub struct Picture<'a> {
     pub since_ns: u64,
 }
 
-/// Some lines at this height.
+/// A lane, its label above it. Later parts are drawn over earlier ones of all lanes.
 struct Lane {
-    markup: Markup,
+    label: Markup,
+    marks: Markup,
+    /// How tall it is without its label.
     height: f64,
 }
 
 impl Picture<'_> {
     /// The picture as part of a page, and its height.
-    fn draw(&self) -> (Markup, f64) {
+    pub(super) fn draw(&self) -> (Markup, f64) {
         let (first_ns, last_ns) = self.activity.span_ns().unwrap_or((0, 0));
         let axis = Axis::over(first_ns.min(self.since_ns), last_ns.max(self.since_ns));
         let mut y = TOP;
@@ -97,20 +85,26 @@ impl Picture<'_> {
                 None,
             ),
         ] {
-            lanes.push(html! { g transform=(format!("translate(0 {y:.0})")) { (lane.markup) } });
-            y += lane.height + GAP;
+            let below = y + LABEL + lane.height + GAP;
+            lanes.push((std::mem::replace(&mut y, below), lane));
         }
         let bottom = y - GAP;
         let ticks = axis.ticks();
+        let down = |y: f64| format!("translate(0 {y:.0})");
         let markup = html! {
-            g.grid {
-                @for tick in &ticks {
-                    line x1=(percent(tick.percent)) x2=(percent(tick.percent)) y1=(TOP) y2=(bottom) {}
+            @for (y, lane) in &lanes {
+                @let (above, below) = (y + LABEL, y + LABEL + lane.height);
+                rect.plot x="0" y=(above) width="100%" height=(lane.height) rx="4" {}
+                g.grid {
+                    @for tick in &ticks {
+                        line x1=(percent(tick.percent)) x2=(percent(tick.percent)) y1=(above) y2=(below) {}
+                    }
                 }
+                g transform=(down(above)) { (lane.marks) }
             }
-            @for lane in &lanes { (lane) }
             (labels(&ticks, bottom))
             (since(axis, self.since_ns, bottom))
+            @for (y, lane) in &lanes { g transform=(down(*y)) { (lane.label) } }
         };
         (markup, bottom + AXIS)
     }
@@ -119,12 +113,12 @@ impl Picture<'_> {
         self.activity.line(track)
     }
 
-    fn title(&self) -> String {
+    pub(super) fn title(&self) -> String {
         format!("Timeline of {}", self.host)
     }
 
     /// The picture in words, for those who cannot see it.
-    fn description(&self) -> String {
+    pub(super) fn description(&self) -> String {
         let said = |track: Track, one: &str, many: &str| {
             let line = self.line(track);
             let (Some(first), Some(last)) = (line.marks().first(), line.marks().last()) else {
@@ -160,30 +154,6 @@ impl Picture<'_> {
             "other unanswered connections",
         );
         words + &format!("The evidence was enough at {} UTC.", moment(self.since_ns))
-    }
-
-    /// By itself, as a file: with its own background and colours, `width` pixels wide.
-    #[cfg(test)]
-    pub fn alone(&self, width: u32, heading: &str, below: &str) -> String {
-        let (markup, height) = self.draw();
-        let mut style = STYLE.replace("var(--alarm)", ALARM_ON_WHITE);
-        for (name, colour) in ON_WHITE {
-            style = style.replace(&format!("var(--{name})"), colour);
-        }
-        let all = height + 112.0;
-        let drawn = html! {
-            svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(all) viewBox=(format!("0 0 {width} {all}"))
-                role="img" aria-labelledby="title description" {
-                title id="title" { (self.title()) }
-                desc id="description" { (self.description()) }
-                style { (PreEscaped(style)) }
-                rect.frame x="0.5" y="0.5" width=(width - 1) height=(all - 1.0) rx="10" {}
-                text.heading x="28" y="40" { (heading) }
-                text.below x="28" y="62" { (below) }
-                svg.timeline x="28" y="86" width=(width - 56) height=(height) { (markup) }
-            }
-        };
-        drawn.into_string() + "\n"
     }
 }
 
@@ -244,12 +214,10 @@ fn irc(axis: Axis, line: &Line) -> Lane {
         0 => "none seen".to_owned(),
         flows => count(flows, "connection", "connections") + &servers,
     };
-    let markup = html! {
-        (label("irc", "IRC", &[shown(&said, 80)], None))
-        rect.plot x="0" y=(LABEL) width="100%" height=(height) rx="4" {}
+    let marks = html! {
         g.irc {
             @for (row, from, to, mark) in beams {
-                @let y = LABEL + 4.0 + ROW * (row as f64 + 0.5);
+                @let y = 4.0 + ROW * (row as f64 + 0.5);
                 line.beam x1=(percent(from)) x2=(percent(to)) y1=(y) y2=(y) {
                     title { (hint(mark, "connection", "connections")) }
                 }
@@ -257,8 +225,9 @@ fn irc(axis: Axis, line: &Line) -> Lane {
         }
     };
     Lane {
-        markup,
-        height: LABEL + height,
+        label: label("irc", "IRC", &[shown(&said, 60)], None),
+        marks,
+        height,
     }
 }
 
@@ -297,12 +266,10 @@ fn bars(axis: Axis, (class, name): (&str, &str), up: Half<'_>, down: Half<'_>) -
         (true, true) => 2.0 * HALF + 8.0,
         (true, false) => HALF + 10.0,
     };
-    let middle = LABEL + 4.0 + HALF;
+    let middle = 4.0 + HALF;
     let wide = axis.length_ns() / COLUMNS as u64;
     let most = format!("highest bar: {} in {}", peak.ceil() as u64, lasting(wide));
-    let markup = html! {
-        (label(class, name, &said, seen.then_some(most.as_str())))
-        rect.plot x="0" y=(LABEL) width="100%" height=(height) rx="4" {}
+    let marks = html! {
         @if seen {
             g class=(class) {
                 @for (way, _, (_, one, many), columns) in halves.iter().flatten() {
@@ -320,8 +287,9 @@ fn bars(axis: Axis, (class, name): (&str, &str), up: Half<'_>, down: Half<'_>) -
         }
     };
     Lane {
-        markup,
-        height: LABEL + height,
+        label: label(class, name, &said, seen.then_some(most.as_str())),
+        marks,
+        height,
     }
 }
 
