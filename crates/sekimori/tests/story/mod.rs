@@ -136,7 +136,7 @@ impl Story {
         for number in first..first + count {
             let domain = format!("customer-{number:02}.example");
             let at =
-                order + 2 * S + u64::from(number - first) * 2600 * MS + self.chance_ns(1500 * MS);
+                order + 2 * S + u64::from(number - first) * 4500 * MS + self.chance_ns(1500 * MS);
             self.lookup(at, BOT, &domain, MX);
             self.lookup(at + 80 * MS, BOT, &format!("mx.{domain}"), A);
             let server = (Ipv4Addr::new(198, 51, 100, number as u8), 25);

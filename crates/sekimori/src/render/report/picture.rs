@@ -387,3 +387,60 @@ fn column_hint(axis: Axis, at: usize, much: f64, one: &str, many: &str) -> Strin
 fn percent(value: f64) -> String {
     format!("{:.2}%", value.clamp(0.0, 100.0))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use protocols::{App, Outcome};
+    use replay::{FlowRecord, Timeline, Transport};
+
+    use super::*;
+
+    fn activity(times: &[u64]) -> Box<Activity> {
+        let mut timeline = Timeline::default();
+        let client = "192.0.2.1:4000".parse().unwrap();
+        for first_ns in times {
+            let flow = FlowRecord {
+                transport: Transport::Tcp,
+                client,
+                server: "192.0.2.2:445".parse().unwrap(),
+                outcome: Outcome {
+                    app: App::Unknown,
+                    ..Outcome::default()
+                },
+                first_ns: *first_ns,
+                last_ns: *first_ns,
+                bytes_up: 0,
+                bytes_down: 0,
+                packets: 1,
+            };
+            timeline.add(&flow, String::new);
+        }
+        timeline.take(client.ip()).unwrap()
+    }
+
+    #[test]
+    fn bars_stand_where_it_happened() {
+        let axis = Axis::over(0, 120_000_000_000);
+        let activity = activity(&[1, 2, 60_000_000_000, 120_000_000_000]);
+        let columns = columns(axis, activity.line(Track::Tried));
+        let filled: Vec<_> = columns
+            .iter()
+            .enumerate()
+            .filter(|(_, much)| **much > 0.0)
+            .collect();
+        assert_eq!(filled, [(0, &2.0), (58, &1.0), (117, &1.0)]);
+    }
+
+    proptest! {
+        #[test]
+        fn bars_add_up(times in prop::collection::vec(any::<u64>(), 1..500), narrow in 0u32..60) {
+            let times: Vec<u64> = times.into_iter().map(|time| time >> narrow).collect();
+            let activity = activity(&times);
+            let (first_ns, last_ns) = activity.span_ns().unwrap();
+            let columns = columns(Axis::over(first_ns, last_ns), activity.line(Track::Tried));
+            let sum: f64 = columns.iter().sum();
+            prop_assert!((sum - times.len() as f64).abs() < 0.001, "{sum}");
+        }
+    }
+}
