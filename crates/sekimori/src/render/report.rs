@@ -30,12 +30,25 @@ const NAME_LETTERS_MAX: usize = 200;
 pub struct Report {
     /// The captures, in the order in which they were read.
     pub files: Vec<Capture>,
-    /// How many more captures were read than are listed.
-    pub files_more: u64,
+    /// The captures beyond those that the page has room for.
+    pub rest: Rest,
     /// What the flows of all captures are.
     pub apps: BTreeMap<App, Traffic>,
-    /// Suspicious hosts beyond those that the page has room for.
-    pub hosts_more: u64,
+}
+
+/// Captures that are only counted.
+#[derive(Debug, Default)]
+pub struct Rest {
+    /// How many.
+    pub captures: u64,
+    /// Packets in them.
+    pub packets: u64,
+    /// Flows in them.
+    pub flows: u64,
+    /// How many of them could not be read to their end.
+    pub damaged: u64,
+    /// Suspicious hosts in them.
+    pub hosts: u64,
 }
 
 /// What one capture came to.
@@ -57,6 +70,8 @@ pub struct Capture {
     pub damaged: bool,
     /// Hosts that behave like bots, strongest evidence first.
     pub hosts: Vec<Host>,
+    /// More of them, beyond those that the page has room for.
+    pub hosts_more: u64,
 }
 
 /// A host that behaves like a bot.
@@ -144,12 +159,17 @@ impl Report {
     }
 
     fn count_hosts(&self) -> u64 {
-        self.hosts().count() as u64 + self.hosts_more
+        self.hosts().count() as u64 + self.hosts_more()
+    }
+
+    fn hosts_more(&self) -> u64 {
+        let more: u64 = self.files.iter().map(|file| file.hosts_more).sum();
+        more + self.rest.hosts
     }
 
     /// Was all of every capture read?
     fn whole(&self) -> bool {
-        self.files.iter().all(|file| !file.damaged)
+        self.rest.damaged == 0 && self.files.iter().all(|file| !file.damaged)
     }
 
     fn verdict(&self) -> String {
@@ -162,12 +182,16 @@ impl Report {
 
     fn header(&self) -> Markup {
         let hosts = self.count_hosts();
-        let files = self.files.len() as u64 + self.files_more;
+        let files = self.files.len() as u64 + self.rest.captures;
         let sum = |of: fn(&Capture) -> u64| self.files.iter().map(of).sum::<u64>();
         let read = format!(
             "{} in {} of {}",
-            count(sum(|file| file.flows), "flow", "flows"),
-            count(sum(|file| file.packets), "packet", "packets"),
+            count(sum(|file| file.flows) + self.rest.flows, "flow", "flows"),
+            count(
+                sum(|file| file.packets) + self.rest.packets,
+                "packet",
+                "packets"
+            ),
             count(files, "capture", "captures")
         );
         let first = self
@@ -228,10 +252,10 @@ impl Report {
 
     fn beyond(&self) -> Markup {
         html! {
-            @if self.hosts_more > 0 {
+            @if self.hosts_more() > 0 {
                 p.beyond {
                     "This page has room for " (self.hosts().count()) " hosts. "
-                    (count(self.hosts_more, "more suspicious host is", "more suspicious hosts are"))
+                    (count(self.hosts_more(), "more suspicious host is", "more suspicious hosts are"))
                     " left out; " code { "sekimori replay --json" } " tells them all."
                 }
             }

@@ -113,14 +113,19 @@ impl Collector {
                     activity: timeline.take(address),
                 });
             } else {
-                self.report.hosts_more += 1;
+                capture.hosts_more += 1;
             }
         }
         self.hosts += capture.hosts.len();
         if listed {
             self.report.files.push(capture);
         } else {
-            self.report.files_more += 1;
+            let rest = &mut self.report.rest;
+            rest.captures += 1;
+            rest.packets += capture.packets;
+            rest.flows += capture.flows;
+            rest.damaged += u64::from(capture.damaged);
+            rest.hosts += capture.hosts_more;
         }
     }
 
@@ -310,6 +315,10 @@ mod tests {
         assert_eq!(collector.report.files[0].hosts.len(), HOSTS_MAX);
         assert_eq!(collector.report.files[0].hosts[0].suspicion.score, 999);
         assert_eq!(collector.report.files[1].hosts.len(), 0);
-        assert_eq!(collector.report.hosts_more, 2000 - HOSTS_MAX as u64);
+        assert_eq!(
+            collector.report.files[0].hosts_more,
+            1000 - HOSTS_MAX as u64
+        );
+        assert_eq!(collector.report.files[1].hosts_more, 1000);
     }
 }

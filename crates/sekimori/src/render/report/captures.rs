@@ -35,8 +35,13 @@ fn files(report: &Report) -> Markup {
                 @for file in &report.files { (row(file)) }
             }
         }
-        @if report.files_more > 0 {
-            p.more { (count(report.files_more, "more capture was", "more captures were")) " read than this page lists; their flows are counted below." }
+        @let rest = &report.rest;
+        @if rest.captures > 0 {
+            p.more {
+                "And " (count(rest.captures, "more capture", "more captures")) " with " (count(rest.flows, "flow", "flows"))
+                ", for which this page has no room."
+                @if rest.damaged > 0 { " Of these, " (grouped(rest.damaged)) " could not be read to the end." }
+            }
         }
     }
 }
@@ -59,7 +64,7 @@ fn row(file: &Capture) -> Markup {
                         td { "–" }
                     }
                 }
-                td.number { (file.hosts.len()) }
+                td.number { (grouped(file.hosts.len() as u64 + file.hosts_more)) }
             }
             @for (at, note) in file.notes.iter().enumerate() {
                 tr class=(if at == 0 && file.damaged { "note damage" } else { "note" }) {

@@ -304,6 +304,25 @@ fn damage_is_said_at_the_top_and_at_the_file() {
 }
 
 #[test]
+fn captures_beyond_the_room_are_counted() {
+    let mut report = report(vec![]);
+    report.rest = Rest {
+        captures: 2,
+        packets: 1000,
+        flows: 23,
+        damaged: 1,
+        hosts: 0,
+    };
+    let said = checked(&page(&report));
+    says(&said, "100 flows in 13,345 packets of 3 captures");
+    says(&said, "Not everything could be read.");
+    says(
+        &said,
+        "And 2 more captures with 23 flows , for which this page has no room. Of these, 1 could not be read",
+    );
+}
+
+#[test]
 fn nothing_at_all_is_a_page_too() {
     let said = checked(&page(&Report::default()));
     says(&said, "0 flows in 0 packets of 0 captures.");
@@ -385,7 +404,7 @@ fn many_hosts_in_several_captures() {
             ..Capture::default()
         });
     }
-    report.hosts_more = 5;
+    report.files[1].hosts_more = 5;
     let page = page(&report);
     let said = checked(&page);
     says(&said, "65 hosts behave like bots");
