@@ -3,6 +3,7 @@
 //! A flow is right when it is told as what it is. Misses and false alarms are named one by
 //! one; those of doubtful classes are named too, and counted neither way.
 
+mod findings;
 mod labels;
 
 use std::collections::{HashMap, HashSet};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use protocols::App;
-use replay::{FlowRecord, Input, Settings, Transport};
+use replay::{FlowRecord, Hosts, Input, Settings, Transport};
 
 use crate::terminal::{self, Colour, paint};
 use crate::workspace::Workspace;
@@ -44,13 +45,13 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     let connections = labels::connections(&folder)?;
     let mut tally = Tally::default();
     for file in &files {
-        let flows = flows(&folder.join(file), &mut tally)?;
+        let flows = flows(&folder.join(file), file, &mut tally)?;
         let truth = connections
             .get(file.as_str())
             .map_or(&[][..], Vec::as_slice);
         tally.file(file, truth, &flows);
     }
-    let report = tally.report(files.len());
+    let report = tally.report(files.len()) + &tally.findings.report();
     print!("{report}");
     let path = workspace.path(REPORT);
     fs::write(&path, report).with_context(|| path.display().to_string())?;
@@ -58,18 +59,25 @@ pub fn run(workspace: &Workspace) -> Result<()> {
     if tally.failures > 0 {
         bail!("{} flows were judged wrongly", tally.failures);
     }
+    if tally.findings.failures() > 0 {
+        bail!("{} hosts were judged wrongly", tally.findings.failures());
+    }
     Ok(())
 }
 
-fn flows(path: &Path, tally: &mut Tally) -> Result<Vec<FlowRecord>> {
+fn flows(path: &Path, file: &str, tally: &mut Tally) -> Result<Vec<FlowRecord>> {
     let mut flows = Vec::new();
-    let read = Input::open(path).and_then(|input| {
-        replay::replay(input, &Settings::default(), |flow| {
+    let mut weigher = findings::Weigher {
+        each: |flow: FlowRecord| {
             if flow.transport == Transport::Tcp {
                 flows.push(flow);
             }
-        })
-    });
+        },
+        hosts: Hosts::default(),
+    };
+    let read = Input::open(path)
+        .and_then(|input| replay::replay_into(input, &Settings::default(), &mut weigher));
+    tally.findings.file(file, &weigher.hosts);
     match read {
         Ok(summary) => {
             tally.damaged += usize::from(summary.damage.is_some());
@@ -98,6 +106,7 @@ struct Tally {
     damaged: usize,
     failures: usize,
     named: Vec<String>,
+    findings: findings::Findings,
 }
 
 impl Tally {

@@ -94,6 +94,7 @@ pub enum Command {
     #[command(
         after_help = "Reads pcap and pcapng, also compressed with gzip or zstd; - is standard input.\n\
         Examples:\n  sekimori replay night.pcap\n  sekimori replay --json *.pcapng.zst\n  \
+        sekimori replay night.pcap --html night.html\n  \
         tcpdump -w - -i eth0 | sekimori replay -\n\n\
         A damaged file is read up to the damage; that is said, and the exit status is 1."
     )]
@@ -206,6 +207,9 @@ pub struct ReplayArgs {
     /// One JSON object for each flow
     #[arg(long)]
     pub json: bool,
+    /// Write a page with pictures of the suspicious hosts, and a summary
+    #[arg(long, value_name = "REPORT")]
+    pub html: Option<PathBuf>,
 }
 
 /// What a program can be registered as.

@@ -5,14 +5,17 @@
 
 mod advice;
 mod explain;
+mod finding;
 mod flow;
 mod lineage;
 mod log;
+pub mod report;
 mod table;
 mod tree;
 
 pub use explain::explain;
-pub use flow::{FLOW_HEADINGS, flow_json, flow_line};
+pub use finding::{finding_json, finding_lines};
+pub use flow::{FLOW_HEADINGS, flow_details, flow_json, flow_line};
 pub use lineage::lineage;
 pub use log::log_line;
 pub use table::table;

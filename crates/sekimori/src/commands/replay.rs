@@ -1,6 +1,9 @@
-//! `replay`: captures in, flows out.
+//! `replay`: captures in, flows and findings out.
+
+mod report;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use engine::{Observation, Suspicion, Timestamp};
 use protocols::App;
-use replay::{FlowRecord, Input, Settings, Summary};
+use replay::{FlowRecord, Hosts, Input, Settings, Sink, Summary};
 
 use crate::cli::ReplayArgs;
 use crate::failure::Failure;
@@ -26,24 +30,41 @@ const BAR_COLUMNS: u64 = 30;
 pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
     let style = style();
     let screen = Arc::new(Mutex::new(Screen::default()));
+    let html = options.html.as_deref();
+    let mut page = html
+        .map(|path| report::Collector::new(path, &options.files))
+        .transpose()?;
+    // Who does not read the flows any more may still want the page.
+    locked(&screen).needed = page.is_none();
     let mut failed = 0;
     for file in &options.files {
         let name = file.display().to_string();
         let mut counts = Counts::default();
         let mut print = |flow: &FlowRecord| {
             counts.add(flow);
+            if let Some(page) = &mut page {
+                page.flow(flow);
+            }
             locked(&screen).flow(flow, &name, options.json, style);
         };
+        let mut hosts = Hosts::default();
         if !options.json {
             locked(&screen).heading(&name, options.files.len() > 1, style);
         }
-        let read = read(file, &screen, &mut print);
+        let read = read(file, &screen, &mut hosts, &mut print);
+        let findings = hosts.findings();
+        if let Some(page) = &mut page {
+            page.end_of_capture(&name, read.as_ref(), &findings);
+        }
         let mut screen = locked(&screen);
         screen.erase_bar();
         match read {
             Ok(summary) => {
-                if !options.json {
+                if options.json {
+                    screen.findings_json(&findings, &name);
+                } else {
                     screen.line(&closing(&summary, &counts));
+                    screen.findings(&findings, style);
                 }
                 screen.flush();
                 failed += u32::from(!report(&name, &summary));
@@ -55,6 +76,9 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
             }
         }
     }
+    if let Some(page) = page {
+        page.write()?;
+    }
     Ok(if failed == 0 {
         ExitCode::SUCCESS
     } else {
@@ -65,11 +89,29 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
 fn read(
     file: &Path,
     screen: &Arc<Mutex<Screen>>,
+    hosts: &mut Hosts,
     print: &mut impl FnMut(&FlowRecord),
 ) -> Result<Summary, replay::Error> {
     let input = Input::open(file)?;
     let _progress = Progress::start(&input, screen.clone());
-    replay::replay(input, &Settings::default(), |flow| print(&flow))
+    let mut weigher = Weigher { hosts, print };
+    replay::replay_into(input, &Settings::default(), &mut weigher)
+}
+
+/// Flows are printed, and what the hosts did is weighed.
+struct Weigher<'a, P> {
+    hosts: &'a mut Hosts,
+    print: &'a mut P,
+}
+
+impl<P: FnMut(&FlowRecord)> Sink for Weigher<'_, P> {
+    fn flow(&mut self, flow: FlowRecord) {
+        (self.print)(&flow);
+    }
+
+    fn observe(&mut self, host: IpAddr, observation: &Observation<'_>, time_ns: u64) {
+        self.hosts.observe(host, observation, Timestamp(time_ns));
+    }
 }
 
 /// Says on standard error what was wrong with a file that could be read. `false` when it
@@ -130,6 +172,9 @@ struct Screen {
     out: BufWriter<io::Stdout>,
     out_is_terminal: bool,
     bar: bool,
+    /// Without a reader there is nothing left to do.
+    needed: bool,
+    gone: bool,
 }
 
 impl Default for Screen {
@@ -138,6 +183,8 @@ impl Default for Screen {
             out: BufWriter::with_capacity(64 * 1024, io::stdout()),
             out_is_terminal: io::stdout().is_terminal(),
             bar: false,
+            needed: true,
+            gone: false,
         }
     }
 }
@@ -159,19 +206,46 @@ impl Screen {
         self.line(&line);
     }
 
+    fn findings(&mut self, findings: &[Suspicion], style: Style) {
+        if findings.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line(&render::heading("FINDINGS", style));
+        for finding in findings {
+            for line in render::finding_lines(finding, style) {
+                self.line(&line);
+            }
+        }
+    }
+
+    fn findings_json(&mut self, findings: &[Suspicion], file: &str) {
+        for finding in findings {
+            self.line(&render::finding_json(finding, file));
+        }
+    }
+
     fn line(&mut self, line: &str) {
         if self.out_is_terminal {
             self.erase_bar();
         }
-        if writeln!(self.out, "{line}").is_err() {
-            nobody_reads();
+        if !self.gone && writeln!(self.out, "{line}").is_err() {
+            self.nobody_reads();
         }
     }
 
     fn flush(&mut self) {
-        if self.out.flush().is_err() {
-            nobody_reads();
+        if !self.gone && self.out.flush().is_err() {
+            self.nobody_reads();
         }
+    }
+
+    /// As behind `| head`: all is well.
+    fn nobody_reads(&mut self) {
+        if self.needed {
+            std::process::exit(0)
+        }
+        self.gone = true;
     }
 
     fn draw_bar(&mut self, read: u64, size: u64) {
@@ -196,11 +270,6 @@ impl Screen {
             self.bar = false;
         }
     }
-}
-
-/// As behind `| head`: all is well, and nothing is left to do.
-fn nobody_reads() -> ! {
-    std::process::exit(0)
 }
 
 fn locked(screen: &Mutex<Screen>) -> std::sync::MutexGuard<'_, Screen> {

@@ -38,7 +38,7 @@ pub fn flow_line(flow: &FlowRecord, style: Style) -> String {
         padded(&flow.server.to_string(), 21),
         padded(&size(flow.bytes_up), 8),
         padded(&size(flow.bytes_down), 8),
-        details(flow),
+        flow_details(flow),
     );
     line.trim_end().to_owned()
 }
@@ -53,8 +53,8 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// What was learned, in a few words.
-fn details(flow: &FlowRecord) -> String {
+/// What was learned, in a few words that are safe to print.
+pub fn flow_details(flow: &FlowRecord) -> String {
     let outcome = &flow.outcome;
     let mut words = Vec::new();
     match &outcome.facts {
