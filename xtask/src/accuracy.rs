@@ -5,6 +5,7 @@
 
 mod findings;
 mod labels;
+mod peers;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -51,7 +52,8 @@ pub fn run(workspace: &Workspace) -> Result<()> {
             .map_or(&[][..], Vec::as_slice);
         tally.file(file, truth, &flows);
     }
-    let report = tally.report(files.len()) + &tally.findings.report();
+    let peers = peers::compare(workspace, &folder, &files, &connections);
+    let report = tally.report(files.len(), &peers) + &tally.findings.report();
     print!("{report}");
     let path = workspace.path(REPORT);
     fs::write(&path, report).with_context(|| path.display().to_string())?;
@@ -93,15 +95,18 @@ struct Score {
     right: usize,
     missed: usize,
     false_alarms: usize,
+    /// Sessions of which a part was captured, and how many of them were recognised.
+    partial: usize,
+    partial_of: usize,
 }
+
+/// What was claimed of the flows between two ends. Only IRC and mail are of interest.
+type Claims = HashMap<Ends, Vec<App>>;
 
 #[derive(Default)]
 struct Tally {
     irc: Score,
     smtp: Score,
-    /// Misses that are no failure: one side, the middle, a single packet.
-    pardoned: usize,
-    pardoned_of: usize,
     flows: usize,
     damaged: usize,
     failures: usize,
@@ -112,20 +117,24 @@ struct Tally {
 impl Tally {
     fn file(&mut self, file: &str, truth: &[Connection], flows: &[FlowRecord]) {
         self.flows += flows.len();
-        let mut claims: HashMap<Ends, Vec<App>> = HashMap::new();
+        let mut claims = Claims::new();
         for flow in flows {
             if matches!(flow.outcome.app, App::Irc | App::Smtp) {
                 let ends = labels::ends(flow.client, flow.server);
                 claims.entry(ends).or_default().push(flow.outcome.app);
             }
         }
+        self.judge(file, truth, &claims);
+    }
+
+    fn judge(&mut self, file: &str, truth: &[Connection], claims: &Claims) {
         let mut explained = HashSet::new();
         for connection in truth {
             let claim = claims.get(&connection.ends).map_or(&[][..], Vec::as_slice);
             explained.insert(connection.ends);
             self.connection(file, connection, claim);
         }
-        for (ends, apps) in &claims {
+        for (ends, apps) in claims {
             if explained.contains(ends) {
                 continue;
             }
@@ -151,9 +160,11 @@ impl Tally {
                     .push(format!("doubtful, counted neither way: {what}: {word}"));
             }
             Label::Partial => {
-                self.pardoned_of += 1;
+                // A miss is no failure: one side, the middle, a single packet.
+                let score = self.score(app);
+                score.partial_of += 1;
+                score.partial += usize::from(seen);
                 if !seen {
-                    self.pardoned += 1;
                     self.named
                         .push(format!("missed, only a part was captured: {what}"));
                 }
@@ -175,7 +186,7 @@ impl Tally {
         }
     }
 
-    fn report(&mut self, files: usize) -> String {
+    fn report(&mut self, files: usize, peers: &[peers::Peer]) -> String {
         self.named.sort();
         let mut text = String::from(
             "# Accuracy\n\nHow well protocols are recognised, by flow, on labelled real captures. ",
@@ -202,9 +213,11 @@ impl Tally {
             text,
             "\nThe table counts sessions of which both sides were captured. Of {} that were captured in part \
              (one side, from the middle, a single packet), {} were recognised.\n",
-            self.pardoned_of,
-            self.pardoned_of - self.pardoned
+            self.irc.partial_of + self.smtp.partial_of,
+            self.irc.partial + self.smtp.partial
         );
+        text += &peers::section(self, peers);
+        text += "\n";
         text += "## By name\n\n";
         for line in &self.named {
             let _ = writeln!(text, "- {line}");
@@ -239,7 +252,7 @@ mod tests {
         .unwrap();
         tally.file("a", &truth["a"], &[]);
         assert_eq!(
-            (tally.irc.missed, tally.pardoned, tally.failures),
+            (tally.irc.missed, tally.smtp.partial_of, tally.failures),
             (1, 1, 1)
         );
         assert_eq!(tally.named.len(), 3);

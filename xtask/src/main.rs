@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod bench;
+mod fuzz;
 mod kernel;
 mod libtest;
 mod packages;
@@ -46,6 +47,8 @@ enum Job {
         /// Run only the tests whose name contains this.
         filter: Option<String>,
     },
+    /// Feed hostile bytes to all that parses: the fuzz targets in fuzz/.
+    Fuzz(fuzz::Options),
     /// Measure what the gate costs, and write BENCHMARKS.md. Needs root.
     Bench(bench::Options),
     /// A process of the bench's own.
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
             skip_packages,
             filter,
         } => tests::run(&workspace, skip_packages, filter.as_deref()),
+        Job::Fuzz(options) => fuzz::run(&workspace, &options),
         Job::Bench(options) => bench::run(&workspace, &options),
         Job::BenchPart { arguments } => return bench::part(arguments),
     };

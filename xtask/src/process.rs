@@ -36,17 +36,20 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs a program with both outputs in a file, and ends it with all that it started in its
-/// process group when it takes longer than `limit`: then there is no status.
+/// Runs a program with both outputs in a file, and ends it as [`run_within`] does.
 ///
 /// A file and no pipe: what a program leaves running would keep a pipe open.
 pub fn run_into(command: &mut Command, file: &File, limit: Duration) -> Result<Option<ExitStatus>> {
-    let name = name(command);
     let copy = || file.try_clone().context("the file of the output");
+    run_within(command.stdout(copy()?).stderr(copy()?), limit)
+}
+
+/// Runs a program, and ends it with all that it started in its process group when it takes
+/// longer than `limit`: then there is no status.
+pub fn run_within(command: &mut Command, limit: Duration) -> Result<Option<ExitStatus>> {
+    let name = name(command);
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(copy()?)
-        .stderr(copy()?)
         .process_group(0)
         .spawn()
         .with_context(|| format!("{name} cannot be started"))?;

@@ -133,7 +133,10 @@ impl Classifier {
                 side: sender,
                 facts,
             } => self.decide(app, 0.95, sender, side, facts),
-            _ if self.datagrams >= DATAGRAMS_MAX => self.decided = Some(Outcome::default()),
+            _ if self.datagrams >= DATAGRAMS_MAX => {
+                self.decided = Some(Outcome::default());
+                self.release();
+            }
             _ => {}
         }
         match self.decided {

@@ -216,12 +216,11 @@ impl Follower {
             && let Some(place) = found
             && let Some(flow) = self.table.touch(place, 0)
         {
+            // It is counted below, for the connection that it belongs to.
+            flow.packets -= 1;
             if flow.closed || flow.streams[from].begins_elsewhere(tcp.sequence) {
                 self.table.remove(place, &mut |flow| out.leave(flow));
                 found = None;
-            } else {
-                // It is counted below.
-                flow.packets -= 1;
             }
         }
         let place = match found {

@@ -200,6 +200,14 @@ fn it_ends_by_itself() {
     }
 }
 
+#[test]
+fn nothing_is_held_once_it_is_decided() {
+    let mut classifier = Classifier::new(Roles::Guessed);
+    let _ = classifier.feed(C, b"a line without an end");
+    while classifier.datagram(C, b"nothing known") == Progress::More {}
+    assert_eq!(classifier.held_bytes(), 0);
+}
+
 proptest! {
     #[test]
     fn pieces_do_not_matter(cuts in prop::collection::vec(1usize..30, 1..40)) {
