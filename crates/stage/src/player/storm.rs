@@ -1,6 +1,7 @@
-//! Many short-lived processes, each of which connects once.
+//! Many short-lived processes, each of which connects once; and one that connects often.
 
 use std::collections::BTreeMap;
+use std::io::BufReader;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use super::args::Args;
 use super::calls::{self, Forked};
 use super::mailer::Report;
-use super::{errno_name, lineage, sockets};
+use super::{errno_name, lineage, orders, sockets};
+use crate::smtp::client::SmtpFailure;
 
 /// Processes alive at a time.
 const AT_A_TIME: u64 = 32;
@@ -77,6 +79,29 @@ pub(super) fn run(args: &Args) -> Result<Report, String> {
         errno_name: most.map(errno_name),
         ..Report::new("storm", "done", bytes).with_detail(named.join(", "))
     })
+}
+
+/// Opens `--count` connections to a web server, one after the other, with a question and an
+/// answer on each. The report's detail counts those that went well.
+pub(super) fn visits(args: &Args) -> Result<Report, String> {
+    let count = args.number("--count")?.unwrap_or(100).min(MOST);
+    let server = args.server()?;
+    let limit = args.duration("--timeout-ms", 5_000)?;
+    let mut last = None;
+    let mut answered = 0u64;
+    for _ in 0..count {
+        let visit = std::net::TcpStream::connect_timeout(&server, limit)
+            .and_then(|stream| orders::ask(&mut BufReader::new(stream), "/", limit));
+        match visit {
+            Ok(_) => answered += 1,
+            Err(error) => last = Some(SmtpFailure::System("visit", error)),
+        }
+    }
+    let report = match last {
+        Some(failure) => Report::failed("visits", &failure, 0),
+        None => Report::new("visits", "done", 0),
+    };
+    Ok(report.with_detail(format!("{answered} answered")))
 }
 
 /// The exit status is the errno, or 0.
