@@ -25,7 +25,9 @@ impl IrcClient {
             reader: BufReader::new(stream),
             nick: nick.to_owned(),
         };
-        client.say(&format!("NICK {nick}\r\nUSER {nick} 0 * :{nick}\r\n"))?;
+        // Servers take more characters in a nick than in a user name.
+        let user: String = nick.chars().filter(char::is_ascii_alphanumeric).collect();
+        client.say(&format!("NICK {nick}\r\nUSER {user} 0 * :{nick}\r\n"))?;
         // The end of the message of the day, or that there is none.
         client.read_until(limit, |line| {
             line.contains(" 376 ") || line.contains(" 422 ")
@@ -41,6 +43,17 @@ impl IrcClient {
         let key = key.map(|key| format!(" {key}")).unwrap_or_default();
         self.say(&format!("JOIN {channel}{key}\r\n"))?;
         self.read_until(limit, |line| line.contains(" 366 "))
+    }
+
+    /// Gives a channel a key, and waits until it has it.
+    ///
+    /// # Errors
+    /// When the server does not say so within `limit`.
+    pub fn lock(&mut self, channel: &str, key: &str, limit: Duration) -> io::Result<()> {
+        self.say(&format!("MODE {channel} +k {key}\r\n"))?;
+        self.read_until(limit, |line| {
+            line.contains(" MODE ") && line.contains(" +k ")
+        })
     }
 
     /// Says something to a channel or a nick.
