@@ -10,6 +10,9 @@ use stage::IrcClient;
 const IRSSI: &str = "/usr/bin/irssi";
 const TEA: &str = "#tea";
 
+/// It waits two seconds between lines otherwise, so as not to flood a server.
+const SETTINGS: &str = "settings = { \"irc/core\" = { cmd_queue_speed = \"1msec\"; }; };\n";
+
 /// A scene with ngircd, and a shell of the person's on a terminal.
 struct Chat {
     terminal: Terminal,
@@ -36,7 +39,10 @@ impl Chat {
             .unwrap();
         let mut friend = IrcClient::register(stream, "bob", LIMIT).unwrap();
         friend.join(TEA, None, LIMIT).unwrap();
+        let settings = scene.theatre.write("irssi.conf", SETTINGS);
         let terminal = scene.theatre.terminal();
+        let copy = format!("mkdir irssi && cp {} irssi/config", settings.display());
+        assert_eq!(terminal.run(&copy), 0, "{}", terminal.screen());
         Some(Self {
             terminal,
             friend,
