@@ -128,7 +128,7 @@ impl Herd {
 }
 
 fn enter(stream: TcpStream, nick: &str) -> std::io::Result<IrcClient> {
-    let mut master = IrcClient::register(stream, nick, LIMIT)?;
+    let mut master = IrcClient::new(stream).register(nick, LIMIT)?;
     master.join(Herd::CHANNEL, None, LIMIT)?;
     master.lock(Herd::CHANNEL, Herd::KEY, LIMIT)?;
     Ok(master)

@@ -157,7 +157,7 @@ impl Scene {
         finding
     }
 
-    /// Findings so far whose evidence holds this sign.
+    /// All findings so far.
     pub fn findings(&self) -> Vec<Value> {
         let mut all = self.theatre.log();
         all.retain(|entry| entry["type"] == "finding");

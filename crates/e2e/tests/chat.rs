@@ -37,7 +37,7 @@ impl Chat {
             .theatre
             .connect(([127, 0, 0, 1], ports[0]).into())
             .unwrap();
-        let mut friend = IrcClient::register(stream, "bob", LIMIT).unwrap();
+        let mut friend = IrcClient::new(stream).register("bob", LIMIT).unwrap();
         friend.join(TEA, None, LIMIT).unwrap();
         let settings = scene.theatre.write("irssi.conf", SETTINGS);
         let terminal = scene.theatre.terminal();

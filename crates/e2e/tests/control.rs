@@ -140,16 +140,11 @@ fn a_mass_mailer_that_looks_up_mail_exchangers() {
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_mass_mailer_that_guesses_mail_servers() {
     let Some(scene) = Scene::open("") else { return };
-    let names = scene
-        .theatre
-        .names("127.0.0.1:53", Ipv4Addr::new(192, 0, 2, 1));
+    let names = scene.theatre.names("[::1]:53", Ipv4Addr::new(192, 0, 2, 1));
     let lookups: String = (1..=8)
         .map(|host| format!(" --host mx1.example-{host}.test"))
         .collect();
-    scene.run_bot(&format!(
-        "bot --resolver 127.0.0.1:53{lookups}{}",
-        servers()
-    ));
+    scene.run_bot(&format!("bot --resolver [::1]:53{lookups}{}", servers()));
     assert_eq!(names.questions().len(), 8);
     let said = evidence_of(&scene, 0);
     assert!(said.contains(&format!("{MAIL_HOST_LOOKUPS}: ")), "{said}");

@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use e2e::{Herd, LIMIT, SERVER, Scene, detail, details, is_missing, wait_until, word};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const NICK: &str = "[DEU|XP]-84721";
@@ -161,6 +162,72 @@ fn irc_of_another_program_on_another_port() {
     let irc = detail(&finding, "irc-elsewhere").unwrap_or_default();
     assert!(irc.contains("127.0.0.1:8080"), "{finding}");
     scene.blames_the_bot(&finding);
+}
+
+/// Each byte in a packet of its own: the server's answers give it away, if nothing else.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_bot_that_writes_byte_by_byte() {
+    let Some((scene, herd)) = open("", &[8080]) else {
+        return;
+    };
+    let then = format!("--in-pieces yes --smtp {SERVER}");
+    let (_, finding) = obeys(&herd, &scene, 8080, &then);
+    assert_eq!(finding["finding"], "bot-suspected", "{finding}");
+    let irc = detail(&finding, "irc-same-lineage").unwrap_or_default();
+    assert!(irc.contains("127.0.0.1:8080"), "{finding}");
+    scene.blames_the_bot(&finding);
+}
+
+/// The same over IPv6, where headers are longer.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_bot_over_ipv6() {
+    const AT: &str = "[::1]:8080";
+    let Some(scene) = Scene::open("") else { return };
+    let server = scene.theatre.irc(AT);
+    let words = format!(
+        "bot --irc {AT} --nick {NICK} --channel {} --key {} --await .spam --hold-ms 60000 --smtp {SERVER}",
+        Herd::CHANNEL,
+        Herd::KEY
+    );
+    let bot = scene.start_bot(&words);
+    server.wait_for_join(Herd::CHANNEL, NICK, LIMIT).unwrap();
+    scene.wait_for_irc(AT);
+    server.say(Herd::CHANNEL, "master", ORDER);
+    let finding = scene.finding_after(0);
+    assert_eq!(finding["finding"], "bot-suspected", "{finding}");
+    let irc = detail(&finding, "irc-same-lineage").unwrap_or_default();
+    assert!(irc.contains(AT), "{finding}");
+    server.say(Herd::CHANNEL, "master", "!die");
+    scene.fails(bot);
+}
+
+/// A connection outlives the daemon that knew it. The next one hears the order, and knows it
+/// by that.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_channel_that_is_older_than_the_daemon() {
+    let Some((scene, herd)) = open("", &[8080]) else {
+        return;
+    };
+    let words = bot_at(8080, &format!("--rounds 2 --smtp {SERVER}"));
+    let bot = scene.start_bot(&words);
+    herd.wait_for_join(NICK);
+    scene.wait_for_irc("127.0.0.1:8080");
+    scene.theatre.end_daemon(Signal::TERM);
+    assert!(scene.theatre.raise());
+    let before = scene.theatre.newest();
+    herd.order("hello");
+    scene.wait_for_irc("127.0.0.1:8080");
+    herd.order(ORDER);
+    let finding = scene.finding_after(before);
+    assert_eq!(finding["finding"], "bot-suspected", "{finding}");
+    let irc = detail(&finding, "irc-same-lineage").unwrap_or_default();
+    assert!(irc.contains("127.0.0.1:8080"), "{finding}");
+    herd.order(ORDER);
+    herd.order("!die");
+    scene.fails(bot);
 }
 
 /// Without a look at payload, the port is all that there is.

@@ -7,32 +7,49 @@ use std::time::{Duration, Instant};
 /// The 512 of RFC 2812 and some room.
 const LONGEST_LINE_BYTES: u64 = 4096;
 
-/// A registered client. It answers PING whenever it reads.
+/// A client. It answers PING whenever it reads.
 #[derive(Debug)]
 pub struct IrcClient {
     reader: BufReader<TcpStream>,
     nick: String,
+    in_pieces: bool,
 }
 
 impl IrcClient {
-    /// Registers over a connection that exists, and waits for the welcome.
+    /// A client over a connection that exists.
+    pub fn new(stream: TcpStream) -> Self {
+        Self {
+            reader: BufReader::new(stream),
+            nick: String::new(),
+            in_pieces: false,
+        }
+    }
+
+    /// Sends every byte as a packet of its own, as a bot may do to be overlooked.
+    ///
+    /// # Errors
+    /// When the connection does not take the option.
+    pub fn in_pieces(mut self) -> io::Result<Self> {
+        self.reader.get_ref().set_nodelay(true)?;
+        self.in_pieces = true;
+        Ok(self)
+    }
+
+    /// Registers and waits for the welcome.
     ///
     /// # Errors
     /// When the server does not welcome it within `limit`; the message holds what the server
     /// said last.
-    pub fn register(stream: TcpStream, nick: &str, limit: Duration) -> io::Result<Self> {
-        let mut client = Self {
-            reader: BufReader::new(stream),
-            nick: nick.to_owned(),
-        };
+    pub fn register(mut self, nick: &str, limit: Duration) -> io::Result<Self> {
+        nick.clone_into(&mut self.nick);
         // Servers take more characters in a nick than in a user name.
         let user: String = nick.chars().filter(char::is_ascii_alphanumeric).collect();
-        client.say(&format!("NICK {nick}\r\nUSER {user} 0 * :{nick}\r\n"))?;
+        self.say(&format!("NICK {nick}\r\nUSER {user} 0 * :{nick}\r\n"))?;
         // The end of the message of the day, or that there is none.
-        client.read_until(limit, |line| {
+        self.read_until(limit, |line| {
             line.contains(" 376 ") || line.contains(" 422 ")
         })?;
-        Ok(client)
+        Ok(self)
     }
 
     /// Joins a channel, with its key where it has one, and waits until that is done.
@@ -155,7 +172,13 @@ impl IrcClient {
     }
 
     fn say(&mut self, text: &str) -> io::Result<()> {
-        self.reader.get_mut().write_all(text.as_bytes())
+        let stream = self.reader.get_mut();
+        if !self.in_pieces {
+            return stream.write_all(text.as_bytes());
+        }
+        text.as_bytes()
+            .iter()
+            .try_for_each(|byte| stream.write_all(&[*byte]))
     }
 }
 

@@ -66,7 +66,11 @@ fn join(server: SocketAddr, args: &Args) -> io::Result<IrcClient> {
     let stream = TcpStream::connect_timeout(&server, PATIENCE)?;
     let nick = args.text("--nick").unwrap_or("bot-8472");
     let channel = args.text("--channel").unwrap_or("#orders");
-    let mut irc = IrcClient::register(stream, nick, PATIENCE)?;
+    let mut irc = IrcClient::new(stream);
+    if args.text("--in-pieces").is_some() {
+        irc = irc.in_pieces()?;
+    }
+    let mut irc = irc.register(nick, PATIENCE)?;
     irc.join(channel, args.text("--key"), PATIENCE)?;
     print_event("joined")?;
     Ok(irc)
