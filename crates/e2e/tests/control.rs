@@ -9,14 +9,11 @@ use e2e::{LIMIT, SERVER, Scene, detail, details, word};
 use serde_json::Value;
 use stage::HttpServer;
 
-/// Words of the evidence.
-const COMMAND_AND_REACTION: &str = "command-and-reaction";
-const MX_LOOKUPS: &str = "mx-lookups";
-const MAIL_HOST_LOOKUPS: &str = "mail-host-lookups";
-const FAN_OUT: &str = "fan-out";
+/// The word of the evidence.
+const COMMAND_REACTION: &str = "command-reaction";
 
 /// For how long the master is silent before each order.
-const QUIET: Duration = Duration::from_secs(4);
+const QUIET: Duration = Duration::from_secs(6);
 const ROUNDS: usize = 3;
 
 /// Findings that name this culprit.
@@ -37,11 +34,9 @@ fn orders(servers: &[&HttpServer]) {
     }
 }
 
-/// Two bots, each with a long poll at a web server: quiet, an order, a refused send, again
-/// and again. What is said is not known, and need not be.
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn orders_by_http_and_what_follows() {
+/// Bots that poll a web server for orders, one on each of two ports: quiet, an order, a refused
+/// send, again and again. What is said is not known, and need not be.
+fn obey_the_web(way: &str) {
     let Some(scene) = Scene::open("") else { return };
     let ports = [80, 8080];
     let servers = ports.map(|port| scene.theatre.web(&format!("127.0.0.1:{port}")));
@@ -49,7 +44,7 @@ fn orders_by_http_and_what_follows() {
     let bots = ports.map(|port| {
         let bot = scene.theatre.player(&format!("poller-{port}"));
         let words = format!(
-            "bot --http 127.0.0.1:{port} --await send --rounds {ROUNDS} --smtp {SERVER} --count 2"
+            "bot --http 127.0.0.1:{port} --await send --rounds {ROUNDS} --smtp {SERVER} --count 2 {way}"
         );
         let pid = scene.start(&bot, &words);
         (bot, pid)
@@ -66,10 +61,24 @@ fn orders_by_http_and_what_follows() {
         let finding = scene.finding_that(0, "bot-suspected", |entry| {
             word(entry, "culprit") == culprit && word(entry, "finding") == "bot-suspected"
         });
-        let sign = detail(&finding, COMMAND_AND_REACTION).unwrap_or_default();
+        let sign = detail(&finding, COMMAND_REACTION).unwrap_or_default();
         assert!(sign.contains(&format!("127.0.0.1:{port}")), "{finding}");
         assert!(!details(&finding).contains("irc-"), "{finding}");
     }
+}
+
+/// A long poll: one connection, on which an answer is long in coming.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn orders_by_a_long_poll() {
+    obey_the_web("");
+}
+
+/// The same, with a connection for each order.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn orders_by_a_connection_for_each() {
+    obey_the_web("--anew yes");
 }
 
 /// The same traffic once in a while, and mail that goes its own way in between: an order has
@@ -97,20 +106,32 @@ fn servers() -> String {
         .collect()
 }
 
-/// What all findings about the bot say together.
-fn evidence_of(scene: &Scene, before: u64) -> String {
-    // Each attempt is journaled; findings of one kind are held back after the first.
-    for host in 1..=8 {
-        let server = format!("192.0.2.{host}:25");
-        scene.theatre.wait_after(before, &server, |entry| {
-            word(entry, "verdict") == "refuse" && word(entry, "destination") == server
-        });
-    }
-    scene.finding_of(before, "bot-suspected");
-    findings_about(scene, &scene.bot)
+/// A mass mailer that looks names up at a resolver, tries the world's mail servers, and then
+/// the mailer of its host. Returns its second finding, which comes after all of that.
+fn mass_mail(scene: &Scene, resolver: &str, lookups: &str) -> Value {
+    let names = scene.theatre.names(resolver, Ipv4Addr::new(192, 0, 2, 1));
+    let mailer = scene.mailer.display();
+    scene.run_bot(&format!(
+        "bot --resolver {resolver}{lookups}{} --start-mailer {mailer} mailer --server 192.0.2.1:25",
+        servers()
+    ));
+    assert_eq!(names.questions().len(), 8, "{:?}", names.questions());
+    let finding = scene.finding_that(0, "foreign-origin", |entry| {
+        word(entry, "reason") == "foreign-origin"
+    });
+    let refused = scene
+        .theatre
+        .log()
         .iter()
-        .map(details)
-        .collect()
+        .filter(|entry| word(entry, "verdict") == "refuse")
+        .count();
+    assert_eq!(refused, 9);
+    scene.blames_the_bot(&finding);
+    // Nobody was seen to give it orders.
+    assert_eq!(finding["finding"], "illegal-send", "{finding}");
+    let fan_out = detail(&finding, "fan-out").unwrap_or_default();
+    assert!(fan_out.contains('8'), "{finding}");
+    finding
 }
 
 /// Paper, introduction: the second generation asks for mail exchangers.
@@ -118,38 +139,28 @@ fn evidence_of(scene: &Scene, before: u64) -> String {
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_mass_mailer_that_looks_up_mail_exchangers() {
     let Some(scene) = Scene::open("") else { return };
-    let names = scene
-        .theatre
-        .names("127.0.0.1:53", Ipv4Addr::new(192, 0, 2, 1));
     let lookups: String = (1..=8)
         .map(|host| format!(" --mx example-{host}.test"))
         .collect();
-    scene.run_bot(&format!(
-        "bot --resolver 127.0.0.1:53{lookups}{}",
-        servers()
-    ));
-    assert_eq!(names.questions().len(), 8);
-    let said = evidence_of(&scene, 0);
-    assert!(said.contains(&format!("{MX_LOOKUPS}: ")), "{said}");
-    assert!(said.contains(&format!("{FAN_OUT}: ")), "{said}");
-    assert!(said.contains("example-"), "{said}");
+    let finding = mass_mail(&scene, "127.0.0.1:53", &lookups);
+    let said = detail(&finding, "mx-lookups").unwrap_or_default();
+    assert!(said.contains("8 domains"), "{finding}");
+    assert!(said.contains("example-1.test"), "{finding}");
+    assert_eq!(detail(&finding, "mail-host-lookups"), None, "{finding}");
 }
 
-/// And the third asks for the addresses of hosts that are called like mail servers.
+/// And the third asks for the addresses of hosts that are called like mail servers. Over IPv6.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_mass_mailer_that_guesses_mail_servers() {
     let Some(scene) = Scene::open("") else { return };
-    let names = scene.theatre.names("[::1]:53", Ipv4Addr::new(192, 0, 2, 1));
     let lookups: String = (1..=8)
         .map(|host| format!(" --host mx1.example-{host}.test"))
         .collect();
-    scene.run_bot(&format!("bot --resolver [::1]:53{lookups}{}", servers()));
-    assert_eq!(names.questions().len(), 8);
-    let said = evidence_of(&scene, 0);
-    assert!(said.contains(&format!("{MAIL_HOST_LOOKUPS}: ")), "{said}");
-    assert!(said.contains(&format!("{FAN_OUT}: ")), "{said}");
-    assert!(!said.contains(&format!("{MX_LOOKUPS}: ")), "{said}");
+    let finding = mass_mail(&scene, "[::1]:53", &lookups);
+    let said = detail(&finding, "mail-host-lookups").unwrap_or_default();
+    assert!(said.contains("8 mail hosts"), "{finding}");
+    assert_eq!(detail(&finding, "mx-lookups"), None, "{finding}");
 }
 
 /// A registered mailer looks names up too, for its user: no evidence, no finding.

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 const NICK: &str = "[DEU|XP]-84721";
-const ORDER: &str = ".spam 192.0.2.7 100";
+const ORDER: &str = ".spam http://192.0.2.7/list.txt 100";
 
 /// The bot's words: it joins, and does what comes after each order.
 fn bot_at(port: u16, then: &str) -> String {
@@ -59,6 +59,9 @@ fn is_a_bot(scene: &Scene, finding: &Value, port: u16) {
         .lines()
         .find(|line| line.contains(Herd::CHANNEL) && line.contains("key"));
     assert!(key.is_some(), "{said}");
+    // What it is called, and what it was told.
+    assert!(said.contains("machine-nick: "), "{said}");
+    assert!(said.contains(ORDER), "{said}");
     // What opens the channel is nobody's business.
     assert!(!finding.to_string().contains(Herd::KEY), "{finding}");
     scene.blames_the_bot(finding);

@@ -15,7 +15,7 @@ const MOST_ROUNDS: u64 = 100;
 const MOST_ATTEMPTS: u64 = 1000;
 
 /// Finds its master when told to. Then, `--rounds` times: waits for an order when told to,
-/// looks names up, and tries to send `--count` times to each server. Stays for `--hold-ms`
+/// looks names up, and tries to send `--count` times to each server and by the mailer. Stays for `--hold-ms`
 /// or until `!die` is the order, and ends. With `--apart` two processes share the work: one
 /// keeps the connection to the master, its sibling sends.
 /// Exit status 0 when something was delivered.
@@ -85,14 +85,13 @@ fn act(args: &Args) -> Result<bool, String> {
     resolver::look_up(args)?;
     let mut delivered = false;
     for _ in 0..args.number("--count")?.unwrap_or(1).min(MOST_ATTEMPTS) {
-        let reports = match args.program.is_empty() {
-            false => vec![drive_mailer(&args.program)],
-            true => args
-                .addresses("--smtp")?
-                .into_iter()
-                .map(|server| connect_and_converse("bot", server, args))
-                .collect::<Result<_, _>>()?,
-        };
+        let servers = args.addresses("--smtp")?.into_iter();
+        let mut reports = servers
+            .map(|server| connect_and_converse("bot", server, args))
+            .collect::<Result<Vec<_>, _>>()?;
+        if !args.program.is_empty() {
+            reports.push(drive_mailer(&args.program));
+        }
         for report in &reports {
             delivered |= report.outcome == "delivered";
             report.print();

@@ -33,8 +33,12 @@ impl Master {
             return Ok(Some(join(server, args).map(Self::Irc)));
         }
         if let Some(server) = args.address("--http")? {
-            let every = args.number("--poll-ms")?.map(Duration::from_millis);
-            return Ok(Some(Web::connect(server, every).map(Self::Web)));
+            let way = match args.number("--poll-ms")? {
+                Some(every) => Way::Polled(Duration::from_millis(every)),
+                None if args.text("--anew").is_some() => Way::Anew,
+                None => Way::Kept,
+            };
+            return Ok(Some(Web::connect(server, way).map(Self::Web)));
         }
         let Some(server) = args.address("--other")? else {
             return Ok(None);
@@ -92,48 +96,58 @@ fn print_event(event: &str) -> io::Result<()> {
     output.flush()
 }
 
-/// Asks a web server for orders: over one connection on which an answer is long in coming,
-/// or again and again, over a connection for each question.
+/// Asks a web server for orders.
 pub(super) struct Web {
     server: SocketAddr,
-    every: Option<Duration>,
-    kept: Option<BufReader<TcpStream>>,
+    way: Way,
+    connection: BufReader<TcpStream>,
+}
+
+/// How it asks.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Over one connection on which an answer is long in coming.
+    Kept,
+    /// The same over a connection for each order.
+    Anew,
+    /// Again and again, over a connection for each question, which is answered at once.
+    Polled(Duration),
 }
 
 impl Web {
-    fn connect(server: SocketAddr, every: Option<Duration>) -> io::Result<Self> {
-        let mut web = Self {
+    fn connect(server: SocketAddr, way: Way) -> io::Result<Self> {
+        Ok(Self {
             server,
-            every,
-            kept: None,
-        };
-        if every.is_none() {
-            web.kept = Some(web.open()?);
-        }
-        Ok(web)
-    }
-
-    fn open(&self) -> io::Result<BufReader<TcpStream>> {
-        TcpStream::connect_timeout(&self.server, PATIENCE).map(BufReader::new)
+            way,
+            connection: open(server)?,
+        })
     }
 
     fn wait_for(&mut self, text: &str, limit: Duration) -> io::Result<()> {
         let deadline = Instant::now() + limit;
         while Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
-            let order = match (&mut self.kept, self.every) {
-                (Some(kept), _) => ask(kept, HttpServer::WAIT, left)?,
-                (None, every) => {
-                    sleep(every.unwrap_or_default().min(left));
-                    ask(&mut self.open()?, "/now", left)?
+            let path = match self.way {
+                Way::Kept | Way::Anew => HttpServer::WAIT,
+                Way::Polled(every) => {
+                    sleep(every.min(left));
+                    "/"
                 }
             };
+            let order = ask(&mut self.connection, path, left)?;
+            if !matches!(self.way, Way::Kept) {
+                self.connection = open(self.server)?;
+            }
             if order.contains(text) {
                 return Ok(());
             }
         }
         Err(io::ErrorKind::TimedOut.into())
     }
+}
+
+fn open(server: SocketAddr) -> io::Result<BufReader<TcpStream>> {
+    TcpStream::connect_timeout(&server, PATIENCE).map(BufReader::new)
 }
 
 /// Asks for a path and returns the body of the answer.
