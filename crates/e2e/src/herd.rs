@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use serde_json::Value;
 use stage::{IrcClient, Place};
 
 use crate::LIMIT;
+use crate::scene::Scene;
 use crate::theatre::Theatre;
-use crate::tools::wait_until;
+use crate::tools::{is_missing, wait_until};
 
 /// What the sandbox sees of ngircd. No name is looked up, nobody is asked who they are, and
 /// nobody is slowed down.
@@ -48,6 +50,50 @@ impl Herd {
     pub const CHANNEL: &str = "#x";
     /// The key of the channel.
     pub const KEY: &str = "sesame";
+
+    /// What the bot calls itself.
+    pub const NICK: &str = "[DEU|XP]-84721";
+    /// What the master says when there is something to do.
+    pub const ORDER: &str = ".spam http://192.0.2.7/list.txt 100";
+
+    /// A scene with the server on these ports. `None`, with the reason printed, where it
+    /// cannot be.
+    pub fn open(config: &str, ports: &[u16]) -> Option<(Scene, Self)> {
+        if is_missing(&[Self::NGIRCD]) {
+            return None;
+        }
+        let scene = Scene::open(config)?;
+        let herd = Self::start(&scene.theatre, ports);
+        Some((scene, herd))
+    }
+
+    /// The words of a bot that joins, and does what `then` says after each order.
+    pub fn bot(server: &str, then: &str) -> String {
+        format!(
+            "bot --irc {server} --nick {} --channel {} --key {} --await .spam --hold-ms 60000 {then}",
+            Self::NICK,
+            Self::CHANNEL,
+            Self::KEY
+        )
+    }
+
+    /// One bot from its join to its end. Returns the refusal and the finding.
+    ///
+    /// # Panics
+    /// When it does not obey, or is not refused, or nobody notices.
+    pub fn is_obeyed(&self, scene: &Scene, server: &str, then: &str) -> (Value, Value) {
+        let before = scene.theatre.newest();
+        let bot = scene.start_bot(&Self::bot(server, then));
+        self.wait_for_join(Self::NICK);
+        scene.wait_for_irc(server);
+        self.order(Self::ORDER);
+        let refusal = scene.refusal_after(before);
+        let finding = scene.finding_after(before);
+        // It stayed connected: an order still reaches it.
+        self.order("!die");
+        scene.fails(bot);
+        (refusal, finding)
+    }
 
     /// Starts the server on these ports of 127.0.0.1; the master joins on the first.
     ///

@@ -4,46 +4,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use e2e::{Herd, LIMIT, SERVER, Scene, detail, details, is_missing, wait_until, word};
-use rustix::process::Signal;
+use e2e::{Herd, LIMIT, SERVER, Scene, detail, details, wait_until, word};
 use serde_json::Value;
-
-const NICK: &str = "[DEU|XP]-84721";
-const ORDER: &str = ".spam http://192.0.2.7/list.txt 100";
-
-/// The bot's words: it joins, and does what comes after each order.
-fn bot_at(port: u16, then: &str) -> String {
-    format!(
-        "bot --irc 127.0.0.1:{port} --nick {NICK} --channel {} --key {} --await .spam --hold-ms 60000 {then}",
-        Herd::CHANNEL,
-        Herd::KEY
-    )
-}
-
-/// A scene with ngircd on these ports.
-fn open(config: &str, ports: &[u16]) -> Option<(Scene, Herd)> {
-    if is_missing(&[Herd::NGIRCD]) {
-        return None;
-    }
-    let scene = Scene::open(config)?;
-    let herd = Herd::start(&scene.theatre, ports);
-    Some((scene, herd))
-}
-
-/// One bot from its join to its end. Returns the refusal and the finding.
-fn obeys(herd: &Herd, scene: &Scene, port: u16, then: &str) -> (Value, Value) {
-    let before = scene.theatre.newest();
-    let bot = scene.start_bot(&bot_at(port, then));
-    herd.wait_for_join(NICK);
-    scene.wait_for_irc(&format!("127.0.0.1:{port}"));
-    herd.order(ORDER);
-    let refusal = scene.refusal_after(before);
-    let finding = scene.finding_after(before);
-    // It stayed connected: an order still reaches it.
-    herd.order("!die");
-    scene.fails(bot);
-    (refusal, finding)
-}
 
 /// What holds for every bot with a channel of its own.
 fn is_a_bot(scene: &Scene, finding: &Value, port: u16) {
@@ -61,17 +23,21 @@ fn is_a_bot(scene: &Scene, finding: &Value, port: u16) {
     assert!(key.is_some(), "{said}");
     // What it is called, and what it was told.
     assert!(said.contains("machine-nick: "), "{said}");
-    assert!(said.contains(ORDER), "{said}");
+    assert!(said.contains(Herd::ORDER), "{said}");
     // What opens the channel is nobody's business.
     assert!(!finding.to_string().contains(Herd::KEY), "{finding}");
     scene.blames_the_bot(finding);
 }
 
 fn own_engine_at(port: u16) {
-    let Some((scene, herd)) = open("", &[port]) else {
+    let Some((scene, herd)) = Herd::open("", &[port]) else {
         return;
     };
-    let (refusal, finding) = obeys(&herd, &scene, port, &format!("--smtp {SERVER}"));
+    let (refusal, finding) = herd.is_obeyed(
+        &scene,
+        &format!("127.0.0.1:{port}"),
+        &format!("--smtp {SERVER}"),
+    );
     assert_eq!(refusal["reason"], "not-a-mailer", "{refusal}");
     assert_eq!(refusal["destination"], SERVER, "{refusal}");
     scene.blames_the_bot(&refusal);
@@ -108,15 +74,18 @@ fn a_bot_on_port_8080() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_bot_in_two_processes() {
-    let Some((scene, herd)) = open("", &[8080, 6667]) else {
+    let Some((scene, herd)) = Herd::open("", &[8080, 6667]) else {
         return;
     };
     for port in [8080, 6667] {
         let before = scene.theatre.newest();
-        let bot = scene.start_bot(&bot_at(port, &format!("--apart yes --smtp {SERVER}")));
-        herd.wait_for_join(NICK);
+        let bot = scene.start_bot(&Herd::bot(
+            &format!("127.0.0.1:{port}"),
+            &format!("--apart yes --smtp {SERVER}"),
+        ));
+        herd.wait_for_join(Herd::NICK);
         scene.wait_for_irc(&format!("127.0.0.1:{port}"));
-        herd.order(ORDER);
+        herd.order(Herd::ORDER);
         let refusal = scene.refusal_after(before);
         let status = scene.theatre.status();
         let irc = &status["irc"][0];
@@ -135,12 +104,12 @@ fn a_bot_in_two_processes() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_bot_that_drives_the_mailer() {
-    let Some((scene, herd)) = open("", &[8080]) else {
+    let Some((scene, herd)) = Herd::open("", &[8080]) else {
         return;
     };
     let mailer = scene.mailer.to_str().unwrap();
     let then = format!("--start-mailer {mailer} mailer --server {SERVER}");
-    let (refusal, finding) = obeys(&herd, &scene, 8080, &then);
+    let (refusal, finding) = herd.is_obeyed(&scene, "127.0.0.1:8080", &then);
     assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
     assert_eq!(refusal["program"], mailer, "{refusal}");
     is_a_bot(&scene, &finding, 8080);
@@ -151,12 +120,12 @@ fn a_bot_that_drives_the_mailer() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn irc_of_another_program_on_another_port() {
-    let Some((scene, herd)) = open("", &[8080]) else {
+    let Some((scene, herd)) = Herd::open("", &[8080]) else {
         return;
     };
     let other = scene.theatre.player("other");
-    scene.start(&other, &bot_at(8080, ""));
-    herd.wait_for_join(NICK);
+    scene.start(&other, &Herd::bot("127.0.0.1:8080", ""));
+    herd.wait_for_join(Herd::NICK);
     scene.wait_for_irc("127.0.0.1:8080");
     scene.run_bot(&format!("bot --smtp {SERVER}"));
     let finding = scene.finding_after(0);
@@ -167,37 +136,20 @@ fn irc_of_another_program_on_another_port() {
     scene.blames_the_bot(&finding);
 }
 
-/// Each byte in a packet of its own: the server's answers give it away, if nothing else.
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn a_bot_that_writes_byte_by_byte() {
-    let Some((scene, herd)) = open("", &[8080]) else {
-        return;
-    };
-    let then = format!("--in-pieces yes --smtp {SERVER}");
-    let (_, finding) = obeys(&herd, &scene, 8080, &then);
-    assert_eq!(finding["finding"], "bot-suspected", "{finding}");
-    let irc = detail(&finding, "irc-same-lineage").unwrap_or_default();
-    assert!(irc.contains("127.0.0.1:8080"), "{finding}");
-    scene.blames_the_bot(&finding);
-}
-
-/// The same over IPv6, where headers are longer.
+/// Over IPv6, where headers are longer.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_bot_over_ipv6() {
     const AT: &str = "[::1]:8080";
     let Some(scene) = Scene::open("") else { return };
     let server = scene.theatre.irc(AT);
-    let words = format!(
-        "bot --irc {AT} --nick {NICK} --channel {} --key {} --await .spam --hold-ms 60000 --smtp {SERVER}",
-        Herd::CHANNEL,
-        Herd::KEY
-    );
+    let words = Herd::bot(AT, &format!("--smtp {SERVER}"));
     let bot = scene.start_bot(&words);
-    server.wait_for_join(Herd::CHANNEL, NICK, LIMIT).unwrap();
+    server
+        .wait_for_join(Herd::CHANNEL, Herd::NICK, LIMIT)
+        .unwrap();
     scene.wait_for_irc(AT);
-    server.say(Herd::CHANNEL, "master", ORDER);
+    server.say(Herd::CHANNEL, "master", Herd::ORDER);
     let finding = scene.finding_after(0);
     assert_eq!(finding["finding"], "bot-suspected", "{finding}");
     let irc = detail(&finding, "irc-same-lineage").unwrap_or_default();
@@ -206,46 +158,17 @@ fn a_bot_over_ipv6() {
     scene.fails(bot);
 }
 
-/// A connection outlives the daemon that knew it. The next one hears what is said on it, and
-/// knows it by that.
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn a_channel_that_is_older_than_the_daemon() {
-    let Some((scene, herd)) = open("", &[8080]) else {
-        return;
-    };
-    let words = bot_at(8080, &format!("--rounds 2 --smtp {SERVER}"));
-    let bot = scene.start_bot(&words);
-    herd.wait_for_join(NICK);
-    scene.wait_for_irc("127.0.0.1:8080");
-    scene.theatre.end_daemon(Signal::TERM);
-    assert!(scene.theatre.raise());
-    let before = scene.theatre.newest();
-    for _ in 0..5 {
-        herd.order("hello");
-    }
-    scene.wait_for_irc("127.0.0.1:8080");
-    herd.order(ORDER);
-    let finding = scene.finding_after(before);
-    assert_eq!(finding["finding"], "bot-suspected", "{finding}");
-    let irc = detail(&finding, "irc-same-lineage").unwrap_or_default();
-    assert!(irc.contains("127.0.0.1:8080"), "{finding}");
-    herd.order(ORDER);
-    herd.order("!die");
-    scene.fails(bot);
-}
-
 /// Without a look at payload, the port is all that there is.
 fn the_port_alone_with(packet_watch: &str) {
     let config = format!("packet_watch = \"{packet_watch}\"");
-    let Some((scene, herd)) = open(&config, &[8080, 6667]) else {
+    let Some((scene, herd)) = Herd::open(&config, &[8080, 6667]) else {
         return;
     };
-    let bot = scene.start_bot(&bot_at(8080, &format!("--smtp {SERVER}")));
-    herd.wait_for_join(NICK);
+    let bot = scene.start_bot(&Herd::bot("127.0.0.1:8080", &format!("--smtp {SERVER}")));
+    herd.wait_for_join(Herd::NICK);
     // Time enough for samples to arrive, if there were any.
     sleep(Duration::from_millis(500));
-    herd.order(ORDER);
+    herd.order(Herd::ORDER);
     let finding = scene.finding_after(0);
     assert_eq!(finding["finding"], "illegal-send", "{finding}");
     assert!(!details(&finding).contains("8080"), "{finding}");
@@ -254,10 +177,10 @@ fn the_port_alone_with(packet_watch: &str) {
     scene.fails(bot);
 
     let before = scene.theatre.newest();
-    let bot = scene.start_bot(&bot_at(6667, &format!("--smtp {SERVER}")));
-    herd.wait_for_join(NICK);
+    let bot = scene.start_bot(&Herd::bot("127.0.0.1:6667", &format!("--smtp {SERVER}")));
+    herd.wait_for_join(Herd::NICK);
     scene.wait_for_irc("127.0.0.1:6667");
-    herd.order(ORDER);
+    herd.order(Herd::ORDER);
     let finding = scene.finding_after(before);
     assert_eq!(finding["finding"], "bot-suspected", "{finding}");
     let irc = detail(&finding, "irc-same-lineage").unwrap_or_default();

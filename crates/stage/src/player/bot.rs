@@ -7,14 +7,16 @@ use super::args::Args;
 use super::calls::{self, Forked};
 use super::mailer::{Report, connect_and_converse};
 use super::orders::{Master, PATIENCE};
-use super::resolver;
+use super::{resolver, storm};
 use crate::smtp::client::SmtpFailure;
 
 /// Times that it waits for an order, and attempts at each server for each order.
 const MOST_ROUNDS: u64 = 100;
 const MOST_ATTEMPTS: u64 = 1000;
+/// Connections of no meaning.
+const DECOYS: u64 = 100;
 
-/// Finds its master when told to. Then, `--rounds` times: waits for an order when told to,
+/// Opens connections of no meaning to `--decoys` first. Finds its master when told to. Then, `--rounds` times: waits for an order when told to,
 /// looks names up, and tries to send `--count` times to each server and by the mailer. Stays for `--hold-ms`
 /// or until `!die` is the order, and ends. With `--apart` two processes share the work: one
 /// keeps the connection to the master, its sibling sends.
@@ -49,6 +51,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, String> {
 
 /// Does what the master says. Whether something was delivered is for `act` to say.
 fn serve(args: &Args, mut act: impl FnMut() -> Result<bool, String>) -> Result<ExitCode, String> {
+    if let Some(server) = args.address("--decoys")? {
+        storm::visit(server, DECOYS, PATIENCE);
+    }
     let mut master = match Master::find(args)? {
         Some(Ok(master)) => Some(master),
         Some(Err(error)) => {
