@@ -118,30 +118,20 @@ impl Scene {
         refusal
     }
 
-    /// Waits for the first finding after an entry, whatever it says. Its evidence stands in
-    /// order, and not a byte has reached the mail server.
+    /// Waits for the first finding after an entry that is about a refusal.
     ///
     /// # Panics
-    /// When none comes.
+    /// When none comes, or its evidence is out of order, or a byte has reached the mail server.
     pub fn finding_after(&self, before: u64) -> Value {
-        self.finding_that(before, "finding", |_| true)
-    }
-
-    /// The first finding of one kind, about the bot.
-    ///
-    /// # Panics
-    /// When none comes.
-    pub fn finding_of(&self, before: u64, kind: &str) -> Value {
-        let bot = self.bot.to_string_lossy();
-        self.finding_that(before, kind, |entry| {
-            word(entry, "finding") == kind && word(entry, "culprit") == bot
+        self.finding_that(before, "finding about a refusal", |entry| {
+            !entry["reason"].is_null()
         })
     }
 
     /// The first finding that is wanted.
     ///
     /// # Panics
-    /// When none comes, or its evidence is out of order.
+    /// When none comes, or its evidence is out of order, or a byte has reached the mail server.
     pub fn finding_that(&self, before: u64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let finding = self.theatre.wait_after(before, what, |entry| {
             entry["type"] == "finding" && wanted(entry)

@@ -116,6 +116,37 @@ fn a_bot_that_drives_the_mailer() {
     assert!(detail(&finding, "drives-mailer").is_some(), "{finding}");
 }
 
+/// A bot that obeys, as far as anybody can see, but tries to send no mail: what it is told in
+/// its channel is enough.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_bot_that_sends_nothing() {
+    let Some((scene, herd)) = Herd::open("", &[8080]) else {
+        return;
+    };
+    let server = "127.0.0.1:8080";
+    let bot = scene.start_bot(&Herd::bot(server, "--rounds 3"));
+    herd.wait_for_join(Herd::NICK);
+    scene.wait_for_irc(server);
+    for order in [Herd::ORDER, ".ddos.syn 192.0.2.7 80 60", Herd::ORDER] {
+        herd.order(order);
+    }
+    let finding = scene.finding_that(0, "finding", |_| true);
+    assert_eq!(finding["finding"], "bot-suspected", "{finding}");
+    assert_eq!(finding["reason"], Value::Null, "{finding}");
+    assert_eq!(finding["culprit"], scene.bot.to_str().unwrap(), "{finding}");
+    assert_eq!(finding["evidence"][0]["what"], "bot-command", "{finding}");
+    let said = details(&finding);
+    assert!(said.contains(Herd::ORDER), "{said}");
+    assert!(said.contains(server), "{said}");
+    // Nobody tried to send.
+    let log = scene.theatre.log();
+    assert!(log.iter().all(|entry| entry["type"] != "verdict"));
+    herd.order(".spam once more");
+    herd.order("!die");
+    scene.fails(bot);
+}
+
 /// The paper's rule looks at the machine: IRC of somebody else counts, and weighs less.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
