@@ -33,6 +33,7 @@ const PACKAGES: Packages = Packages {
         "git",
         "git-email",
         "iproute2",
+        "irssi",
         "libc6-dev",
         "msmtp",
         "mutt",

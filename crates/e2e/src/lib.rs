@@ -10,13 +10,18 @@
 
 #![forbid(unsafe_code)]
 
+mod herd;
 mod remains;
+mod scene;
+mod servers;
 mod terminal;
 mod theatre;
 mod tools;
 
 use std::time::Duration;
 
+pub use herd::Herd;
+pub use scene::{Scene, detail, details};
 pub use terminal::Terminal;
 pub use theatre::{Options, Ran, Theatre, Top, word};
 pub use tools::{address, is_missing, wait_until};

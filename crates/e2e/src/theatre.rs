@@ -1,7 +1,6 @@
 //! A stage with a guard: sandbox, registered programs, daemon, and what its journal says.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -11,14 +10,11 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use stage::{
-    Desktop, IrcServer, Place, Process, Sandbox, SandboxOptions, SmtpOptions, SmtpServer, Start,
-    program_beside,
-};
+use stage::{Desktop, Place, Process, Sandbox, SandboxOptions, Start, program_beside};
 
 use crate::remains::Remains;
 use crate::terminal::Terminal;
-use crate::tools::{address, wait_until};
+use crate::tools::wait_until;
 use crate::{LIMIT, PERSON};
 
 /// What the topmost process counts as. It is registered as `system` in either case.
@@ -490,30 +486,6 @@ impl Theatre {
                 self.daemon_words()
             )
         })
-    }
-
-    /// A mail server at these addresses.
-    ///
-    /// # Panics
-    /// When one of them cannot be listened on.
-    pub fn smtp_at(&self, addresses: &[&str]) -> SmtpServer {
-        let addresses: Vec<SocketAddr> = addresses.iter().map(|text| address(text)).collect();
-        let listeners = self.sandbox().listen(&addresses).expect("listen");
-        SmtpServer::start(listeners, SmtpOptions::default()).expect("a mail server")
-    }
-
-    /// A mail server where most scenes look for it: port 25 of both loopback addresses.
-    pub fn smtp(&self) -> SmtpServer {
-        self.smtp_at(&["127.0.0.1:25", "[::1]:25"])
-    }
-
-    /// An IRC server.
-    ///
-    /// # Panics
-    /// When the address cannot be listened on.
-    pub fn irc(&self, at: &str) -> IrcServer {
-        IrcServer::start(self.sandbox().listen(&[address(at)]).expect("listen"))
-            .expect("an IRC server")
     }
 
     /// A desktop shell of the person's: the stand-in program, registered as `session`.

@@ -1,6 +1,7 @@
 //! A small IRC server (a subset of RFC 2812): several clients, channels, and a way for the
 //! test to speak in a channel as a bot's master does.
 
+pub(crate) mod client;
 mod hall;
 
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

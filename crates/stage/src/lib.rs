@@ -1,5 +1,5 @@
-//! A stage on which mail is sent and refused for real: namespaces, a cgroup, small SMTP and
-//! IRC servers, and stand-in programs.
+//! A stage on which mail is sent and refused for real: namespaces, a cgroup, small SMTP,
+//! IRC, web and name servers, and stand-in programs.
 //!
 //! The demo, the end-to-end tests and the bench play on it. It knows nothing of the gate.
 //!
@@ -23,8 +23,10 @@ mod accept;
 mod cgroup;
 mod channel;
 mod desktop;
+mod dns;
 mod error;
 mod guard;
+mod http;
 mod init;
 mod irc;
 mod network;
@@ -39,8 +41,11 @@ mod wire;
 
 pub use cgroup::cgroup2_root;
 pub use desktop::Desktop;
+pub use dns::{A, DnsServer, MX};
 pub use error::Error;
+pub use http::HttpServer;
 pub use init::init_main;
+pub use irc::client::IrcClient;
 pub use irc::{IrcMessage, IrcServer};
 pub use player::{TECHNIQUES, player_main};
 pub use process::{Output, Process, Start};

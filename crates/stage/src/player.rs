@@ -12,7 +12,9 @@ mod disguise;
 mod lineage;
 mod mailer;
 mod memory;
+mod orders;
 mod packets;
+mod resolver;
 mod sockets;
 mod storm;
 mod technique;
@@ -35,8 +37,9 @@ usage: ROLE ...
   exec PROGRAM ARGS...                           become a program
   mailer --server A:P [--from A] [--to A]... [--subject S] [--body S] [--delay-ms N] [--linger-ms N]
          [--timeout-ms N] [--fd N] [--give-fd PATH]
-  bot [--smtp A:P] [--irc A:P --nick N --channel C [--await TEXT]] [--count N] [--hold-ms N]
-      [--start-mailer PROGRAM ARGS...]
+  bot [--smtp A:P]... [--irc A:P --nick N --channel C [--key K] [--in-pieces yes] | --http A:P [--anew yes | --poll-ms N] | --other A:P --say TEXT]
+      [--decoys A:P] [--await TEXT] [--rounds N] [--resolver A:P [--mx NAME]... [--host NAME]...] [--count N] [--hold-ms N]
+      [--apart yes] [--start-mailer PROGRAM ARGS...]
   technique NAME --server A:P [--pid N] [--count N] [...] [-- PROGRAM ARGS...]
   techniques                                     list the names";
 

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{LIMIT, address, player, sandbox};
-use stage::{Desktop, IrcServer, Place, SmtpOptions, SmtpServer, Start};
+use stage::{Desktop, DnsServer, HttpServer, IrcServer, Place, SmtpOptions, SmtpServer, Start};
 
 fn eventually(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + LIMIT;
@@ -207,6 +207,49 @@ fn a_bot_takes_orders_over_irc_and_sends() {
     irc.say("#x", "botmaster", "!die");
     let output = bot.output(LIMIT).unwrap();
     assert!(output.exit.success(), "{output:?}");
+}
+
+/// Without a gate, a bot of each kind does what it is told, as often as it is told.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_bot_takes_orders_from_a_web_server_looks_names_up_and_sends() {
+    let Some(sandbox) = sandbox() else { return };
+    let (mail, web, names) = (
+        address("127.0.0.1:25"),
+        address("127.0.0.1:80"),
+        address("127.0.0.1:53"),
+    );
+    let server =
+        SmtpServer::start(sandbox.listen(&[mail]).unwrap(), SmtpOptions::default()).unwrap();
+    let master = HttpServer::start(sandbox.listen(&[web]).unwrap()).unwrap();
+    let socket = sandbox
+        .run_inside(|| std::net::UdpSocket::bind(names).unwrap())
+        .unwrap();
+    let names = DnsServer::start(socket, [127, 0, 0, 1].into()).unwrap();
+    let bot = player(&sandbox, "bot");
+    for (way, sent_before) in [("", 0), (" --apart yes", 2), (" --poll-ms 50", 4)] {
+        let line = format!(
+            "bot --http 127.0.0.1:80 --await send --rounds 2 --smtp 127.0.0.1:25 \
+             --resolver 127.0.0.1:53 --mx example.test --host mx1.example.test{way}"
+        );
+        let bot = sandbox
+            .start(&Start::new(&bot).args(line.split(' ')))
+            .unwrap();
+        for sent in [sent_before + 1, sent_before + 2] {
+            master.order("send");
+            server.wait_for_messages(sent, LIMIT).unwrap();
+        }
+        bot.wait(LIMIT).unwrap();
+    }
+    let asked = names.questions();
+    assert_eq!(asked.len(), 12, "{asked:?}");
+    assert_eq!(asked[0], ("example.test".to_owned(), stage::MX));
+    assert_eq!(asked[11], ("mx1.example.test".to_owned(), stage::A));
+
+    let line = "technique visits --server 127.0.0.1:80 --count 300";
+    let visitor = Start::new(player(&sandbox, "visitor")).args(line.split(' '));
+    let output = sandbox.start(&visitor).unwrap().output(LIMIT).unwrap();
+    assert!(output.stdout.contains("300 answered"), "{output:?}");
 }
 
 #[test]

@@ -74,6 +74,7 @@ const REACHING: &[&str] = &[
     "pidfd-getfd",
     "tiocsti",
     "storm",
+    "visits",
 ];
 
 struct Scene {

@@ -73,12 +73,16 @@ impl Args {
     }
 
     pub(super) fn address(&self, name: &str) -> Result<Option<SocketAddr>, String> {
-        let Some(text) = self.text(name) else {
-            return Ok(None);
-        };
-        text.parse()
-            .map(Some)
-            .map_err(|_| format!("{name} wants ADDRESS:PORT, not {text}"))
+        self.text(name)
+            .map(|text| parse_address(name, text))
+            .transpose()
+    }
+
+    pub(super) fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
+        self.texts(name)
+            .iter()
+            .map(|text| parse_address(name, text))
+            .collect()
     }
 
     /// All options as words again, for a program of the same kind.
@@ -93,6 +97,11 @@ impl Args {
         self.address("--server")?
             .ok_or_else(|| "--server ADDRESS:PORT is missing".to_owned())
     }
+}
+
+fn parse_address(name: &str, text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{name} wants ADDRESS:PORT, not {text}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
-//! Many short-lived processes, each of which connects once.
+//! Many short-lived processes, each of which connects once; and one that connects often.
 
 use std::collections::BTreeMap;
+use std::io::{self, BufReader};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +10,8 @@ use std::time::Duration;
 use super::args::Args;
 use super::calls::{self, Forked};
 use super::mailer::Report;
-use super::{errno_name, lineage, sockets};
+use super::{errno_name, lineage, orders, sockets};
+use crate::smtp::client::SmtpFailure;
 
 /// Processes alive at a time.
 const AT_A_TIME: u64 = 32;
@@ -79,8 +82,36 @@ pub(super) fn run(args: &Args) -> Result<Report, String> {
     })
 }
 
+/// Opens `--count` connections to a web server, one after the other, with a question and an
+/// answer on each. The report's detail counts those that went well.
+pub(super) fn visits(args: &Args) -> Result<Report, String> {
+    let count = args.number("--count")?.unwrap_or(100).min(MOST);
+    let server = args.server()?;
+    let limit = args.duration("--timeout-ms", 5_000)?;
+    let (answered, last) = visit(server, count, limit);
+    let report = match last {
+        Some(error) => Report::failed("visits", &SmtpFailure::System("visit", error), 0),
+        None => Report::new("visits", "done", 0),
+    };
+    Ok(report.with_detail(format!("{answered} answered")))
+}
+
+/// Returns how many of the visits were answered, and what went wrong last.
+pub(super) fn visit(server: SocketAddr, count: u64, limit: Duration) -> (u64, Option<io::Error>) {
+    let (mut answered, mut last) = (0, None);
+    for _ in 0..count {
+        let visit = TcpStream::connect_timeout(&server, limit)
+            .and_then(|stream| orders::ask(&mut BufReader::new(stream), "/", limit));
+        match visit {
+            Ok(_) => answered += 1,
+            Err(error) => last = Some(error),
+        }
+    }
+    (answered, last)
+}
+
 /// The exit status is the errno, or 0.
-fn connect_once(server: std::net::SocketAddr, limit: Duration) -> i32 {
+fn connect_once(server: SocketAddr, limit: Duration) -> i32 {
     match sockets::connect_plainly(server, limit) {
         Ok(mut stream) => match std::io::Write::write_all(&mut stream, sockets::FIRST_LINE) {
             Ok(()) => 0,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::args::Args;
 use super::mailer::{Report, converse, mail};
-use super::{calls, lineage, memory, packets, sockets};
+use super::{calls, lineage, memory, packets, sockets, storm};
 use crate::smtp::client::SmtpFailure;
 
 /// Every technique that `technique NAME` knows.
@@ -24,6 +24,7 @@ pub const TECHNIQUES: &[&str] = &[
     "thread",
     "send-fd",
     "storm",
+    "visits",
     // The first line in odd forms, for any port.
     "greeting-split",
     "greeting-lower",
@@ -112,6 +113,7 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
         _ if name.starts_with("greeting-") => odd_greeting(name, args, limit)?,
         "raw" => packets::raw(args.server()?),
         "packet" => packets::link_layer(args.server()?),
+        "visits" => storm::visits(args)?,
         "thread" => {
             let server = args.server()?;
             std::thread::scope(|scope| scope.spawn(|| plainly(server)).join())
