@@ -23,7 +23,9 @@ pub use lineage::{
     CHAIN_LENGTH, Link, PATH_PART_BYTES, PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey,
     ProgramPath, Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
 };
-pub use sample::{Interest, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling};
+pub use sample::{
+    Interest, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling, Wish,
+};
 pub use settings::{Counter, Flow, MAIL_PORTS_MAX, Offsets, RateWindow, Settings};
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
@@ -54,6 +56,7 @@ plain! {
     Flow = 48,
     RateWindow = 16,
     Sampling = 72,
+    Interest = 48,
     SampleHead = 104,
     Sample = 104 + SAMPLE_BYTES,
 }

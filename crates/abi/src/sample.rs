@@ -19,19 +19,52 @@ pub enum SampleState {
     Followed = 2,
     /// User space knows enough.
     Enough = 3,
-    /// The first packets were reported, and user space has not said what it wants.
+    /// As much as may be was reported, and user space has not said what it wants: it is looked
+    /// at again when it has been quiet.
     Spent = 4,
 }
 
-/// What user space wants to see of a connection: value of the map `interests`, whose key is
-/// the socket cookie.
+/// What user space wants of a connection: codes of [`Interest::wish`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Interest {
+pub enum Wish {
     /// It knows enough.
     Enough = 1,
-    /// What follows, within limits.
+    /// What follows, within limits: it is IRC.
     Follow = 2,
+}
+
+/// What user space knows of a connection: value of the map `interests`, whose key is the
+/// socket cookie. It is more than the kernel programs need, so that a daemon learns what the
+/// one before it knew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct Interest {
+    /// Code of the [`Wish`].
+    pub wish: u32,
+    /// Process that connected.
+    pub pid: u32,
+    /// Its user.
+    pub uid: u32,
+    /// Index of its program.
+    pub program: u32,
+    /// Index of the culprit in its lineage; 0 when there is none.
+    pub culprit: u32,
+    /// Process that the culprit was.
+    pub culprit_pid: u32,
+    /// Destination in network order; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+    /// Destination port in host order.
+    pub port: u16,
+    /// 4 or 6.
+    pub family: u8,
+    /// Code of the program's role.
+    pub role: u8,
+    /// Code of the process's origin.
+    pub origin: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
 }
 
 /// A sampled connection: value of the socket storage `samplings`, which dies with its socket.
@@ -41,7 +74,7 @@ pub enum Interest {
 pub struct Sampling {
     /// When payload came in last, to about a second, in nanoseconds since boot.
     pub received_ns: u64,
-    /// Until when the samples left may be used, when it is followed.
+    /// When there are new samples to be used, in nanoseconds since boot.
     pub window_ns: u64,
     /// Process that connected.
     pub pid: u32,
@@ -67,7 +100,8 @@ pub struct Sampling {
     pub origin: u8,
     /// Code of the [`SampleState`].
     pub state: u8,
-    /// Samples left, sent and received.
+    /// What is left to be reported, sent and received: a packet takes one, and one more for
+    /// each 64 bytes.
     pub left: [u8; 2],
     /// 1 where `next` is known, sent and received.
     pub begun: [u8; 2],

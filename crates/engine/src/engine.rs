@@ -17,7 +17,7 @@ use crate::evidence::{Irc, Scene, gather};
 use crate::limiter::{Limiter, Report};
 use crate::observation::{Observation, Subject};
 use crate::printable::program_name;
-use crate::sampling::{self, Sampling, Wish};
+use crate::sampling::{self, Found, Sampling, Wish};
 use crate::suspicion::Suspicion;
 use crate::warning::{Draft, Warning};
 
@@ -103,6 +103,8 @@ pub struct Engine {
     grants: Bounded<u64, FlowInfo>,
     irc: Bounded<u64, Irc>,
     irc_ended: Bounded<u64, Irc>,
+    /// Connections to ports where IRC servers listen that are known to be something else.
+    not_irc: Bounded<u64, ()>,
     sampling: Sampling,
     detector: Detector,
     attempts: Bounded<Arc<str>, Attempt>,
@@ -123,6 +125,7 @@ impl Engine {
             grants: Bounded::new(settings.grants_tracked),
             irc: Bounded::new(settings.irc_tracked),
             irc_ended: Bounded::new(64),
+            not_irc: Bounded::new(settings.irc_tracked),
             sampling: Sampling::new(settings.samples_tracked),
             detector: Detector::new(DetectSettings {
                 subjects_max: settings.lineages_tracked,
@@ -162,6 +165,11 @@ impl Engine {
                 self.closed(flow, bytes_sent, bytes_received, now, &mut actions);
             }
             Event::Sampled(sample) => self.sampled(&sample, now, &mut actions),
+            Event::Followed(flow) => {
+                self.sampling.follow(flow.cookie);
+                let kind = FlowKind::Irc;
+                self.opened(FlowInfo { kind, ..flow }, now, &mut actions);
+            }
             Event::Tampered {
                 by,
                 uid,
@@ -351,7 +359,7 @@ impl Engine {
         let subject = sampling::subject(sample);
         let (sampling, detector) = (&mut self.sampling, &mut self.detector);
         let mut suspicion = None;
-        let noted = sampling.take(sample, |observation| {
+        let noted = sampling.take(sample, now, |observation| {
             if let Some(grown) = detector.observe(&subject, observation, now) {
                 suspicion = Some(grown);
             }
@@ -366,8 +374,14 @@ impl Engine {
             kind: FlowKind::Irc,
             ..sample.flow.clone()
         };
-        if noted.is_irc {
-            self.opened(as_irc(), now, actions);
+        match noted.found {
+            Some(Found::Irc) => self.opened(as_irc(), now, actions),
+            // The port says IRC, the bytes say that it is something else.
+            Some(Found::Other) => {
+                self.irc.take(&cookie);
+                self.not_irc.put(cookie, ());
+            }
+            None => {}
         }
         if let SampleKind::Closed {
             bytes_sent,
@@ -388,6 +402,7 @@ impl Engine {
                 }
                 self.grants.put(flow.cookie, flow).is_some()
             }
+            FlowKind::Irc if self.not_irc.contains(&flow.cookie) => false,
             FlowKind::Irc => {
                 let since = self.irc.take(&flow.cookie).map_or(now, |known| known.since);
                 self.irc.put(flow.cookie, Irc { flow, since }).is_some()

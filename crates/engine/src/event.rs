@@ -265,6 +265,8 @@ pub enum Event {
     },
     /// What a process that may not send does on the network.
     Sampled(Sample),
+    /// A sampled connection was found to be IRC before a restart, and may still be open.
+    Followed(FlowInfo),
     /// A process lost its trust while it ran.
     Tampered {
         /// Who did it.

@@ -1,10 +1,12 @@
 //! Samples in, observations out: follows the connections that the gate samples until it is
 //! known what they are, and IRC for as long as it lives.
 
+use std::net::IpAddr;
+
 use protocols::{App, Classifier, Facts, Progress, Roles, Side, dns, irc};
 
 use crate::bounded::Bounded;
-use crate::event::{FlowInfo, Payload, Sample, SampleKind};
+use crate::event::{FlowInfo, Payload, Sample, SampleKind, Timestamp};
 use crate::observation::{Connection, Observation, Subject, Transport};
 
 /// What the gate is to do with a sampled connection from now on.
@@ -21,8 +23,17 @@ pub enum Wish {
 pub(crate) struct Noted {
     /// What the gate is to do.
     pub(crate) wish: Option<Wish>,
-    /// The connection has just been found to be IRC.
-    pub(crate) is_irc: bool,
+    /// What the connection has just been found to be.
+    pub(crate) found: Option<Found>,
+}
+
+/// What a connection is, as far as the paper's rule asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// IRC.
+    Irc,
+    /// Surely something else, in which no IRC can hide.
+    Other,
 }
 
 #[derive(Debug)]
@@ -35,10 +46,21 @@ enum Followed {
     Known,
 }
 
+/// How sure it must be that a connection is something else than IRC.
+const SURE: f32 = 0.9;
+/// An answer on a new connection counts as one after quiet, when the server was not heard
+/// from for as long: bots that poll make a connection for each question.
+const QUIET_NS: u64 = 5_000_000_000;
+/// Where mail is fetched from (RFC 8314): people's mailers ask there all the time, and then
+/// send.
+const MAIL_FETCHED_FROM: [u16; 4] = [110, 143, 993, 995];
+
 /// The connections that are sampled at this time.
 #[derive(Debug)]
 pub(crate) struct Sampling {
     flows: Bounded<u64, Followed>,
+    /// When a server was last heard from, by whom.
+    heard: Bounded<(Subject, IpAddr), Timestamp>,
     /// Connections that were given up because there were too many.
     forgotten: u64,
 }
@@ -48,6 +70,7 @@ impl Sampling {
     pub(crate) fn new(flows_max: usize) -> Self {
         Self {
             flows: Bounded::new(flows_max),
+            heard: Bounded::new(flows_max),
             forgotten: 0,
         }
     }
@@ -57,16 +80,25 @@ impl Sampling {
         self.forgotten
     }
 
+    /// A connection is IRC, as is known from before.
+    pub(crate) fn follow(&mut self, cookie: u64) {
+        self.flows.put(cookie, Followed::Irc(Box::default()));
+    }
+
     /// Takes a sample, and tells what it shows.
     pub(crate) fn take(
         &mut self,
         sample: &Sample,
+        now: Timestamp,
         mut each: impl FnMut(&Observation<'_>),
     ) -> Noted {
         let connection = connection(&sample.flow);
         match &sample.kind {
             SampleKind::Sent(payload) => self.payload(sample, Side::Client, payload, &mut each),
-            SampleKind::Received(payload) => self.payload(sample, Side::Server, payload, &mut each),
+            SampleKind::Received(payload) => {
+                self.heard_from(sample, now, &mut each);
+                self.payload(sample, Side::Server, payload, &mut each)
+            }
             SampleKind::Query(bytes) => {
                 for question in dns::parse(bytes).iter().flat_map(|query| &query.questions) {
                     each(&Observation::Query(question));
@@ -95,7 +127,7 @@ impl Sampling {
                 bytes_received,
             } => {
                 if let Some(Followed::Looking(classifier)) = self.flows.take(&sample.flow.cookie) {
-                    recognised(&connection, *classifier, &mut each);
+                    let _ = recognised(&connection, *classifier, &mut each);
                 }
                 each(&Observation::Closed {
                     connection,
@@ -104,6 +136,29 @@ impl Sampling {
                 });
                 Noted::default()
             }
+        }
+    }
+
+    /// The first answer on a connection, when its server was not heard from for a while.
+    fn heard_from(
+        &mut self,
+        sample: &Sample,
+        now: Timestamp,
+        each: &mut impl FnMut(&Observation<'_>),
+    ) {
+        let server = sample.flow.destination;
+        if MAIL_FETCHED_FROM.contains(&server.port()) {
+            return;
+        }
+        let key = (subject(sample), server.ip());
+        let last = self.heard.take(&key);
+        self.heard.put(key, now);
+        let quiet_ns = last.map_or(0, |last| now.since_ns(last));
+        if quiet_ns >= QUIET_NS {
+            each(&Observation::Inbound {
+                connection: connection(&sample.flow),
+                quiet_ns,
+            });
         }
     }
 
@@ -124,8 +179,8 @@ impl Sampling {
             Followed::Looking(mut classifier) => {
                 let progress = look(&mut classifier, side, payload);
                 if progress == Progress::Enough || classifier.is_surely_irc() {
-                    let watch = recognised(&connection, *classifier, each);
-                    noted.is_irc = watch.is_some();
+                    let (found, watch) = recognised(&connection, *classifier, each);
+                    noted.found = found;
                     noted.wish = Some(match watch {
                         Some(_) => Wish::Follow,
                         None => Wish::Enough,
@@ -198,11 +253,18 @@ fn recognised(
     connection: &Connection,
     classifier: Classifier,
     each: &mut impl FnMut(&Observation<'_>),
-) -> Option<irc::Watch> {
+) -> (Option<Found>, Option<irc::Watch>) {
     let (outcome, watch) = classifier.finish_watching();
     if outcome.app == App::Unknown {
-        return None;
+        return (None, None);
     }
+    // Behind TLS, or a proxy, there may be anything.
+    let bare = !matches!(outcome.app, App::Tls | App::Socks) && outcome.through.is_none();
+    let found = match outcome.app {
+        App::Irc => Some(Found::Irc),
+        _ if bare && outcome.confidence >= SURE => Some(Found::Other),
+        _ => None,
+    };
     match &watch {
         Some(watch) => tell_irc(connection, watch, each),
         None => each(&Observation::Recognised {
@@ -212,7 +274,7 @@ fn recognised(
             own_chat: false,
         }),
     }
-    watch
+    (found, watch)
 }
 
 fn tell_irc(connection: &Connection, watch: &irc::Watch, each: &mut impl FnMut(&Observation<'_>)) {
@@ -271,7 +333,9 @@ mod tests {
 
     fn take(sampling: &mut Sampling, sample: &Sample) -> (Vec<String>, Noted) {
         let mut seen = Vec::new();
-        let noted = sampling.take(sample, |observation| seen.push(words(observation)));
+        let noted = sampling.take(sample, Timestamp(0), |observation| {
+            seen.push(words(observation))
+        });
         (seen, noted)
     }
 
@@ -286,8 +350,8 @@ mod tests {
         );
         let (seen, noted) = take(&mut sampling, &welcome);
         assert_eq!(
-            (seen.as_slice(), noted.is_irc),
-            (["is irc".to_owned()].as_slice(), true)
+            (seen, noted.found),
+            (vec!["is irc".to_owned()], Some(Found::Irc))
         );
         assert_eq!(noted.wish, Some(Wish::Follow));
         let order = sample(
@@ -310,7 +374,10 @@ mod tests {
         );
         let (seen, noted) = take(&mut sampling, &sent);
         assert_eq!(seen, ["opened", "is http"]);
-        assert_eq!((noted.wish, noted.is_irc), (Some(Wish::Enough), false));
+        assert_eq!(
+            (noted.wish, noted.found),
+            (Some(Wish::Enough), Some(Found::Other))
+        );
         let closed = sample(
             7,
             SampleKind::Closed {

@@ -2,7 +2,7 @@
 //! full stands beside it.
 
 use abi::{
-    Flow, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow, Registration,
+    Flow, Interest, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow, Registration,
     RegistrationKey, Sampling, ScriptKey, Settings,
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
@@ -95,10 +95,10 @@ pub fn samplings() -> *mut c_void {
     (&raw const SAMPLINGS).cast_mut().cast()
 }
 
-/// What user space wants to see of connections, see [`abi::Interest`]. The oldest leave
-/// first; their sampling ends by itself.
+/// What user space wants to see of connections. The oldest leave first; their sampling ends
+/// by itself.
 #[btf_map(name = "interests")]
-pub static INTERESTS: LruHashMap<u64, u32, 4096> = LruHashMap::new();
+pub static INTERESTS: LruHashMap<u64, Interest, 4096> = LruHashMap::new();
 
 /// Samples for user space, room for some 800. When it is full, the loss is counted.
 #[btf_map(name = "samples")]

@@ -6,8 +6,8 @@
 //! never push out a verdict.
 
 use abi::{
-    Counter, EventHeader, EventTag, Interest, ProcessRecord, SAMPLE_BYTES, Sample, SampleHead,
-    SampleState, Sampled, Sampling,
+    Counter, EventHeader, EventTag, ProcessRecord, SAMPLE_BYTES, Sample, SampleHead, SampleState,
+    Sampled, Sampling, Wish,
 };
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_sock};
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
@@ -27,11 +27,17 @@ use crate::report::{count, current_process, current_user};
 const PERIOD_BITS: u32 = 33;
 /// Connections, and queries, of one process that are sampled in one period.
 const EACH_PERIOD: u32 = 64;
-/// Packets of a connection, each way, that are reported before user space has to say more.
-const FIRST_PACKETS: u8 = 6;
-/// The same for a connection that is followed, sent and received, in each of its windows.
-const FOLLOWED_PACKETS: [u8; 2] = [16, 128];
-/// How long such a window is.
+/// Connections of one process in one period that are told as a burst.
+const BURST: u32 = 200;
+/// What is reported of a connection, each way, before user space has to say more; see
+/// [`Sampling::left`]. Fourteen full packets, or as many bytes one by one as a login has.
+const FIRST: u8 = 128;
+/// The same in each window of a connection that is followed, sent and received.
+const FOLLOWED: [u8; 2] = [128, 255];
+/// The same when a connection is looked at again.
+const AGAIN: u8 = 48;
+/// How long such a window is, and how long a connection is left alone before it is looked at
+/// again.
 const WINDOW_NS: u64 = 30_000_000_000;
 /// Payload that comes in after as long is told: a person's next click, or a master's order.
 const QUIET_NS: u64 = 3_000_000_000;
@@ -95,7 +101,16 @@ pub fn begins(address: &[u8; 16], port: u16, family: u8) -> Option<Sampling> {
     if !is_watched(record) {
         return None;
     }
+    let connections = counted(record, Counted::Connections);
+    // Beyond the bound it is looked at later, if it lasts.
+    let (state, left) = if connections <= EACH_PERIOD {
+        (SampleState::First, [FIRST; 2])
+    } else {
+        (SampleState::Spent, [0; 2])
+    };
     let sampling = Sampling {
+        // SAFETY: the helper has no preconditions.
+        received_ns: unsafe { bpf_ktime_get_coarse_ns() },
         pid,
         uid: current_user(),
         program: record.program,
@@ -106,15 +121,14 @@ pub fn begins(address: &[u8; 16], port: u16, family: u8) -> Option<Sampling> {
         family,
         role: record.role,
         origin: record.origin,
-        state: SampleState::First as u8,
-        left: [FIRST_PACKETS; 2],
+        state: state as u8,
+        left,
         ..Sampling::default()
     };
-    let connections = counted(record, Counted::Connections);
-    if connections == EACH_PERIOD {
+    if connections == BURST {
         burst(&sampling, connections);
     }
-    (connections <= EACH_PERIOD).then_some(sampling)
+    Some(sampling)
 }
 
 /// A packet of a stream socket whose header begins the context.
@@ -153,12 +167,13 @@ fn after_quiet(ctx: &SkBuffContext, sampling: &mut Sampling, now: u64) {
         return;
     }
     let quiet_ns = now - sampling.received_ns;
-    let first = sampling.received_ns == 0;
     sampling.received_ns = now;
-    if first {
-        return;
-    }
     if sampling.state == SampleState::Spent as u8 {
+        if now > sampling.window_ns {
+            sampling.window_ns = now + WINDOW_NS;
+            sampling.state = SampleState::First as u8;
+            sampling.left = [AGAIN; 2];
+        }
         follow_interest(sampling, cookie(ctx));
     }
     if quiet_ns >= QUIET_NS {
@@ -196,7 +211,7 @@ fn payload(ctx: &SkBuffContext, sampling: &mut Sampling, way: Way) {
         let now = unsafe { bpf_ktime_get_coarse_ns() };
         if now > sampling.window_ns {
             sampling.window_ns = now + WINDOW_NS;
-            sampling.left = FOLLOWED_PACKETS;
+            sampling.left = FOLLOWED;
         }
     }
     if sampling.left[side] == 0 {
@@ -205,7 +220,13 @@ fn payload(ctx: &SkBuffContext, sampling: &mut Sampling, way: Way) {
         }
         return;
     }
-    sampling.left[side] -= 1;
+    let most = SAMPLE_BYTES as u32;
+    let captured = if place.bytes < most {
+        place.bytes
+    } else {
+        most
+    };
+    sampling.left[side] = sampling.left[side].saturating_sub((1 + captured / 64) as u8);
     let what = if way == Way::Sent {
         Sampled::Sent
     } else {
@@ -281,6 +302,7 @@ pub fn closed(sampling: &mut Sampling, cookie: u64, carried: Carried) {
         return;
     }
     sampling.told = 0;
+    let _ = INTERESTS.remove(cookie);
     let mut head = head(sampling, Sampled::Closed, cookie);
     head.bytes_sent = carried.sent;
     head.bytes_received = carried.received;
@@ -298,10 +320,8 @@ fn burst(sampling: &Sampling, connections: u32) {
 #[inline(always)]
 fn follow_interest(sampling: &mut Sampling, cookie: u64) {
     // SAFETY: the value is copied out at once.
-    match unsafe { INTERESTS.get(cookie) }.copied() {
-        Some(interest) if interest == Interest::Enough as u32 => {
-            sampling.state = SampleState::Enough as u8;
-        }
+    match unsafe { INTERESTS.get(cookie) }.map(|interest| interest.wish) {
+        Some(wish) if wish == Wish::Enough as u32 => sampling.state = SampleState::Enough as u8,
         Some(_) => sampling.state = SampleState::Followed as u8,
         None => {}
     }

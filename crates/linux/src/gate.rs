@@ -37,7 +37,8 @@ plain!(
     ProgramKey,
     Registration,
     RegistrationKey,
-    ScriptKey
+    ScriptKey,
+    Interest
 );
 
 /// A registered program, as the gate is told.
@@ -110,7 +111,7 @@ pub struct Gate {
     scripts: HashMap<MapData, Bytes<ScriptKey>, Bytes<Registration>>,
     programs: HashMap<MapData, Bytes<ProgramKey>, [u8; size_of::<ProgramEntry>()]>,
     counters: PerCpuArray<MapData, u64>,
-    interests: HashMap<MapData, u64, u32>,
+    interests: HashMap<MapData, u64, Bytes<Interest>>,
 }
 
 fn map(pins: &Pins, name: &str) -> Result<Map, Error> {
@@ -165,10 +166,19 @@ impl Gate {
     /// # Errors
     ///
     /// When the map cannot be written.
-    pub fn set_interest(&mut self, cookie: u64, interest: Interest) -> Result<(), Error> {
+    pub fn set_interest(&mut self, cookie: u64, interest: &Interest) -> Result<(), Error> {
+        let bytes: Bytes<Interest> = bytemuck::cast(*interest);
         self.interests
-            .insert(cookie, interest as u32, 0)
+            .insert(cookie, bytes, 0)
             .map_err(|error| Error::failed("map interests", &error))
+    }
+
+    /// What is known of sampled connections, by socket cookie.
+    pub fn interests(&self) -> impl Iterator<Item = (u64, Interest)> + '_ {
+        self.interests
+            .iter()
+            .filter_map(Result::ok)
+            .map(|(cookie, bytes)| (cookie, bytemuck::cast(bytes)))
     }
 
     /// The settings in force.

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use abi::{EventTag, SampleHead, Sampled};
-use engine::{Culprit, FlowInfo, FlowKind, Payload, Sample, SampleKind};
+use abi::{EventTag, Interest, SampleHead, Sampled};
+use engine::{Culprit, FlowInfo, FlowKind, Payload, Sample, SampleKind, Wish};
 use policy::{Origin, Role};
 
 use crate::decode::{Error, Names, address, known, read};
@@ -70,6 +70,59 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<(u64, Sample), Err
     Ok((head.header.boot_ns, sample))
 }
 
+/// What the gate is to know of the connection of a sample.
+///
+/// # Errors
+///
+/// When the record is too short.
+pub fn interest(bytes: &[u8], wish: Wish) -> Result<Interest, Error> {
+    let head: SampleHead = read(bytes)?;
+    let wish = match wish {
+        Wish::Enough => abi::Wish::Enough,
+        Wish::Follow => abi::Wish::Follow,
+    };
+    Ok(Interest {
+        wish: wish as u32,
+        pid: head.header.pid,
+        uid: head.header.uid,
+        program: head.program,
+        culprit: head.culprit,
+        culprit_pid: head.culprit_pid,
+        address: head.address,
+        port: head.port,
+        family: head.family,
+        role: head.role,
+        origin: head.origin,
+        reserved: [0; 3],
+    })
+}
+
+/// A connection that an earlier daemon found to be IRC; `None` for any other.
+///
+/// # Errors
+///
+/// See [`Error`].
+pub fn followed(
+    cookie: u64,
+    interest: &Interest,
+    names: &mut impl Names,
+) -> Result<Option<FlowInfo>, Error> {
+    if interest.wish != abi::Wish::Follow as u32 {
+        return Ok(None);
+    }
+    Ok(Some(FlowInfo {
+        cookie,
+        kind: FlowKind::Sampled,
+        pid: interest.pid,
+        uid: interest.uid,
+        program: known(names, interest.program),
+        culprit: names.name(interest.culprit),
+        role: Role::from_code(interest.role),
+        origin: Origin::from_code(interest.origin),
+        destination: address(interest.address, interest.port, interest.family)?,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use abi::ProcessRecord;
@@ -124,6 +177,21 @@ mod tests {
         };
         assert_eq!(payload.bytes, b"PING :x\r\n");
         assert!(payload.gap_after && !payload.gap_before);
+    }
+
+    #[test]
+    fn what_one_daemon_knew_the_next_one_learns() {
+        let record = record(Sampled::Received, b"x");
+        let bytes = bytemuck::bytes_of(&record);
+        let (_, sample) = decode(bytes, &mut NoNames).expect("good");
+        let follow = interest(bytes, Wish::Follow).expect("good");
+        assert_eq!(
+            followed(sample.flow.cookie, &follow, &mut NoNames),
+            Ok(Some(sample.flow))
+        );
+        let enough = interest(bytes, Wish::Enough).expect("good");
+        assert_eq!(followed(1, &enough, &mut NoNames), Ok(None));
+        assert!(interest(&bytes[..20], Wish::Follow).is_err());
     }
 
     #[test]

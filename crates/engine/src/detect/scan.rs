@@ -12,7 +12,7 @@ use crate::sign::Sign;
 /// Hosts on one port from which on it is a scan. A few servers are always down.
 const HOSTS_FROM: usize = 20;
 /// Connections in a burst from which on it is a scan: a page of the web opens dozens.
-const BURST_FROM: u32 = 100;
+pub(super) const BURST_FROM: u32 = 200;
 /// The longest time over which a burst counts.
 const BURST_NS: u64 = 60 * 1_000_000_000;
 /// A pause after which counting begins anew.

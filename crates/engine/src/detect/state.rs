@@ -8,7 +8,7 @@ use super::mail::Mail;
 use super::peers::Peers;
 use super::reaction::{Act, Reaction};
 use super::rounds::Rounds;
-use super::scan::Scan;
+use super::scan::{BURST_FROM, Scan};
 use super::{Hearsay, counted};
 use crate::event::Timestamp;
 use crate::evidence::Evidence;
@@ -67,7 +67,7 @@ impl State {
             } => {
                 let scan = self.scan.get_or_insert_default();
                 let grown = scan.burst(*connections, *over_ns, now);
-                self.act(Act::Burst(*connections), None, now) | grown
+                *connections >= BURST_FROM && self.act(Act::Burst(*connections), None, now) | grown
             }
             Observation::Inbound {
                 connection,

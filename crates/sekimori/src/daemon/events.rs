@@ -1,7 +1,7 @@
 //! Reports and samples of the kernel programs → events → actions.
 
-use abi::{Counter, Interest};
-use engine::{Action, Entry, Event, FindingEntry, Wish};
+use abi::Counter;
+use engine::{Action, Entry, Event, FindingEntry};
 use linux::decode::{self, GateNames, Names};
 use linux::gate::{Events, Gate};
 use linux::sample;
@@ -44,7 +44,9 @@ impl Daemon {
                     for action in &mut actions {
                         match action {
                             Action::Sample { cookie, wish } => {
-                                if let Err(error) = gate.set_interest(*cookie, interest(*wish)) {
+                                if let Ok(interest) = sample::interest(bytes, *wish)
+                                    && let Err(error) = gate.set_interest(*cookie, &interest)
+                                {
                                     outbox.trouble(&error.to_string());
                                 }
                             }
@@ -109,12 +111,5 @@ fn add_lineage(finding: &mut FindingEntry, names: &mut impl Names) {
         finding.lineage = lineage.links;
         finding.lost = lineage.lost;
         finding.tampered = Tamper(record.tampered);
-    }
-}
-
-const fn interest(wish: Wish) -> Interest {
-    match wish {
-        Wish::Enough => Interest::Enough,
-        Wish::Follow => Interest::Follow,
     }
 }

@@ -1,10 +1,11 @@
 //! IRC connections that are older than this daemon: the gate reports only those that are
-//! established while somebody listens.
+//! established while somebody listens. On the usual ports they are found in /proc; of those
+//! on other ports the gate knows what an earlier daemon found out.
 
 use abi::ProcessRecord;
 use engine::{Event, FlowInfo, FlowKind};
 use linux::decode::{GateNames, Names as _};
-use linux::procfs;
+use linux::{procfs, sample};
 use policy::Standing;
 
 use super::Daemon;
@@ -21,6 +22,7 @@ pub struct OlderIrc(Vec<FlowInfo>);
 impl Daemon {
     /// Tells the engine of the IRC connections that are there already.
     pub(super) fn find_older_irc(&mut self) {
+        self.take_over_irc();
         let found: Vec<_> = procfs::connections()
             .into_iter()
             .filter(|one| {
@@ -60,6 +62,26 @@ impl Daemon {
             let now = clock::now();
             let actions = self.engine.handle(Event::FlowOpened(flow), now);
             self.outbox.perform(&mut self.journal, actions, now);
+        }
+    }
+
+    /// Tells the engine of those that the gate goes on following. Their end is reported.
+    fn take_over_irc(&mut self) {
+        let known: Vec<_> = self.gate.interests().collect();
+        for (cookie, interest) in known {
+            let mut names = GateNames {
+                gate: &self.gate,
+                programs: &mut self.programs,
+            };
+            match sample::followed(cookie, &interest, &mut names) {
+                Ok(Some(flow)) => {
+                    let now = clock::now();
+                    let actions = self.engine.handle(Event::Followed(flow), now);
+                    self.outbox.perform(&mut self.journal, actions, now);
+                }
+                Ok(None) => {}
+                Err(error) => self.outbox.trouble(&error.to_string()),
+            }
         }
     }
 
