@@ -90,6 +90,44 @@ fn a_page_beside_the_flows() {
 }
 
 #[test]
+fn the_bot_is_on_it_and_nobody_else() {
+    let folder = folder();
+    let output = replay(
+        folder.path(),
+        &["story.pcap", "--json", "--html", "report.html"],
+    );
+    let findings: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["type"] == "finding")
+        .collect();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0]["host"], story::BOT.to_string());
+    let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    let text = text(&page);
+    assert!(text.contains("1 host behaves like a bot"));
+    assert!(text.contains(&format!("{} bot-suspected", story::BOT)));
+    assert_eq!(page.matches("<svg").count(), 1);
+    // All that the finding says stands there, in its order.
+    let mut rest = text.as_str();
+    for evidence in findings[0]["evidence"].as_array().unwrap() {
+        let detail = evidence["detail"].as_str().unwrap();
+        let (_, behind) = rest
+            .split_once(detail)
+            .unwrap_or_else(|| panic!("{detail}"));
+        rest = behind;
+    }
+    let (ip, port) = story::MASTER;
+    assert!(text.contains(&format!("IRC 1 connection to {ip}:{port}")));
+    assert!(text.contains(&format!("▼ {} mail exchangers (MX)", story::ATTEMPTS)));
+    assert!(text.contains(&format!("Scan {} unanswered", story::SCANNED)));
+    for innocent in story::INNOCENT {
+        assert!(!text.contains(&innocent.to_string()), "{innocent}");
+    }
+}
+
+#[test]
 fn the_same_capture_makes_the_same_page() {
     let folder = folder();
     for page in ["one.html", "two.html", "two.html"] {
