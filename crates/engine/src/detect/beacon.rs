@@ -18,7 +18,7 @@ const JITTER_MAX: f64 = 0.15;
 /// Connections closer together than this are one visit.
 const VISIT_NS: u64 = 3 * 1_000_000_000;
 /// Asking for one's mail is no calling home.
-const MAIL_CHECKS: [u16; 4] = [110, 143, 993, 995];
+pub(super) const MAIL_CHECKS: [u16; 4] = [110, 143, 993, 995];
 
 /// The visits to one destination. Mean and variance after Welford (Technometrics 4, 1962).
 #[derive(Debug)]

@@ -73,11 +73,16 @@ impl Scan {
         first
     }
 
-    pub(super) fn evidence(&self, now: Timestamp, evidence: &mut Vec<Evidence>) {
+    /// With dead peers, ports that nobody registered are theirs, and count there.
+    pub(super) fn evidence(&self, now: Timestamp, dead_peers: bool, evidence: &mut Vec<Evidence>) {
         let widest = self
             .ports
             .iter()
-            .filter(|port| port.hosts.count() >= HOSTS_FROM && now.since_ns(port.last) <= HOLDS_NS)
+            .filter(|port| {
+                port.hosts.count() >= HOSTS_FROM
+                    && now.since_ns(port.last) <= HOLDS_NS
+                    && !(dead_peers && port.number > 1023)
+            })
             .max_by_key(|port| port.hosts.count());
         if let Some(port) = widest {
             let detail = format!(

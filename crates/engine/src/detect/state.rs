@@ -141,7 +141,8 @@ impl State {
             mail.evidence(now, &mut evidence);
         }
         if let Some(scan) = &self.scan {
-            scan.evidence(now, &mut evidence);
+            let dead_peers = self.peers.as_ref().is_some_and(|peers| peers.is_sign());
+            scan.evidence(now, dead_peers, &mut evidence);
         }
         if let Some(reaction) = &self.reaction {
             reaction.evidence(now, &mut evidence);

@@ -524,6 +524,59 @@ fn dead_peers() {
 }
 
 #[test]
+fn sharing_files_encrypted_is_no_scan_beside() {
+    let mut scene = Scene::new();
+    for number in 0..60u64 {
+        let port = if number % 2 == 0 {
+            6881
+        } else {
+            20_000 + number as u16
+        };
+        let connection = Connection {
+            id: number,
+            transport: Transport::Tcp,
+            destination: host(number, port),
+        };
+        scene.see(1.0, &Observation::Failed(connection));
+    }
+    assert_eq!(scene.signs(2.0), [Sign::DeadPeers]);
+    assert_eq!(scene.told, []);
+}
+
+#[test]
+fn a_mailer_that_is_not_registered_is_no_bot() {
+    let mut scene = Scene::new();
+    let connection = to(1, "198.51.100.7:993");
+    for round in 0..5 {
+        let seconds = 300.0 * f64::from(round);
+        let came = Observation::Inbound {
+            connection,
+            quiet_ns: 290 * SECOND,
+        };
+        scene.see(seconds, &came);
+        let there = Some("198.51.100.8:587".parse().unwrap());
+        scene.see(seconds + 1.0, &Observation::Refused { destination: there });
+    }
+    assert_eq!(scene.signs(1300.0), [Sign::RefusedMail]);
+    assert_eq!(scene.told, []);
+}
+
+#[test]
+fn a_server_that_passes_on_is_no_bot() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK hub", "JOIN #x"], false);
+    scene.said(1.0, Side::Server, Some("m"), ".advscan lsass 100");
+    scene.said(
+        2.0,
+        Side::Client,
+        Some("bot1@198.51.100.99"),
+        "[SCAN]: started",
+    );
+    assert!(!scene.has(Sign::BotReply));
+    assert_eq!(scene.told, []);
+}
+
+#[test]
 fn a_suspicion_that_grows_is_told_once_a_minute() {
     let mut scene = Scene::new();
     scene.irc(0.0, &["NICK a", "JOIN #x"], false);
