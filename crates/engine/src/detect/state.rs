@@ -74,11 +74,16 @@ impl State {
                 quiet_ns,
             } => {
                 // A clock and a resolver answer; they give no orders.
-                if connection.transport == Transport::Tcp && !self.chats.contains(&connection.id) {
-                    let reaction = self.reaction.get_or_insert_default();
-                    reaction.came_in(connection.destination, *quiet_ns, now);
+                if connection.transport != Transport::Tcp || self.chats.contains(&connection.id) {
+                    return false;
                 }
-                false
+                let destination = connection.destination;
+                let reaction = self.reaction.get_or_insert_default();
+                reaction.came_in(destination, *quiet_ns, now);
+                self.beacons
+                    .get_or_insert_default()
+                    .opened(destination, now)
+                    .0
             }
             Observation::Recognised {
                 connection,

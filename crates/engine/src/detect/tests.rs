@@ -438,6 +438,35 @@ fn a_worm_that_is_told_to_scan() {
 }
 
 #[test]
+fn a_worm_whose_channel_only_ticks() {
+    let scan = |port: u16, ticks: bool| {
+        let mut scene = Scene::new();
+        let connection = to(1, "198.51.100.7:48101");
+        for round in 0..8 {
+            if ticks {
+                let came = Observation::Inbound {
+                    connection,
+                    quiet_ns: 60 * SECOND,
+                };
+                scene.see(60.0 * f64::from(round), &came);
+            }
+        }
+        for number in 0..300 {
+            let failed = Observation::Failed(Connection {
+                id: number,
+                transport: Transport::Tcp,
+                destination: host(number, port),
+            });
+            scene.see(500.0, &failed);
+        }
+        scene.told.len()
+    };
+    assert_eq!(scan(23, true), 1);
+    assert_eq!(scan(23, false), 0, "a scan by hand");
+    assert_eq!(scan(8333, true), 0, "peers of a currency");
+}
+
+#[test]
 fn a_few_servers_are_always_down() {
     let mut scene = Scene::new();
     scene.irc(0.0, &["NICK rBot-823746", "JOIN #x k"], false);
