@@ -27,6 +27,8 @@ pub enum Sign {
     MailHostLookups,
     /// Many different hosts did not answer on one port.
     Scan,
+    /// More than a hundred of them, on a port that worms enter by.
+    WormScan,
     /// It speaks IRC.
     SpeaksIrc,
     /// Its nickname in IRC looks made by a machine.
@@ -69,11 +71,16 @@ pub enum Sign {
 
 /// Sign, weight, and why it weighs that much. Positive speaks for an infection. The unit
 /// is arbitrary; only the order and the proportions mean something.
-const WEIGHTS: [(Sign, i32, &str); 29] = [
+const WEIGHTS: [(Sign, i32, &str); 30] = [
     (
         Sign::IrcSameLineage,
         60,
         "command channel and illegal send in one lineage is what the paper calls a bot",
+    ),
+    (
+        Sign::WormScan,
+        55,
+        "worms spread like this; from a desk, only a scan of a whole network by hand looks the same",
     ),
     (
         Sign::ServerRounds,
@@ -256,7 +263,12 @@ impl Sign {
     pub(crate) const fn is_act(self) -> bool {
         matches!(
             self,
-            Self::FanOut | Self::RefusedMail | Self::MxLookups | Self::MailHostLookups | Self::Scan
+            Self::FanOut
+                | Self::RefusedMail
+                | Self::MxLookups
+                | Self::MailHostLookups
+                | Self::Scan
+                | Self::WormScan
         )
     }
 

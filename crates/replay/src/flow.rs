@@ -1,5 +1,6 @@
 //! What is known of one flow.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use protocols::irc::{self, Heard};
@@ -301,13 +302,13 @@ impl Flow {
 
     /// Ends the question what it is, and tells the answer when it is new.
     pub fn decide(&mut self, tell: &mut impl FnMut(News<'_>)) {
-        if let Watch::Looking(_) = &self.watch {
-            self.flush(tell);
+        if !matches!(self.watch, Watch::Looking(_)) {
+            return;
         }
+        self.flush(tell);
         self.watch = match std::mem::replace(&mut self.watch, Watch::Silent) {
             Watch::Looking(classifier) => {
                 let outcome = classifier.finish();
-                tell(News::Recognised(&outcome));
                 match outcome.facts {
                     // Whoever was decided on by its first bytes goes on to speak.
                     Facts::Irc(facts) => {
@@ -322,25 +323,41 @@ impl Flow {
             }
             other => other,
         };
+        tell(News::Recognised);
+    }
+
+    /// What it was found to be, as far as it was.
+    pub fn outcome(&self) -> Cow<'_, Outcome> {
+        match &self.watch {
+            Watch::Done(outcome) => Cow::Borrowed(outcome),
+            Watch::Named(app, confidence, swapped) => Cow::Owned(Outcome {
+                app: *app,
+                confidence: *confidence,
+                swapped: *swapped,
+                ..Outcome::default()
+            }),
+            Watch::Listening(listening) => {
+                let mut outcome = listening.0.clone();
+                outcome.facts = Facts::Irc(Box::new(listening.1.facts().clone()));
+                Cow::Owned(outcome)
+            }
+            Watch::Silent | Watch::Looking(_) => Cow::Owned(Outcome::default()),
+        }
     }
 
     /// It is IRC beyond doubt: from now on, what is said is told.
     fn listen(&mut self, tell: &mut impl FnMut(News<'_>)) {
         self.watch = match std::mem::replace(&mut self.watch, Watch::Silent) {
             Watch::Looking(classifier) => {
-                let (mut outcome, watch) = classifier.finish_watching();
-                let Some(watch) = watch else {
-                    tell(News::Recognised(&outcome));
-                    self.watch = named(outcome);
-                    return;
-                };
-                outcome.facts = Facts::Irc(Box::new(watch.facts().clone()));
-                tell(News::Recognised(&outcome));
-                outcome.facts = Facts::None;
-                Watch::Listening(Box::new((outcome, watch)))
+                let (outcome, watch) = classifier.finish_watching();
+                match watch {
+                    Some(watch) => Watch::Listening(Box::new((outcome, watch))),
+                    None => named(outcome),
+                }
             }
             other => other,
         };
+        tell(News::Recognised);
     }
 
     /// What is told of it in the end.
@@ -350,20 +367,7 @@ impl Flow {
         let client = self.client_end();
         let outcome = match self.watch {
             Watch::Done(outcome) => *outcome,
-            Watch::Named(app, confidence, swapped) => Outcome {
-                app,
-                confidence,
-                swapped,
-                ..Outcome::default()
-            },
-            Watch::Listening(listening) => {
-                let (outcome, watch) = *listening;
-                Outcome {
-                    facts: Facts::Irc(watch.into_facts()),
-                    ..outcome
-                }
-            }
-            Watch::Silent | Watch::Looking(_) => Outcome::default(),
+            _ => self.outcome().into_owned(),
         };
         FlowRecord {
             transport: self.key.transport,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use engine::{Connection, Observation, Transport};
 use protocols::dns::{self, Question};
 use protocols::irc::{IrcFacts, Text};
-use protocols::{App, Facts, Outcome};
+use protocols::{App, Facts};
 
 use crate::flow::{self, Flow, FlowRecord};
 
@@ -37,8 +37,8 @@ impl<F: FnMut(FlowRecord)> Sink for FlowsOnly<F> {
 
 /// What a flow has come to, between two packets.
 pub enum News<'a> {
-    /// It is known what it is.
-    Recognised(&'a Outcome),
+    /// It is known what it is: see [`Flow::outcome`].
+    Recognised,
     /// An IRC connection has another channel or name.
     Renewed(&'a IrcFacts),
     /// Something was said in an IRC connection.
@@ -59,27 +59,23 @@ impl<S: Sink> Out<'_, S> {
         self.told += 1;
         let time_ns = flow.last_ns;
         if S::OBSERVES {
-            let (host, connection) = ends(&flow);
-            let mut news = Vec::new();
-            flow.decide(&mut |one| {
-                if let News::Recognised(outcome) = one {
-                    news.push(outcome.clone());
-                }
-            });
-            for outcome in &news {
-                self.recognised(&flow, outcome, time_ns);
+            let mut recognised = false;
+            flow.decide(&mut |_| recognised = true);
+            if recognised {
+                self.recognised(&flow, time_ns);
             }
+            let (host, connection) = ends(&flow);
             if flow.is_unanswered() {
                 self.sink
                     .observe(host, &Observation::Failed(connection), flow.first_ns);
             }
             let (bytes_up, bytes_down) = flow.bytes();
             let closed = Observation::Closed {
-                connection: ends(&flow).1,
+                connection,
                 bytes_up,
                 bytes_down,
             };
-            self.sink.observe(ends(&flow).0, &closed, time_ns);
+            self.sink.observe(host, &closed, time_ns);
         }
         self.sink.flow(flow.into_record());
     }
@@ -111,7 +107,7 @@ impl<S: Sink> Out<'_, S> {
     /// There is something new of a flow. `host` and `connection` are [`ends`] of it.
     pub fn news(&mut self, host: IpAddr, connection: Connection, news: &News<'_>, time_ns: u64) {
         match news {
-            News::Recognised(_) => {}
+            News::Recognised => {}
             News::Renewed(facts) => {
                 let facts = Facts::Irc(Box::new((*facts).clone()));
                 let recognised = Observation::Recognised {
@@ -134,7 +130,8 @@ impl<S: Sink> Out<'_, S> {
     }
 
     /// It is known what a flow is; the sides are the right ones now.
-    pub fn recognised(&mut self, flow: &Flow, outcome: &Outcome, time_ns: u64) {
+    pub fn recognised(&mut self, flow: &Flow, time_ns: u64) {
+        let outcome = flow.outcome();
         if outcome.app == App::Unknown {
             return;
         }

@@ -306,22 +306,19 @@ impl Follower {
                 return;
             }
             let (host, connection) = ends(flow);
-            let mut outcome = None;
+            let mut recognised = false;
             flow.datagram(
                 from,
                 udp.payload,
                 udp.wire_bytes,
                 asks,
                 &mut |news| match news {
-                    News::Recognised(recognised) if S::OBSERVES => {
-                        outcome = Some(recognised.clone())
-                    }
-                    news if S::OBSERVES => out.news(host, connection, &news, time_ns),
-                    _ => {}
+                    News::Recognised => recognised = true,
+                    news => out.news(host, connection, &news, time_ns),
                 },
             );
-            if let Some(outcome) = outcome {
-                out.recognised(flow, &outcome, time_ns);
+            if recognised {
+                out.recognised(flow, time_ns);
             }
         }
     }
@@ -370,19 +367,19 @@ fn segment<S: Sink>(
         return flow.segment(from, sequence, tcp.payload, tcp.wire_bytes, &mut |_| {});
     }
     let (host, connection) = ends(flow);
-    let mut outcome = None;
+    let mut recognised = false;
     let grown = flow.segment(
         from,
         sequence,
         tcp.payload,
         tcp.wire_bytes,
         &mut |news| match news {
-            News::Recognised(recognised) => outcome = Some(recognised.clone()),
+            News::Recognised => recognised = true,
             news => out.news(host, connection, &news, time_ns),
         },
     );
-    if let Some(outcome) = outcome {
-        out.recognised(flow, &outcome, time_ns);
+    if recognised {
+        out.recognised(flow, time_ns);
     }
     grown
 }

@@ -1,4 +1,4 @@
-//! Calling home: connections to one destination at regular times.
+//! Calling home: connections to one destination, or bytes from it, at regular times.
 
 use std::net::SocketAddr;
 
@@ -18,7 +18,7 @@ const JITTER_MAX: f64 = 0.15;
 /// Connections closer together than this are one visit.
 const VISIT_NS: u64 = 3 * 1_000_000_000;
 /// Asking for one's mail is no calling home.
-const MAIL_CHECKS: [u16; 4] = [110, 143, 993, 995];
+pub(super) const MAIL_CHECKS: [u16; 4] = [110, 143, 993, 995];
 
 /// The visits to one destination. Mean and variance after Welford (Technometrics 4, 1962).
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub(super) struct Beacons {
 }
 
 impl Beacons {
-    /// A connection was opened. Says whether the sign is new and, when the visits are
+    /// A connection was opened, or bytes came in on a quiet one. Says whether the sign is new and, when the visits are
     /// regular, their period in nanoseconds.
     pub(super) fn opened(&mut self, address: SocketAddr, now: Timestamp) -> (bool, Option<u64>) {
         if MAIL_CHECKS.contains(&address.port()) {
@@ -110,7 +110,7 @@ impl Beacons {
             .max_by_key(|destination| destination.intervals);
         if let Some(destination) = most {
             let detail = format!(
-                "connected to {} every {}, {} times, ±{:.0} %",
+                "in touch with {} every {}, {} times, ±{:.0} %",
                 destination.address,
                 span(destination.mean as u64),
                 destination.intervals + 1,

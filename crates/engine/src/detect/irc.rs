@@ -155,11 +155,16 @@ impl Irc {
             Some(session) => (session.place.clone(), session.nick.clone()),
             None => (String::new(), String::new()),
         };
-        let own = text.side == Side::Client
-            || text
-                .from
-                .as_deref()
-                .is_some_and(|from| !nick.is_empty() && short(from, NAME_CHARS) == nick);
+        let from_other = text
+            .from
+            .as_deref()
+            .is_some_and(|from| !nick.is_empty() && short(from, NAME_CHARS) != nick);
+        // A server that is linked to another, or a bouncer, passes on what others said.
+        if text.side == Side::Client && from_other {
+            return false;
+        }
+        let own =
+            text.side == Side::Client || (text.from.is_some() && !from_other && !nick.is_empty());
         let target = short(&text.target, NAME_CHARS);
         if own {
             if replies::is_reply(&text.text) {

@@ -72,7 +72,9 @@ impl Mail {
             }
             self.mx_last = now;
             self.mx_queries = self.mx_queries.saturating_add(1);
-            return self.mx_names.add(&question.name) && self.mx_names.count() == MX_FROM;
+            let before = self.mx_names.count();
+            self.mx_names.add(&question.name);
+            return before < MX_FROM && self.mx_names.count() >= MX_FROM;
         }
         if self.lookups.len() >= LOOKUPS_MAX {
             self.lookups.remove(0);

@@ -79,7 +79,7 @@ impl Peers {
         self.silent.held_bytes() + self.ports.held_bytes() + self.answered.held_bytes()
     }
 
-    fn is_sign(&self) -> bool {
+    pub(super) fn is_sign(&self) -> bool {
         !self.shares_files
             && self.silent.count() >= PEERS_FROM
             && self.ports.count() >= PORTS_FROM

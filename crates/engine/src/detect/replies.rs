@@ -2,46 +2,46 @@
 
 /// Modules that SDBot, RBot, Agobot and their kin name before an answer: `[SCAN]: ...`.
 const MODULES: [&str; 40] = [
-    "main",
-    "scan",
-    "scanner",
-    "advscan",
-    "exploit",
-    "exscan",
-    "download",
-    "downloaded",
-    "update",
-    "http",
-    "httpd",
-    "ftp",
-    "tftp",
-    "ddos",
-    "syn",
-    "synflood",
-    "udp",
-    "udpflood",
-    "tcp",
-    "icmp",
-    "ping",
-    "flood",
-    "keylog",
-    "keylogger",
-    "sysinfo",
-    "netinfo",
-    "exec",
-    "execute",
-    "cmd",
-    "socks4",
-    "socks5",
-    "redirect",
-    "clone",
-    "clones",
-    "threads",
-    "procs",
-    "lsass",
-    "asn1",
-    "psniff",
-    "visit",
+    "MAIN",
+    "SCAN",
+    "SCANNER",
+    "ADVSCAN",
+    "EXPLOIT",
+    "EXSCAN",
+    "DOWNLOAD",
+    "DOWNLOADED",
+    "UPDATE",
+    "HTTP",
+    "HTTPD",
+    "FTP",
+    "TFTP",
+    "DDOS",
+    "SYN",
+    "SYNFLOOD",
+    "UDP",
+    "UDPFLOOD",
+    "TCP",
+    "ICMP",
+    "PING",
+    "FLOOD",
+    "KEYLOG",
+    "KEYLOGGER",
+    "SYSINFO",
+    "NETINFO",
+    "EXEC",
+    "EXECUTE",
+    "CMD",
+    "SOCKS4",
+    "SOCKS5",
+    "REDIRECT",
+    "CLONE",
+    "CLONES",
+    "THREADS",
+    "PROCS",
+    "LSASS",
+    "ASN1",
+    "PSNIFF",
+    "VISIT",
 ];
 
 /// Beginnings and parts of answers that are hardly anybody's own words.
@@ -88,11 +88,11 @@ pub(super) fn is_reply(text: &str) -> bool {
         .chars()
         .filter(|letter| !letter.is_control())
         .take(160)
-        .collect::<String>()
-        .to_ascii_lowercase();
+        .collect();
     // A colour leaves its number behind.
     let plain =
         plain.trim_start_matches(|letter: char| letter.is_ascii_digit() || " ,".contains(letter));
+    // In capitals: robots that tell people of changes write `[main]`.
     if let Some((module, rest)) = plain
         .strip_prefix('[')
         .and_then(|rest| rest.split_once(']'))
@@ -101,6 +101,7 @@ pub(super) fn is_reply(text: &str) -> bool {
     {
         return true;
     }
+    let plain = &plain.to_ascii_lowercase();
     PHRASES.iter().any(|phrase| plain.starts_with(phrase)) || is_inventory(plain)
 }
 
@@ -145,6 +146,7 @@ mod tests {
             "[http] error",
             "password accepted, finally",
             "[scan] nothing found",
+            "[main]: alice pushed 3 commits",
             "",
             "[",
         ] {

@@ -11,6 +11,13 @@ use crate::sign::Sign;
 
 /// Hosts on one port from which on it is a scan. A few servers are always down.
 const HOSTS_FROM: usize = 20;
+/// Hosts from which on it is no search for something in the own network.
+const WORM_FROM: usize = 128;
+/// Ports that worms enter by: SSH, telnet, the file sharing of Windows, its databases and
+/// desktops, consoles of routers, cameras and telephones.
+const WORM_PORTS: [u16; 16] = [
+    22, 23, 135, 139, 445, 1433, 2222, 2323, 3389, 5358, 5555, 7547, 8291, 23231, 37215, 52869,
+];
 /// Connections in a burst from which on it is a scan: a page of the web opens dozens.
 pub(super) const BURST_FROM: u32 = 200;
 /// The longest time over which a burst counts.
@@ -59,7 +66,10 @@ impl Scan {
         }
         port.since = port.since.min(now);
         port.last = port.last.max(now);
-        port.hosts.add(destination.ip()) && port.hosts.count() == HOSTS_FROM
+        let before = port.hosts.count();
+        port.hosts.add(destination.ip());
+        let reached = |from: usize| before < from && port.hosts.count() >= from;
+        reached(HOSTS_FROM) || reached(WORM_FROM)
     }
 
     pub(super) fn burst(&mut self, connections: u32, over_ns: u64, now: Timestamp) -> bool {
@@ -73,11 +83,16 @@ impl Scan {
         first
     }
 
-    pub(super) fn evidence(&self, now: Timestamp, evidence: &mut Vec<Evidence>) {
+    /// With dead peers, ports that nobody registered are theirs, and count there.
+    pub(super) fn evidence(&self, now: Timestamp, dead_peers: bool, evidence: &mut Vec<Evidence>) {
         let widest = self
             .ports
             .iter()
-            .filter(|port| port.hosts.count() >= HOSTS_FROM && now.since_ns(port.last) <= HOLDS_NS)
+            .filter(|port| {
+                port.hosts.count() >= HOSTS_FROM
+                    && now.since_ns(port.last) <= HOLDS_NS
+                    && !(dead_peers && port.number > 1023)
+            })
             .max_by_key(|port| port.hosts.count());
         if let Some(port) = widest {
             let detail = format!(
@@ -86,7 +101,9 @@ impl Scan {
                 port.number,
                 span(port.last.since_ns(port.since))
             );
-            evidence.push(Evidence::new(Sign::Scan, detail));
+            let worm = port.hosts.count() >= WORM_FROM && WORM_PORTS.contains(&port.number);
+            let sign = if worm { Sign::WormScan } else { Sign::Scan };
+            evidence.push(Evidence::new(sign, detail));
         } else if let Some((connections, over_ns, at)) = self.burst
             && now.since_ns(at) <= HOLDS_NS
         {

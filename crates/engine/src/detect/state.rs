@@ -74,11 +74,16 @@ impl State {
                 quiet_ns,
             } => {
                 // A clock and a resolver answer; they give no orders.
-                if connection.transport == Transport::Tcp && !self.chats.contains(&connection.id) {
-                    let reaction = self.reaction.get_or_insert_default();
-                    reaction.came_in(connection.destination, *quiet_ns, now);
+                if connection.transport != Transport::Tcp || self.chats.contains(&connection.id) {
+                    return false;
                 }
-                false
+                let destination = connection.destination;
+                let reaction = self.reaction.get_or_insert_default();
+                reaction.came_in(destination, *quiet_ns, now);
+                self.beacons
+                    .get_or_insert_default()
+                    .opened(destination, now)
+                    .0
             }
             Observation::Recognised {
                 connection,
@@ -141,7 +146,8 @@ impl State {
             mail.evidence(now, &mut evidence);
         }
         if let Some(scan) = &self.scan {
-            scan.evidence(now, &mut evidence);
+            let dead_peers = self.peers.as_ref().is_some_and(|peers| peers.is_sign());
+            scan.evidence(now, dead_peers, &mut evidence);
         }
         if let Some(reaction) = &self.reaction {
             reaction.evidence(now, &mut evidence);

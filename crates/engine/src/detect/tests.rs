@@ -438,6 +438,35 @@ fn a_worm_that_is_told_to_scan() {
 }
 
 #[test]
+fn a_worm_whose_channel_only_ticks() {
+    let scan = |port: u16, ticks: bool| {
+        let mut scene = Scene::new();
+        let connection = to(1, "198.51.100.7:48101");
+        for round in 0..8 {
+            if ticks {
+                let came = Observation::Inbound {
+                    connection,
+                    quiet_ns: 60 * SECOND,
+                };
+                scene.see(60.0 * f64::from(round), &came);
+            }
+        }
+        for number in 0..300 {
+            let failed = Observation::Failed(Connection {
+                id: number,
+                transport: Transport::Tcp,
+                destination: host(number, port),
+            });
+            scene.see(500.0, &failed);
+        }
+        scene.told.len()
+    };
+    assert_eq!(scan(23, true), 1);
+    assert_eq!(scan(23, false), 0, "a scan by hand");
+    assert_eq!(scan(8333, true), 0, "peers of a currency");
+}
+
+#[test]
 fn a_few_servers_are_always_down() {
     let mut scene = Scene::new();
     scene.irc(0.0, &["NICK rBot-823746", "JOIN #x k"], false);
@@ -521,6 +550,59 @@ fn dead_peers() {
     assert!(!peers(1, false, false), "one service");
     assert!(!peers(30, true, false), "sharing files");
     assert!(!peers(30, false, true), "they answer");
+}
+
+#[test]
+fn sharing_files_encrypted_is_no_scan_beside() {
+    let mut scene = Scene::new();
+    for number in 0..60u64 {
+        let port = if number % 2 == 0 {
+            6881
+        } else {
+            20_000 + number as u16
+        };
+        let connection = Connection {
+            id: number,
+            transport: Transport::Tcp,
+            destination: host(number, port),
+        };
+        scene.see(1.0, &Observation::Failed(connection));
+    }
+    assert_eq!(scene.signs(2.0), [Sign::DeadPeers]);
+    assert_eq!(scene.told, []);
+}
+
+#[test]
+fn a_mailer_that_is_not_registered_is_no_bot() {
+    let mut scene = Scene::new();
+    let connection = to(1, "198.51.100.7:993");
+    for round in 0..5 {
+        let seconds = 300.0 * f64::from(round);
+        let came = Observation::Inbound {
+            connection,
+            quiet_ns: 290 * SECOND,
+        };
+        scene.see(seconds, &came);
+        let there = Some("198.51.100.8:587".parse().unwrap());
+        scene.see(seconds + 1.0, &Observation::Refused { destination: there });
+    }
+    assert_eq!(scene.signs(1300.0), [Sign::RefusedMail]);
+    assert_eq!(scene.told, []);
+}
+
+#[test]
+fn a_server_that_passes_on_is_no_bot() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK hub", "JOIN #x"], false);
+    scene.said(1.0, Side::Server, Some("m"), ".advscan lsass 100");
+    scene.said(
+        2.0,
+        Side::Client,
+        Some("bot1@198.51.100.99"),
+        "[SCAN]: started",
+    );
+    assert!(!scene.has(Sign::BotReply));
+    assert_eq!(scene.told, []);
 }
 
 #[test]
