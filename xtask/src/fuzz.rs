@@ -183,10 +183,9 @@ impl Build {
                 "{FOLDER}/Cargo.lock is not up to date: run `cargo tree` in {FOLDER}, and commit it"
             );
         }
-        Ok(Err(anyhow!(
-            "dependencies cannot be fetched: {}",
-            said.trim()
-        )))
+        let first = said.lines().next().unwrap_or_default();
+        let first = first.trim_start_matches("error: ");
+        Ok(Err(anyhow!("dependencies cannot be fetched: {first}")))
     }
 
     fn cargo(&self, workspace: &Workspace, job: &str) -> Command {
