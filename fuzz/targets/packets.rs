@@ -1,12 +1,14 @@
 //! Packets through the whole of replay, in a capture that is sound itself: so that mutations
-//! get as far as fragments, streams and the table of flows. The first byte chooses the link
+//! get as far as fragments, streams, the table of flows, and what its hosts are found to be. The first byte chooses the link
 //! layer; then each step is a packet, and its kind is the time that passed.
 #![no_main]
 
 use std::io::Cursor;
+use std::net::IpAddr;
 
+use engine::{Observation, Timestamp};
 use libfuzzer_sys::fuzz_target;
-use replay::{Input, Settings};
+use replay::{FlowRecord, Hosts, Input, Settings, Sink};
 use sekimori_fuzz::steps;
 
 /// Ethernet, raw IP, loopback, Linux cooked 1 and 2.
@@ -38,17 +40,37 @@ fuzz_target!(|input: &[u8]| {
         flows_max: 4,
         held_max_bytes: 2048,
     };
-    let (mut flows, mut of_flows) = (0, 0);
-    let summary = replay::replay(Input::new(Cursor::new(capture)), &settings, |flow| {
-        assert!(flow.first_ns <= flow.last_ns);
-        flows += 1;
-        of_flows += flow.packets;
-    })
-    .expect("the capture is sound");
+    let mut story = Story::default();
+    let summary = replay::replay_into(Input::new(Cursor::new(capture)), &settings, &mut story)
+        .expect("the capture is sound");
     assert!(summary.damage.is_none(), "{:?}", summary.damage);
-    assert_eq!((summary.packets, summary.flows), (packets, flows));
+    assert_eq!((summary.packets, summary.flows), (packets, story.flows));
     assert!(
-        of_flows <= packets,
-        "{of_flows} of {packets} packets are in flows"
+        story.of_flows <= packets,
+        "{} of {packets} packets are in flows",
+        story.of_flows
     );
+    for finding in story.hosts.findings() {
+        assert!(!finding.evidence.is_empty(), "{finding:?}");
+    }
 });
+
+/// Counts flows and weighs hosts.
+#[derive(Default)]
+struct Story {
+    flows: u64,
+    of_flows: u64,
+    hosts: Hosts,
+}
+
+impl Sink for Story {
+    fn flow(&mut self, flow: FlowRecord) {
+        assert!(flow.first_ns <= flow.last_ns);
+        self.flows += 1;
+        self.of_flows += flow.packets;
+    }
+
+    fn observe(&mut self, host: IpAddr, observation: &Observation<'_>, time_ns: u64) {
+        self.hosts.observe(host, observation, Timestamp(time_ns));
+    }
+}

@@ -9,11 +9,13 @@ mod ground;
 mod hooks;
 mod machine;
 mod peer;
+mod replay;
 mod report;
 mod rounds;
 mod storm;
 mod table;
 mod task;
+mod traffic;
 mod veth;
 mod work;
 mod worker;
@@ -26,7 +28,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::process;
 use crate::workspace::{Workspace, forget_own_package};
@@ -47,6 +49,9 @@ pub struct Options {
     /// Measure what each hook costs by itself, and nothing else: the file is not written
     #[arg(long)]
     by_hook: bool,
+    /// Measure this part and nothing else: the file is not written
+    #[arg(long, value_name = "PART", conflicts_with = "by_hook")]
+    only: Option<Part>,
     /// Measure this program in place of a fresh build
     #[arg(long, value_name = "FILE")]
     sekimori: Option<PathBuf>,
@@ -55,8 +60,18 @@ pub struct Options {
     rounds: Option<u32>,
 }
 
+/// A part that can be measured alone.
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    /// The speed of replay. Needs no root
+    Replay,
+}
+
 /// The job.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    if let Some(Part::Replay) = options.only {
+        return only_replay(workspace, options);
+    }
     if !rustix::process::geteuid().is_root() {
         println!("skipped: the bench needs root, for namespaces and BPF");
         return Ok(());
@@ -72,6 +87,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         println!("skipped: {error:#}");
         return Ok(());
     }
+    let replays = options.replays();
     let (size, starts, watched, storms) = if options.quick {
         (
             rounds::Size {
@@ -105,12 +121,14 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let storm = storm::play(&mut ground, storms.0, storms.1)?;
     let mail_verdicts = report::mail_verdicts(&ground)?;
     drop(ground);
+    let replay = replay::play(workspace, &sekimori, replays)?;
 
     let measured = report::Measured {
         samples,
         mail_verdicts,
         daemon,
         storm,
+        replay,
         load_before,
     };
     let rows = measured.rows();
@@ -125,6 +143,24 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         eprintln!("wrote {}", workspace.shown(&path));
     }
     Ok(())
+}
+
+/// Replay alone.
+fn only_replay(workspace: &Workspace, options: &Options) -> Result<()> {
+    let built = built(workspace)?;
+    let sekimori = options.sekimori.clone().unwrap_or(built);
+    eprintln!("load averages: {}", machine::load());
+    let rounds = options.rounds.unwrap_or(options.replays());
+    let found = replay::play(workspace, &sekimori, rounds)?;
+    show(&found.rows(), options.json);
+    Ok(())
+}
+
+impl Options {
+    /// Rounds of replay: each takes seconds.
+    const fn replays(&self) -> u32 {
+        if self.quick { 2 } else { 11 }
+    }
 }
 
 fn show(rows: &[table::Row], json: bool) {

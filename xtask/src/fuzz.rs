@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 
 use crate::packages::Packages;
@@ -79,15 +79,17 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         true => known,
         false => options.targets.clone(),
     };
-    let build = match Build::prepare(workspace, options.address) {
+    let build = match Build::find(options.address) {
+        Ok(build) => build.fetch(workspace)?.map(|()| build),
+        Err(missing) => Err(missing),
+    };
+    let build = match build {
         Ok(build) => build,
         Err(reason) if options.may_skip => {
             println!("{} fuzz: {reason:#}", paint(Colour::Yellow, "skipped:"));
             return Ok(());
         }
-        Err(reason) => {
-            return Err(reason.context("skipped: the fuzz targets cannot be built here"));
-        }
+        Err(reason) => return Err(reason.context("skipped")),
     };
     terminal::step("building the fuzz targets");
     let programs = build.build(workspace, &chosen)?;
@@ -146,8 +148,8 @@ struct Build {
 }
 
 impl Build {
-    /// Finds a compiler and fetches the sources of what the targets depend on.
-    fn prepare(workspace: &Workspace, address: bool) -> Result<Self> {
+    /// Finds a compiler.
+    fn find(address: bool) -> Result<Self> {
         PACKAGES.ensure()?;
         let program = |name: &str| match address {
             true => nightly(name),
@@ -156,16 +158,34 @@ impl Build {
         let (cargo, rustc) = (program("cargo")?, program("rustc")?);
         let about = process::output(Command::new(&rustc).arg("-vV"))?;
         let host = about.lines().find_map(|line| line.strip_prefix("host: "));
-        let build = Self {
+        Ok(Self {
             cargo,
             host: host.context("rustc -vV names no host")?.to_owned(),
             rustc,
             address,
-        };
-        let mut fetch = build.cargo(workspace, "fetch");
-        process::run(fetch.args(["--quiet", "--target", &build.host]))
-            .context("dependencies cannot be fetched")?;
-        Ok(build)
+        })
+    }
+
+    /// Fetches the sources of what the targets depend on. That it cannot is the inner error;
+    /// a lock file that does not match is a mistake of ours, and never skipped.
+    fn fetch(&self, workspace: &Workspace) -> Result<Result<()>> {
+        let mut fetch = self.cargo(workspace, "fetch");
+        let output = fetch
+            .args(["--quiet", "--target", &self.host])
+            .output()
+            .context("cargo cannot be started")?;
+        if output.status.success() {
+            return Ok(Ok(()));
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("--locked was passed") {
+            bail!(
+                "{FOLDER}/Cargo.lock is not up to date: run `cargo tree` in {FOLDER}, and commit it"
+            );
+        }
+        let first = said.lines().next().unwrap_or_default();
+        let first = first.trim_start_matches("error: ");
+        Ok(Err(anyhow!("dependencies cannot be fetched: {first}")))
     }
 
     fn cargo(&self, workspace: &Workspace, job: &str) -> Command {

@@ -11,6 +11,8 @@ use super::figures::Figure;
 pub enum Target {
     /// At most this.
     AtMost(f64),
+    /// At least this.
+    AtLeast(f64),
     /// Nothing: the interval reaches down to zero, or nearly.
     Nothing,
     /// It stands there for comparison.
@@ -57,11 +59,22 @@ impl Row {
         Self::new(what, Some(exact), unit, target)
     }
 
+    /// Of what could not be measured, and why.
+    pub fn missing(what: impl Into<String>, reason: &str, target: Target) -> Self {
+        Self {
+            what: what.into(),
+            value: Err(reason.to_owned()),
+            unit: "",
+            target,
+        }
+    }
+
     /// By how much the target is missed. None when it is met, or when there is none.
     pub fn missed_by(&self) -> Option<f64> {
         let figure = self.value.as_ref().ok()?;
         let (over, met) = match self.target {
             Target::AtMost(most) => (figure.median - most, figure.median <= most),
+            Target::AtLeast(least) => (least - figure.median, figure.median >= least),
             Target::Nothing => (figure.median, figure.low <= 0.0),
             Target::None => return None,
         };
@@ -84,6 +97,7 @@ impl Row {
     fn wanted(&self) -> String {
         match self.target {
             Target::AtMost(most) => format!("≤ {}", self.with_unit(most)),
+            Target::AtLeast(least) => format!("≥ {}", self.with_unit(least)),
             Target::Nothing => "nothing".to_owned(),
             Target::None => String::new(),
         }
@@ -105,7 +119,8 @@ impl Row {
 
     fn rounded(&self, value: f64) -> String {
         let places = match self.unit {
-            "" | "/s" => 0,
+            "" if value.fract() != 0.0 => 2,
+            "" | "/s" | "MB" | "MB/s" => 0,
             "ns" | "ms" | "MiB" | "GiB/s" => 1,
             "µs" => 3,
             _ => 2,
@@ -166,7 +181,7 @@ pub fn json_lines(rows: &[Row]) -> String {
         };
         let figure = row.value.as_ref().ok();
         let target = match row.target {
-            Target::AtMost(most) => Some(most),
+            Target::AtMost(bound) | Target::AtLeast(bound) => Some(bound),
             Target::Nothing => Some(0.0),
             Target::None => None,
         };
@@ -206,6 +221,11 @@ mod tests {
             "MISSED by 0.200 µs"
         );
         assert_eq!(row(0.1, 0.2, 0.4, Target::None).outcome(), "");
+        assert_eq!(row(0.1, 0.2, 0.4, Target::AtLeast(0.2)).outcome(), "met");
+        assert_eq!(
+            row(0.1, 0.2, 0.4, Target::AtLeast(1.0)).outcome(),
+            "MISSED by 0.800 µs"
+        );
     }
 
     #[test]
