@@ -123,7 +123,8 @@ impl Sampling {
         let followed = match followed {
             Followed::Looking(mut classifier) => {
                 let progress = look(&mut classifier, side, payload);
-                if progress == Progress::Enough || classifier.is_surely_irc() {
+                let is_irc = classifier.is_surely_irc() || classifier.is_irc_by_server();
+                if progress == Progress::Enough || is_irc {
                     let watch = recognised(&connection, *classifier, each);
                     noted.is_irc = watch.is_some();
                     noted.wish = Some(match watch {
