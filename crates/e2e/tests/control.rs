@@ -13,7 +13,7 @@ use stage::HttpServer;
 const COMMAND_REACTION: &str = "command-reaction";
 
 /// For how long the master is silent before each order.
-const QUIET: Duration = Duration::from_secs(6);
+const QUIET: Duration = Duration::from_millis(5500);
 const ROUNDS: usize = 3;
 
 /// Findings that name this culprit.

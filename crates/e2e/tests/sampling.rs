@@ -6,8 +6,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use e2e::{LIMIT, SERVER, Scene, detail, details, wait_until, word};
-use serde_json::Value;
+use e2e::{LIMIT, SERVER, Scene, detail, wait_until, word};
 
 /// A port where IRC servers listen.
 const IRC: &str = "127.0.0.1:6667";
@@ -24,41 +23,34 @@ fn greeter(listener: TcpListener, line: &'static str) {
     });
 }
 
-fn status_irc(scene: &Scene) -> Vec<Value> {
-    let status = scene.theatre.status();
-    status["irc"].as_array().cloned().unwrap_or_default()
-}
-
-/// On a port where IRC servers listen, something that is plainly another protocol.
-fn other_protocol(scene: &Scene, words: &str, wait: impl FnOnce()) {
-    scene.start_bot(&format!("bot {words} --hold-ms 30000"));
-    wait();
-    // Until both sides have said enough to be known, the port counts.
-    wait_until(LIMIT, || status_irc(scene).is_empty().then_some(()))
-        .unwrap_or_else(|| panic!("it counts as IRC: {:?}", status_irc(scene)));
-    let other = scene.theatre.player("other");
-    let sender = scene.start(&other, &format!("bot --smtp {SERVER}"));
-    scene.fails(sender);
+/// On a port where IRC servers listen, something that is plainly another protocol: the
+/// paper's rule goes by the port, and stands. That nobody spoke IRC is to be seen all the same.
+fn the_port_counts(scene: &Scene) {
     let finding = scene.finding_after(0);
-    assert_eq!(finding["finding"], "illegal-send", "{finding}");
-    assert_eq!(detail(&finding, "irc-elsewhere"), None, "{finding}");
-    assert!(!details(&finding).contains(IRC), "{finding}");
+    assert_eq!(finding["finding"], "bot-suspected", "{finding}");
+    let irc = detail(&finding, "irc-same-lineage").unwrap_or_default();
+    assert!(irc.contains(IRC), "{finding}");
+    for sign in ["speaks-irc", "machine-nick", "keyed-channel"] {
+        assert_eq!(detail(&finding, sign), None, "{finding}");
+    }
+    scene.blames_the_bot(&finding);
 }
 
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
-fn http_on_the_port_of_irc_is_no_irc() {
+fn the_port_of_irc_counts_when_it_is_http() {
     let Some(scene) = Scene::open("") else { return };
     let server = scene.theatre.web(IRC);
-    server.order("first");
-    other_protocol(&scene, &format!("--http {IRC} --await second"), || {
-        server.wait_for_poll(LIMIT).unwrap()
-    });
+    server.order("nothing yet");
+    scene.start_bot(&format!("bot --http {IRC} --await send --smtp {SERVER}"));
+    server.wait_for_poll(LIMIT).unwrap();
+    server.order("send");
+    the_port_counts(&scene);
 }
 
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
-fn ssh_on_the_port_of_irc_is_no_irc() {
+fn the_port_of_irc_counts_when_it_is_ssh() {
     let Some(scene) = Scene::open("") else { return };
     let listeners = scene
         .theatre
@@ -68,16 +60,10 @@ fn ssh_on_the_port_of_irc_is_no_irc() {
     for listener in listeners {
         greeter(listener, "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n");
     }
-    other_protocol(
-        &scene,
-        &format!("--other {IRC} --say SSH-2.0-OpenSSH_9.2"),
-        || {
-            wait_until(LIMIT, || {
-                scene.desktop.stdout().contains("greeted").then_some(())
-            })
-            .expect("a greeting");
-        },
-    );
+    scene.start_bot(&format!(
+        "bot --other {IRC} --say SSH-2.0-OpenSSH_9.2 --smtp {SERVER} --hold-ms 30000"
+    ));
+    the_port_counts(&scene);
 }
 
 /// With only mail ports watched, the port is all that is known: the paper's rule.

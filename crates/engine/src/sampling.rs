@@ -178,7 +178,8 @@ impl Sampling {
         let followed = match followed {
             Followed::Looking(mut classifier) => {
                 let progress = look(&mut classifier, side, payload);
-                if progress == Progress::Enough || classifier.is_surely_irc() {
+                let is_irc = classifier.is_surely_irc() || classifier.is_irc_by_server();
+                if progress == Progress::Enough || is_irc {
                     let (found, watch) = recognised(&connection, *classifier, each);
                     noted.found = found;
                     noted.wish = Some(match watch {

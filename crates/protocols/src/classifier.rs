@@ -183,6 +183,13 @@ impl Classifier {
         self.decided.is_none() && self.irc.is_some() && self.surely_irc()
     }
 
+    /// Does the server speak IRC, whatever the client says? The client's words may be hidden
+    /// from whoever looks at a few packets, or be older than the look. A connection that lives
+    /// on cannot wait for [`Classifier::finish`].
+    pub fn is_irc_by_server(&self) -> bool {
+        self.decided.is_none() && self.irc.is_some() && self.server_is_irc()
+    }
+
     /// What is known now and, when it is IRC, who listens on to the rest of the connection.
     /// The facts are with the watch then.
     pub fn finish_watching(mut self) -> (Outcome, Option<irc::Watch>) {

@@ -9,6 +9,10 @@ use crate::others;
 const CLAIM: f32 = 0.5;
 /// From here on a protocol is certain, and only facts are still gathered.
 const CERTAIN: f32 = 0.95;
+/// One side that is plainly IRC, while the other is silent or unreadable, comes to this.
+const ONE_SIDE: f32 = 0.9;
+/// Points of a server that need no client.
+const SERVER_ALONE: u16 = 6;
 
 impl Classifier {
     /// Are more bytes of no use?
@@ -108,6 +112,16 @@ impl Classifier {
         sure > CERTAIN && clear && self.mail().0 < CLAIM
     }
 
+    /// The server alone speaks as only IRC servers do, and nothing speaks against it.
+    pub(super) fn server_is_irc(&self) -> bool {
+        let server = &self.halves[Side::Server.index()].irc;
+        self.roles == Roles::Known
+            && server.mostly_fits()
+            && server.server >= SERVER_ALONE
+            && self.irc().0 >= ONE_SIDE
+            && self.mail().0 < CLAIM
+    }
+
     /// How sure mail is, and whether the sides have to be swapped.
     fn mail(&self) -> (f32, bool) {
         let [a, b] = &self.halves;
@@ -157,7 +171,7 @@ fn irc_of(client: &Half, server: &Half) -> f32 {
         (3.., 3..) => 0.99,
         (3.., 1..) | (1.., 3..) if from_client + from_server >= 6 => 0.95,
         (3.., 1..) | (1.., 3..) => 0.8,
-        (6.., 0) | (0, 6..) => 0.9,
+        (6.., 0) | (0, 6..) => ONE_SIDE,
         // Words that others share (`STARTTLS`, `PASS`), answered as only IRC servers do.
         (0, 3..) if client.irc.good > 0 => 0.9,
         (3.., 0) | (0, 3..) if client.irc.bad + server.irc.bad == 0 => 0.6,

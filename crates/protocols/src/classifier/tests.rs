@@ -274,3 +274,34 @@ fn what_is_no_irc_is_not_watched() {
     assert_eq!(outcome.app, App::Smtp);
     assert!(watch.is_none());
 }
+
+#[test]
+fn a_server_of_irc_needs_no_client() {
+    let said = b":master!~m@192.0.2.1 PRIVMSG #x :hello\r\n";
+    let mut classifier = Classifier::new(Roles::Known);
+    // From the middle: the client's side was never seen.
+    let _ = classifier.feed(Side::Server, said);
+    let _ = classifier.feed(Side::Server, said);
+    assert!(!classifier.is_surely_irc() && classifier.is_irc_by_server());
+    // A few letters, and the rest not seen.
+    let mut classifier = Classifier::new(Roles::Known);
+    let _ = classifier.feed(Side::Client, b"NICK [");
+    classifier.gap(Side::Client);
+    let _ = classifier.feed(Side::Server, said);
+    let _ = classifier.feed(Side::Server, said);
+    assert!(classifier.is_irc_by_server());
+    // Asked was something else.
+    let mut classifier = Classifier::new(Roles::Known);
+    let _ = classifier.feed(
+        Side::Client,
+        b"GET /log HTTP/1.1\r\nHost: a.example\r\n\r\n",
+    );
+    let _ = classifier.feed(Side::Server, said);
+    let _ = classifier.feed(Side::Server, said);
+    assert!(!classifier.is_irc_by_server());
+    // Nor is it enough when it is not known who the server is.
+    let mut classifier = Classifier::new(Roles::Guessed);
+    let _ = classifier.feed(Side::Server, said);
+    let _ = classifier.feed(Side::Server, said);
+    assert!(!classifier.is_irc_by_server());
+}
