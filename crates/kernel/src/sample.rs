@@ -25,10 +25,15 @@ use crate::report::{count, current_process, current_user};
 
 /// The time over which a process's connections and queries are counted: 2^33 ns, 8.6 s.
 const PERIOD_BITS: u32 = 33;
-/// Connections, and queries, of one process that are sampled in one period.
+/// Connections of one process that are sampled well in one period, and queries that are
+/// reported at all.
 const EACH_PERIOD: u32 = 64;
 /// Connections of one process in one period that are told as a burst.
 const BURST: u32 = 200;
+/// How far is counted.
+const COUNTED_MOST: u32 = 0xff;
+/// What is reported of each connection beyond [`EACH_PERIOD`]: enough for a login.
+const CROWDED: [u8; 2] = [10, 20];
 /// What is reported of a connection, each way, before user space has to say more; see
 /// [`Sampling::left`]. Fourteen full packets, or as many bytes one by one as a login has.
 const FIRST: u8 = 128;
@@ -84,7 +89,7 @@ fn counted(record: &mut ProcessRecord, what: Counted) -> u32 {
     }
     let shift = what as u32;
     let before = record.sampled >> shift & 0xff;
-    if before < 0xff {
+    if before < COUNTED_MOST {
         record.sampled += 1 << shift;
     }
     before + 1
@@ -102,10 +107,12 @@ pub fn begins(address: &[u8; 16], port: u16, family: u8) -> Option<Sampling> {
         return None;
     }
     let connections = counted(record, Counted::Connections);
-    // Beyond the bound it is looked at later, if it lasts.
     let (state, left) = if connections <= EACH_PERIOD {
         (SampleState::First, [FIRST; 2])
+    } else if connections < COUNTED_MOST {
+        (SampleState::First, CROWDED)
     } else {
+        // It is looked at later, if it lasts.
         (SampleState::Spent, [0; 2])
     };
     let sampling = Sampling {
