@@ -115,13 +115,15 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         show(&rows, options.json);
         return Ok(());
     }
+    // First, while this program is small: what a child held at most counts its parent too.
+    ground.enter(ground::State::Off)?;
+    let replay = replay::play(workspace, &sekimori, replays)?;
     let samples = rounds::play(&mut ground, rounds::Size { rounds, ..size })?;
     eprintln!("the daemon");
     let daemon = daemon::examine(&mut ground, starts, watched)?;
     let storm = storm::play(&mut ground, storms.0, storms.1)?;
     let mail_verdicts = report::mail_verdicts(&ground)?;
     drop(ground);
-    let replay = replay::play(workspace, &sekimori, replays)?;
 
     let measured = report::Measured {
         samples,

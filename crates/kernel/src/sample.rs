@@ -51,6 +51,9 @@ const EXACT_NS: u64 = 1_000_000_000;
 /// Unread bytes at which user space is woken in any case.
 const UNREAD_BYTES: u64 = 128 * 1024;
 
+const TCP_ESTABLISHED: u32 = 1;
+/// The headers of IPv6 and of TCP with all the options that a handshake has.
+const HANDSHAKE_BYTES: u32 = 80;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 const IPV6_HEADER_BYTES: u32 = 40;
@@ -141,6 +144,11 @@ pub fn begins(address: &[u8; 16], port: u16, family: u8) -> Option<Sampling> {
 /// A packet of a stream socket whose header begins the context.
 #[inline(always)]
 pub fn packet(ctx: &SkBuffContext, socket: *mut bpf_sock, way: Way) {
+    // A handshake says nothing, and every connection has one. Data may come with it (RFC 7413).
+    // SAFETY: a full socket, checked by the caller.
+    if unsafe { (*socket).state } != TCP_ESTABLISHED && skb_bytes(ctx) <= HANDSHAKE_BYTES {
+        return;
+    }
     // SAFETY: map and socket are valid; without the create flag nothing is written.
     let storage =
         unsafe { bpf_sk_storage_get(samplings(), socket.cast(), core::ptr::null_mut(), 0) };

@@ -30,8 +30,10 @@ pub enum State {
     Off,
     /// Nothing, once more: what differs from the first time is noise.
     OffAgain,
-    /// The gate, with its daemon.
+    /// The gate, with its daemon, as it is when nothing is configured.
     Gate,
+    /// The same with `packet_watch = "mail"`.
+    GateWithoutSamples,
     /// The same with `packet_watch = "off"`.
     GateWithoutPackets,
     /// Empty programs on the hooks that the gate has in a cgroup.
@@ -131,7 +133,8 @@ impl Ground {
         self.leave()?;
         match state {
             State::Off | State::OffAgain => {}
-            State::Gate => self.start_daemon("mail")?,
+            State::Gate => self.start_daemon("full")?,
+            State::GateWithoutSamples => self.start_daemon("mail")?,
             State::GateWithoutPackets => self.start_daemon("off")?,
             State::EmptyPrograms => {
                 self.empty = Some(EmptyPrograms::as_the_gate(&self.sandbox.cgroup())?);

@@ -171,7 +171,7 @@ fn end(child: Child, began: Instant) -> Result<Run> {
     Ok(Run {
         seconds,
         cpu_seconds: cpu.iter().sum(),
-        // In KiB. It counts what we were at the fork too, which is less than any of them.
+        // In KiB. It counts what we were at the fork too; this is measured before we grow.
         peak_bytes: usage.ru_maxrss as u64 * 1024,
     })
 }

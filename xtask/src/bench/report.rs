@@ -84,6 +84,7 @@ impl Measured {
         let row = |what: &str, figure, target| Row::new(what, us(figure), "µs", target);
         let (open, mail) = (Operation::Connect, Operation::MailConnect);
         use State::{EmptyPrograms, Gate, GateWithoutPackets, Nftables, OffAgain};
+        let sampled = Operation::SampledConnect;
         vec![
             row(
                 "connect(), open port: nothing guards",
@@ -116,8 +117,18 @@ impl Measured {
                 Target::None,
             ),
             row(
+                "… the gate with packet_watch mail adds",
+                self.over_off(State::GateWithoutSamples, open),
+                Target::None,
+            ),
+            row(
                 "… the gate with packet_watch off adds",
                 self.over_off(GateWithoutPackets, open),
+                Target::None,
+            ),
+            row(
+                "… the gate adds, for what may not send: sampled",
+                self.over_off(Gate, sampled),
                 Target::None,
             ),
             row(
@@ -194,11 +205,15 @@ impl Measured {
     }
 
     fn packet_rows(&self) -> Vec<Row> {
-        use State::{EmptyPair, Gate, GateWithoutPackets, Nftables, OffAgain};
+        use State::{EmptyPair, Gate, GateWithoutPackets, GateWithoutSamples, Nftables, OffAgain};
         let mut rows = Vec::new();
-        for (name, operation) in [
-            ("one byte there and back, loopback", Operation::PingPong),
-            ("bulk, loopback", Operation::Bulk),
+        for (name, operation, sampled) in [
+            (
+                "one byte there and back, loopback",
+                Operation::PingPong,
+                Operation::SampledPingPong,
+            ),
+            ("bulk, loopback", Operation::Bulk, Operation::SampledBulk),
         ] {
             let packets = self.samples.packets(operation).unwrap_or(f64::NAN);
             let us = |figure: Option<Figure>| {
@@ -223,6 +238,16 @@ impl Measured {
             rows.push(row(
                 "… the gate adds",
                 self.over_off(Gate, operation),
+                Target::None,
+            ));
+            rows.push(row(
+                "… sampled, beyond the empty pair",
+                self.over(Gate, EmptyPair, sampled),
+                Target::AtMost(0.1),
+            ));
+            rows.push(row(
+                "… the gate with packet_watch mail adds",
+                self.over_off(GateWithoutSamples, operation),
                 Target::None,
             ));
             rows.push(row(
@@ -268,6 +293,11 @@ impl Measured {
                 Target::None,
             ),
             ("… with nftables takes longer", Nftables, Target::None),
+            (
+                "… with packet_watch mail takes longer",
+                GateWithoutSamples,
+                Target::None,
+            ),
             (
                 "… with packet_watch off takes longer",
                 GateWithoutPackets,

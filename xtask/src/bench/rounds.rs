@@ -37,6 +37,22 @@ pub enum Operation {
     Bulk,
     /// A large piece over veth.
     Veth,
+    /// connect() to a port that is not guarded, by what may not send.
+    SampledConnect,
+    /// One byte there and back, by what may not send.
+    SampledPingPong,
+    /// A large piece over the loopback interface, by what may not send.
+    SampledBulk,
+}
+
+impl Operation {
+    /// Whether a program that may not send does it: what it says is sampled.
+    const fn is_sampled(self) -> bool {
+        matches!(
+            self,
+            Self::SampledConnect | Self::SampledPingPong | Self::SampledBulk
+        )
+    }
 }
 
 /// How long the rounds are.
@@ -111,6 +127,7 @@ pub fn play(ground: &mut Ground, size: Size) -> Result<Samples> {
         State::Off,
         State::Gate,
         State::Nftables,
+        State::GateWithoutSamples,
         State::GateWithoutPackets,
         State::EmptyPair,
         State::EmptyPrograms,
@@ -181,8 +198,10 @@ fn good(rounds: &[bool]) -> usize {
 /// Whether no program but the gate's runs for the whole machine. While the gate is up, that
 /// cannot be told.
 fn alone(state: State) -> bool {
-    matches!(state, State::Gate | State::GateWithoutPackets)
-        || bpf::machine_wide_programs().unwrap_or(0) == 0
+    matches!(
+        state,
+        State::Gate | State::GateWithoutSamples | State::GateWithoutPackets
+    ) || bpf::machine_wide_programs().unwrap_or(0) == 0
 }
 
 /// The operations of one state in one round.
@@ -195,25 +214,38 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn run(&mut self, veth: bool, tiny: Option<&Path>) -> Result<()> {
-        use State::{EmptyPair, EmptyPrograms, Gate, GateWithoutPackets, Nftables, Off, OffAgain};
+        use State::{EmptyPair, EmptyPrograms, Gate, Nftables, Off, OffAgain};
+        use State::{GateWithoutPackets, GateWithoutSamples};
         let off_or_gate = matches!(self.state, Off | OffAgain | Gate);
-        if off_or_gate || matches!(self.state, Nftables | EmptyPrograms | GateWithoutPackets) {
+        let other_gate = matches!(self.state, GateWithoutSamples | GateWithoutPackets);
+        if off_or_gate || other_gate || matches!(self.state, Nftables | EmptyPrograms) {
             self.connect(Operation::Connect, OPEN_PORT, 1500, 0)?;
         }
-        if off_or_gate || matches!(self.state, GateWithoutPackets) {
+        if off_or_gate || self.state == GateWithoutPackets {
             let calls = |count| Task::SystemCalls { count };
             self.time(Operation::SystemCall, 2000, calls)?;
         }
-        if off_or_gate || matches!(self.state, Nftables | EmptyPair | GateWithoutPackets) {
-            self.time(Operation::PingPong, 3000, |count| Task::PingPong { count })?;
+        if off_or_gate || other_gate || matches!(self.state, Nftables | EmptyPair) {
+            let ping_pong = |count| Task::PingPong { count };
             let loopback = |count| Task::Bulk { veth: false, count };
+            self.time(Operation::PingPong, 3000, ping_pong)?;
             self.time(Operation::Bulk, 300, loopback)?;
             if veth {
-                self.time(Operation::Veth, 300, |count| Task::Bulk {
-                    veth: true,
-                    count,
-                })?;
+                let veth = |count| Task::Bulk { veth: true, count };
+                self.time(Operation::Veth, 300, veth)?;
             }
+        }
+        if off_or_gate || self.state == EmptyPair {
+            let connect = |count| Task::Connect {
+                port: OPEN_PORT,
+                count,
+                every_us: 0,
+            };
+            self.time(Operation::SampledConnect, 1500, connect)?;
+            let ping_pong = |count| Task::PingPong { count };
+            self.time(Operation::SampledPingPong, 3000, ping_pong)?;
+            let loopback = |count| Task::Bulk { veth: false, count };
+            self.time(Operation::SampledBulk, 300, loopback)?;
         }
         if off_or_gate {
             let program = PathBuf::from("/bin/true");
@@ -263,7 +295,13 @@ impl Batch<'_> {
         count: u32,
         task: impl FnOnce(u32) -> Task,
     ) -> Result<Answer> {
-        let answer = self.ground.mailer.ask(&task(count / self.divisor))?;
+        // What may not send is sampled; a registered mailer is not.
+        let who = if operation.is_sampled() {
+            &mut self.ground.stranger
+        } else {
+            &mut self.ground.mailer
+        };
+        let answer = who.ask(&task(count / self.divisor))?;
         self.keep(operation, low_percentile(&answer.each_ns));
         if answer.packets > 0 {
             let sum = self.samples.packets.entry(operation).or_default();
