@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::thread::sleep;
 use std::time::Duration;
 
-use e2e::{LIMIT, SERVER, Scene, detail, details, word};
+use e2e::{LIMIT, SERVER, Scene, detail, details, wait_until, word};
 use serde_json::Value;
 use stage::HttpServer;
 
@@ -79,6 +79,29 @@ fn orders_by_a_long_poll() {
 #[ignore = "needs root: run by cargo xtask test"]
 fn orders_by_a_connection_for_each() {
     obey_the_web("--anew yes");
+}
+
+/// A bot that asks again and again, each time on a new connection, and is answered at once:
+/// mostly that there is nothing to do.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn orders_by_polling() {
+    let Some(scene) = Scene::open("") else { return };
+    let server = scene.theatre.web("127.0.0.1:8080");
+    let bot = scene.start_bot(&format!(
+        "bot --http 127.0.0.1:8080 --await send --rounds 2 --smtp {SERVER} --poll-ms 5300"
+    ));
+    for polls in [2, 3] {
+        wait_until(LIMIT, || (server.requests() >= polls).then_some(())).expect("a poll");
+        server.order("send");
+    }
+    scene.fails(bot);
+    let finding = scene.finding_that(0, "bot-suspected", |entry| {
+        word(entry, "finding") == "bot-suspected"
+    });
+    let sign = detail(&finding, COMMAND_REACTION).unwrap_or_default();
+    assert!(sign.contains("127.0.0.1:8080"), "{finding}");
+    assert!(!details(&finding).contains("irc-"), "{finding}");
 }
 
 /// The same traffic once in a while, and mail that goes its own way in between: an order has

@@ -242,21 +242,24 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
+/// Names for tests: of the index alone.
+#[cfg(test)]
+pub(crate) struct NoNames;
+
+#[cfg(test)]
+impl Names for NoNames {
+    fn name(&mut self, index: u32) -> Option<Arc<str>> {
+        (index != 0).then(|| format!("/program/{index}").into())
+    }
+    fn seen(&mut self, _: &ProgramEvent) {}
+    fn process(&mut self, _: u32) -> Option<ProcessRecord> {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct NoNames;
-
-    impl Names for NoNames {
-        fn name(&mut self, index: u32) -> Option<Arc<str>> {
-            (index != 0).then(|| format!("/program/{index}").into())
-        }
-        fn seen(&mut self, _: &ProgramEvent) {}
-        fn process(&mut self, _: u32) -> Option<ProcessRecord> {
-            None
-        }
-    }
 
     fn verdict_bytes() -> VerdictEvent {
         let mut event: VerdictEvent = bytemuck::Zeroable::zeroed();

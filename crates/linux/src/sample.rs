@@ -125,22 +125,8 @@ pub fn followed(
 
 #[cfg(test)]
 mod tests {
-    use abi::ProcessRecord;
-    use abi::ProgramEvent;
-
     use super::*;
-
-    struct NoNames;
-
-    impl Names for NoNames {
-        fn name(&mut self, index: u32) -> Option<Arc<str>> {
-            (index != 0).then(|| format!("/program/{index}").into())
-        }
-        fn seen(&mut self, _: &ProgramEvent) {}
-        fn process(&mut self, _: u32) -> Option<ProcessRecord> {
-            None
-        }
-    }
+    use crate::decode::NoNames;
 
     fn record(what: Sampled, payload: &[u8]) -> abi::Sample {
         let mut sample: abi::Sample = bytemuck::Zeroable::zeroed();

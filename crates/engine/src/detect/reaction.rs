@@ -12,8 +12,10 @@ use crate::sign::Sign;
 
 /// Quiet enough before bytes come in.
 const QUIET_NS: u64 = 5 * 1_000_000_000;
-/// A reaction follows within this time.
-const FOLLOWS_NS: u64 = 10 * 1_000_000_000;
+/// A reaction follows within a tenth of the silence before, so that who is asked often is not
+/// taken for obedient by chance; and within these bounds.
+const FOLLOWS_LEAST_NS: u64 = 1_000_000_000;
+const FOLLOWS_MOST_NS: u64 = 10 * 1_000_000_000;
 /// Before an order, nothing of the kind was done for this long, or for half as long as the
 /// connection was quiet: who acts all the time does not react.
 const REST_NS: u64 = 30 * 1_000_000_000;
@@ -51,6 +53,13 @@ struct Came {
     used: bool,
     mail: u32,
     failed: u32,
+}
+
+impl Came {
+    /// For how long what is done may be a reaction.
+    fn follows_ns(&self) -> u64 {
+        (self.quiet_ns / 10).clamp(FOLLOWS_LEAST_NS, FOLLOWS_MOST_NS)
+    }
 }
 
 /// Bytes that came in, and what followed.
@@ -103,7 +112,7 @@ impl Reaction {
         let came = self.came.iter_mut().rev().find(|came| {
             // To answer whoever spoke is no act.
             now >= came.at
-                && now.since_ns(came.at) <= FOLLOWS_NS
+                && now.since_ns(came.at) <= came.follows_ns()
                 && there.is_none_or(|there| there.ip() != came.from.ip())
         });
         let Some(came) = came else {
