@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod evasions;
 mod herd;
 mod remains;
 mod scene;

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, PERSON, SERVER, Terminal, Theatre, is_missing, wait_until, word};
+use e2e::{LIMIT, PERSON, SERVER, Terminal, Theatre, evasions, is_missing, wait_until, word};
 use serde_json::Value;
 use stage::SmtpServer;
 
@@ -223,13 +223,16 @@ fn swaks() {
     let refusal = scene.refusal_after(before, line);
     assert_eq!(refusal["reason"], "not-a-mailer", "{refusal}");
     let perl = std::fs::canonicalize("/usr/bin/perl").unwrap();
-    assert_eq!(refusal["culprit"], perl.to_str().unwrap(), "{refusal}");
+    let own = evasions::beyond(&scene.server, 1);
+    evasions::refused("script-argument", own, &refusal, perl);
     // Nor where the interpreter was told to run something else before.
     let before = scene.theatre.newest();
     let line = "PERL5OPT=-Mstrict /usr/bin/swaks --server 127.0.0.1 --from a@example.org --to b@example.net";
     assert_ne!(scene.terminal.run(&format!("{line} > /dev/null")), 0);
     let refusal = scene.refusal_after(before, line);
     assert_eq!(refusal["reason"], "tampered", "{refusal}");
+    let own = evasions::beyond(&scene.server, 1);
+    evasions::refused("script-perl5opt", own, &refusal, "/usr/bin/swaks");
     // Nor where something else lies at the path, in a mount namespace of one's own.
     let before = scene.theatre.newest();
     let line = format!(
@@ -238,7 +241,8 @@ fn swaks() {
     );
     assert_ne!(scene.terminal.run(&line), 0);
     let refusal = scene.refusal_after(before, &line);
-    assert_eq!(refusal["verdict"], "refuse", "{refusal}");
+    let own = evasions::beyond(&scene.server, 1);
+    evasions::refused("script-mounted-over", own, &refusal, &scene.bot);
     assert_eq!(scene.server.messages().len(), 1);
     assert_eq!(scene.server.connection_count(), 1);
 }

@@ -6,9 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, Options, SERVER, Theatre, Top, word};
+use e2e::{LIMIT, Options, SERVER, Theatre, Top, evasions, word};
 use serde_json::Value;
-use stage::{Desktop, SmtpServer, Start, TECHNIQUES};
+use stage::{Desktop, SmtpServer, Start};
 
 /// Connections of the bot's own. It is no mailer.
 const OWN_ENGINE: &[&str] = &[
@@ -48,6 +48,7 @@ const DRIVING: &[&str] = &[
     "reparented-exec",
     "vfork-exec",
     "clone-parent-exec",
+    "clone3-exec",
     "new-user-exec",
     "new-net-exec",
     "new-pid-exec",
@@ -66,19 +67,6 @@ const IMPOSTORS: &[&str] = &[
     "exec-copy",
     "exec-loader",
     "exec-mounted-over",
-];
-
-/// These have tests of their own, here or in another file.
-const ELSEWHERE: &[&str] = &[
-    "raw",           // a_packet_made_by_hand_is_dropped
-    "packet",        // packets_by_hand_take_a_privilege
-    "exec-link",     // a_hard_link_spoils_nothing_for_long
-    "storm",         // storm.rs
-    "ptrace-attach", // tampering.rs, these and the following
-    "vm-writev",
-    "proc-mem", // known to remain: see SECURITY.md
-    "pidfd-getfd",
-    "tiocsti", // known to remain: see SECURITY.md
 ];
 
 struct Scene {
@@ -131,21 +119,11 @@ impl Scene {
         if name != "send-fd" {
             words.extend(["--", mailer, "mailer", "--server", SERVER]);
         }
-        let exit = self.desktop.run(&self.bot, words, LIMIT).unwrap();
+        self.desktop.run(&self.bot, words, LIMIT).unwrap();
         let refusal = self
             .theatre
             .wait_after(before, name, |entry| word(entry, "verdict") == "refuse");
-        assert_eq!(
-            self.server.payload_bytes(),
-            0,
-            "{name}: {exit:?} {}",
-            self.desktop.stdout()
-        );
-        assert_eq!(
-            refusal["culprit"],
-            self.bot.to_str().unwrap(),
-            "{name}: {refusal}"
-        );
+        evasions::refused(name, self.server.payload_bytes(), &refusal, &self.bot);
         assert_eq!(refusal["origin"], "foreign", "{name}: {refusal}");
         assert_eq!(
             word(&refusal, "destination").rsplit(':').next(),
@@ -219,17 +197,6 @@ fn no_impostor_gets_through() {
     scene.user_delivers();
 }
 
-#[test]
-fn every_technique_is_tried_against_the_gate() {
-    let tried = [OWN_ENGINE, DRIVING, IMPOSTORS, ELSEWHERE].concat();
-    let missing: Vec<_> = TECHNIQUES
-        .iter()
-        .filter(|name| !tried.contains(name))
-        .collect();
-    assert!(missing.is_empty(), "{missing:?}");
-    assert_eq!(tried.len(), TECHNIQUES.len());
-}
-
 /// A packet that never came through connect(): the second gate drops it. It takes
 /// CAP_NET_RAW, so the bot is root here.
 #[test]
@@ -250,7 +217,7 @@ fn a_packet_made_by_hand_is_dropped() {
     assert_eq!(refusal["reason"], "no-grant", "{refusal}");
     assert_eq!(refusal["destination"], SERVER, "{refusal}");
     assert!(scene.theatre.counter("packets_refused") >= 1);
-    assert_eq!(scene.server.payload_bytes(), 0);
+    evasions::stopped("raw", scene.server.payload_bytes(), "no-grant");
     assert_eq!(scene.server.connection_count(), 0);
 }
 
@@ -275,8 +242,9 @@ fn packets_by_hand_take_a_privilege() {
                 "{technique}: {output:?}"
             );
         }
+        let row = format!("{technique}-unprivileged");
+        evasions::stopped(&row, scene.server.payload_bytes(), "EPERM");
     }
-    assert_eq!(scene.server.payload_bytes(), 0);
 }
 
 /// The bot starts the mailer as a helper that is to connect and hand its socket over.
@@ -300,7 +268,8 @@ fn a_helper_cannot_hand_a_socket_over() {
         .theatre
         .wait_for("refusal", |entry| word(entry, "verdict") == "refuse");
     assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
-    assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
+    let bytes = scene.server.payload_bytes();
+    evasions::refused("send-fd-helper", bytes, &refusal, &scene.bot);
     assert_eq!(scene.server.connection_count(), 0);
 }
 
@@ -322,14 +291,14 @@ fn names_prove_nothing() {
             &["technique", "plain", "--comm", name, "--server", SERVER],
             &["launcher", mailer, "mailer", "--server", SERVER],
         ];
-        for deed in deeds {
+        for (deed, row) in deeds.into_iter().zip(["names-own", "names-launcher"]) {
             let before = scene.theatre.newest();
             // As started from the desktop, and with the name in argv[0] as by a forger.
             scene.desktop.run(&namesake, deed, LIMIT).unwrap();
             let refusal = scene
                 .theatre
                 .wait_after(before, name, |entry| word(entry, "verdict") == "refuse");
-            assert_eq!(refusal["culprit"], namesake.to_str().unwrap(), "{refusal}");
+            evasions::refused(row, scene.server.payload_bytes(), &refusal, &namesake);
         }
     }
     assert_eq!(scene.server.payload_bytes(), 0);
@@ -358,8 +327,8 @@ fn a_hard_link_spoils_nothing_for_long() {
     let refusal = scene
         .theatre
         .wait_after(before, "link", |entry| word(entry, "verdict") == "refuse");
-    assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
-    assert_eq!(scene.server.payload_bytes(), 0);
+    let bytes = scene.server.payload_bytes();
+    evasions::refused("exec-link", bytes, &refusal, &scene.bot);
     let good = || {
         let ran = scene.theatre.sekimori(&["programs", "--json"]);
         ran.stdout
@@ -388,25 +357,31 @@ fn scripts_do_not_speak_for_the_user() {
         let command = text.trim_end();
         // From the desktop, which is the user's, through a registered shell. The culprit is
         // whoever said what to do: the script, where there is one.
-        let ways: [(&str, Vec<&str>, &str); 5] = [
-            ("/bin/sh", vec!["-c", command], "/bin/sh"),
-            ("/bin/bash", vec!["-c", command], "/bin/bash"),
-            ("/bin/bash", vec![script], script),
-            ("/bin/bash", vec!["-i", "-c", command], "/bin/bash"),
-            ("/bin/bash", vec!["--rcfile", script, "-i"], "/bin/bash"),
+        let ways: [(&str, &str, Vec<&str>, &str); 5] = [
+            ("sh-c", "/bin/sh", vec!["-c", command], "/bin/sh"),
+            ("bash-c", "/bin/bash", vec!["-c", command], "/bin/bash"),
+            ("bash-script", "/bin/bash", vec![script], script),
+            (
+                "bash-i-c",
+                "/bin/bash",
+                vec!["-i", "-c", command],
+                "/bin/bash",
+            ),
+            (
+                "bash-rcfile",
+                "/bin/bash",
+                vec!["--rcfile", script, "-i"],
+                "/bin/bash",
+            ),
         ];
-        for (shell, words, culprit) in ways {
+        for (row, shell, words, culprit) in ways {
             let before = theatre.newest();
             scene.desktop.run(Path::new(shell), &words, LIMIT).unwrap();
             let refusal =
                 theatre.wait_after(before, shell, |entry| word(entry, "verdict") == "refuse");
             assert_eq!(refusal["reason"], "foreign-origin", "{words:?}: {refusal}");
             let culprit = std::fs::canonicalize(culprit).unwrap();
-            assert_eq!(
-                refusal["culprit"],
-                culprit.to_str().unwrap(),
-                "{words:?}: {refusal}"
-            );
+            evasions::refused(row, scene.server.payload_bytes(), &refusal, culprit);
         }
     }
     assert_eq!(scene.server.payload_bytes(), 0);
@@ -421,24 +396,66 @@ fn at_a_terminal_only_what_is_typed_counts() {
     theatre.register_as(Path::new("/bin/bash"), "shell", None);
     let batch = theatre.registered("batch-mailer", "mailer", Some("batch"));
     let send = format!("{} mailer --server {SERVER}", batch.display());
-    let script = theatre.write("script.sh", &format!("{send}\n"));
-    let script = script.display();
+    let script_path = theatre.write("script.sh", &format!("{send}\n"));
+    let script = script_path.display();
     let bot = scene.bot.display();
     let terminal = theatre.terminal();
-    for line in [
-        format!("/bin/bash {script}"),
-        format!("/bin/bash < {script}"),
-        format!("cat {script} | /bin/bash"),
-        format!("/bin/bash -c '{send}'"),
-        format!("env {send}"),
-        format!("nohup {send}"),
-        format!("setsid -w {send}"),
-        format!("echo x | xargs {send} --subject"),
-        format!("find {script} -exec {send} ';'"),
-        format!("{bot} launcher {send}"),
+    // The culprit is whoever said what to do, or stands between the person and the mailer.
+    let shell = Path::new("/bin/bash");
+    for (row, line, culprit) in [
+        (
+            "typed-bash-script",
+            format!("/bin/bash {script}"),
+            script_path.as_path(),
+        ),
+        ("typed-bash-stdin", format!("/bin/bash < {script}"), shell),
+        (
+            "typed-bash-pipe",
+            format!("cat {script} | /bin/bash"),
+            shell,
+        ),
+        ("typed-bash-c", format!("/bin/bash -c '{send}'"), shell),
+        (
+            "typed-env",
+            format!("env {send}"),
+            Path::new("/usr/bin/env"),
+        ),
+        (
+            "typed-nohup",
+            format!("nohup {send}"),
+            Path::new("/usr/bin/nohup"),
+        ),
+        (
+            "typed-setsid",
+            format!("setsid -w {send}"),
+            Path::new("/usr/bin/setsid"),
+        ),
+        (
+            "typed-xargs",
+            format!("echo x | xargs {send} --subject"),
+            Path::new("/usr/bin/xargs"),
+        ),
+        (
+            "typed-find",
+            format!("find {script} -exec {send} ';'"),
+            Path::new("/usr/bin/find"),
+        ),
+        (
+            "typed-bot",
+            format!("{bot} launcher {send}"),
+            scene.bot.as_path(),
+        ),
         // A shell that the bot holds, though it stands on the very terminal.
-        format!("{bot} launcher /bin/bash -i <<< '{send}'"),
-        format!("script -qec '/bin/bash -i' /dev/null <<< '{send}'"),
+        (
+            "typed-bot-shell",
+            format!("{bot} launcher /bin/bash -i <<< '{send}'"),
+            scene.bot.as_path(),
+        ),
+        (
+            "typed-script",
+            format!("script -qec '/bin/bash -i' /dev/null <<< '{send}'"),
+            Path::new("/usr/bin/script"),
+        ),
     ] {
         let before = theatre.newest();
         terminal.run(&line);
@@ -449,12 +466,8 @@ fn at_a_terminal_only_what_is_typed_counts() {
             batch.to_str().unwrap(),
             "{line}: {refusal}"
         );
-        let culprit = word(&refusal, "culprit");
-        assert!(
-            !culprit.is_empty() && culprit != word(&refusal, "program"),
-            "{line}: {refusal}"
-        );
-        assert_eq!(scene.server.payload_bytes(), 0, "{line}");
+        let culprit = std::fs::canonicalize(culprit).unwrap();
+        evasions::refused(row, scene.server.payload_bytes(), &refusal, culprit);
     }
     assert_eq!(terminal.run(&send), 0, "{}", terminal.screen());
     // A subshell and a shell typed into are the user's still.
@@ -495,7 +508,7 @@ fn a_service_manager_does_not_speak_for_the_user() {
         let refusal =
             theatre.wait_after(before, "unit", |entry| word(entry, "verdict") == "refuse");
         assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
-        assert_eq!(refusal["culprit"], mailer.to_str().unwrap(), "{refusal}");
+        evasions::refused("unit", server.payload_bytes(), &refusal, mailer);
 
         let before = theatre.newest();
         let line = format!("{} mailer --server {SERVER}", mailer.display());
@@ -504,13 +517,8 @@ fn a_service_manager_does_not_speak_for_the_user() {
             .output(LIMIT)
             .unwrap();
         let refusal = theatre.wait_after(before, "job", |entry| word(entry, "verdict") == "refuse");
-        assert_eq!(
-            refusal["culprit"],
-            std::fs::canonicalize("/bin/bash")
-                .unwrap()
-                .to_str()
-                .unwrap()
-        );
+        let shell = std::fs::canonicalize("/bin/bash").unwrap();
+        evasions::refused("job", server.payload_bytes(), &refusal, &shell);
 
         // A terminal that a service manager gives to a shell is no person's either.
         let before = theatre.newest();
@@ -520,8 +528,8 @@ fn a_service_manager_does_not_speak_for_the_user() {
             word(entry, "verdict") == "refuse"
         });
         assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
+        evasions::refused("service-terminal", server.payload_bytes(), &refusal, &shell);
     }
-    assert_eq!(server.payload_bytes(), 0);
 }
 
 /// A bot in a group below the guarded one is guarded as well.
@@ -541,7 +549,7 @@ fn a_group_of_its_own_is_guarded_too() {
         let refusal = scene
             .theatre
             .wait_after(before, group, |entry| word(entry, "verdict") == "refuse");
-        assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
+        let bytes = scene.server.payload_bytes();
+        evasions::refused("other-cgroup", bytes, &refusal, &scene.bot);
     }
-    assert_eq!(scene.server.payload_bytes(), 0);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, PERSON, SERVER, Theatre, is_missing, wait_until, word};
+use e2e::{LIMIT, PERSON, SERVER, Theatre, evasions, is_missing, wait_until, word};
 use serde_json::Value;
 use stage::{Process, SmtpServer, Start};
 
@@ -196,11 +196,8 @@ fn a_graphical_mailer_that_a_bot_starts_does_not() {
     let refusal = screen.refusal();
     assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
     assert_eq!(refusal["program"], CLAWS, "{refusal}");
-    assert_eq!(
-        refusal["culprit"],
-        screen.bot.to_str().unwrap(),
-        "{refusal}"
-    );
+    let bytes = screen.server.payload_bytes();
+    evasions::refused("graphical", bytes, &refusal, &screen.bot);
     assert_eq!(screen.server.connection_count(), 0);
 }
 
@@ -242,6 +239,8 @@ fn what_is_typed_into_a_window_is_the_users() {
         word(entry, "verdict") == "refuse"
     });
     assert_eq!(refusal["reason"], "needs-terminal", "{refusal}");
+    let more = evasions::beyond(&screen.server, 1);
+    evasions::refused("terminal-e", more, &refusal, &batch);
     let before = screen.theatre.newest();
     screen.keys(&[
         "type",
@@ -253,5 +252,8 @@ fn what_is_typed_into_a_window_is_the_users() {
         word(entry, "verdict") == "refuse"
     });
     assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
+    let shell = fs::canonicalize("/bin/bash").unwrap();
+    let more = evasions::beyond(&screen.server, 1);
+    evasions::refused("terminal-e-shell", more, &refusal, shell);
     assert_eq!(screen.server.connection_count(), 1);
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use e2e::{LIMIT, PERSON, SERVER, Theatre, wait_until, word};
+use e2e::{LIMIT, PERSON, SERVER, Theatre, evasions, wait_until, word};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -211,7 +211,7 @@ fn a_connection_older_than_the_gate_is_dropped() {
     }
     let refusal = theatre.wait_for("refused packet", |entry| word(entry, "judged") == "packet");
     assert_eq!(refusal["reason"], "no-grant", "{refusal}");
-    assert_eq!(server.payload_bytes(), 0);
+    evasions::stopped("older-connection", server.payload_bytes(), "no-grant");
     assert!(old.exit().is_none(), "it was to try for longer");
     assert!(theatre.counter("packets_refused") >= 1);
 }
@@ -256,7 +256,8 @@ fn the_gate_outlives_its_daemon() {
     let refusal = scene.theatre.wait_after(before, "refusal", |entry| {
         word(entry, "verdict") == "refuse"
     });
-    assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
+    let own = evasions::beyond(&scene.server, 2);
+    evasions::refused("after-kill", own, &refusal, &scene.bot);
     assert!(scene.user_sends() && !scene.bot_sends() && !scene.bot_drives());
 }
 
@@ -308,7 +309,8 @@ fn a_restart_keeps_lineages_and_grants() {
     let refusal = scene.theatre.wait_after(before, "refusal", |entry| {
         word(entry, "verdict") == "refuse"
     });
-    assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
+    let own = evasions::beyond(&scene.server, 2);
+    evasions::refused("restart", own, &refusal, &scene.bot);
     assert_eq!(scene.server.messages().len(), 2);
     let closed = || (scene.open_grants().0 == 0).then_some(());
     wait_until(LIMIT, closed).expect("all grants are closed");
@@ -342,6 +344,11 @@ fn a_stopped_daemon_changes_nothing() {
         })
     };
     assert_eq!(wait_until(LIMIT, told), Some(6));
+    let refusal = scene.theatre.wait_after(before, "refusal", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
+    let own = evasions::beyond(&scene.server, 3);
+    evasions::refused("stopped", own, &refusal, &scene.bot);
     scene.grants_become(0);
 }
 
@@ -374,8 +381,9 @@ fn processes_older_than_the_gate_count_by_their_parents() {
     );
     assert!(!stranger.run(&mailer, words, LIMIT).unwrap().success());
     let refusal = theatre.wait_for("refusal", |entry| word(entry, "verdict") == "refuse");
-    assert_eq!(refusal["culprit"], bot.to_str().unwrap(), "{refusal}");
     assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
+    let own = evasions::beyond(&server, 1);
+    evasions::refused("older-process", own, &refusal, &bot);
     assert!(
         desktop.wait(good, LIMIT).unwrap().success(),
         "{}",
@@ -428,6 +436,7 @@ fn a_full_disk_does_not_open_the_gate() {
             .success()
     );
     assert_eq!((server.connection_count(), server.messages().len()), (1, 1));
+    let bytes = evasions::beyond(&server, 1);
     let unwritten = || {
         theatre.status()["daemon"]["entries_not_written"]
             .as_u64()
@@ -446,7 +455,7 @@ fn a_full_disk_does_not_open_the_gate() {
     let refusal = theatre.wait_after(before, "refusal", |entry| {
         word(entry, "verdict") == "refuse"
     });
-    assert_eq!(refusal["culprit"], bot.to_str().unwrap(), "{refusal}");
+    evasions::refused("disk-full", bytes, &refusal, &bot);
 }
 
 /// It does not matter who tries.
@@ -506,5 +515,11 @@ fn a_gate_of_another_make_takes_over_without_a_gap() {
         "{}",
         scene.desktop.stdout()
     );
-    assert_eq!(scene.server.connection_count(), makes.len() as u64);
+    let users = makes.len() as u64;
+    assert_eq!(scene.server.connection_count(), users);
+    let refusal = scene
+        .theatre
+        .wait_for("refusal", |entry| word(entry, "verdict") == "refuse");
+    let own = evasions::beyond(&scene.server, users);
+    evasions::refused("upgrade", own, &refusal, &scene.bot);
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use e2e::{LIMIT, SERVER, Theatre, wait_until};
+use e2e::{LIMIT, SERVER, Theatre, evasions, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -85,6 +85,9 @@ fn every_verdict_of_a_storm_is_attributed() {
             .or_default() += 1;
         pids.insert(refusal["pid"].as_u64());
     }
+    let (refusal, bytes) = (&refusals[0], server.payload_bytes());
+    let culprit = refusal["program"].as_str().unwrap();
+    evasions::refused("storm", bytes, refusal, culprit);
     for bot in &bots {
         let count = of_program.get(bot.to_str().unwrap()).copied().unwrap_or(0);
         assert!(
@@ -155,6 +158,7 @@ fn a_mailer_driven_in_a_storm_is_attributed_to_its_driver() {
         assert_eq!(refusal["culprit"], bot.to_str().unwrap(), "{refusal}");
         assert_eq!(refusal["program"], mailer.to_str().unwrap(), "{refusal}");
     }
+    evasions::refused("storm-mailer", server.payload_bytes(), &all[0], &bot);
     assert_eq!(server.connection_count(), 0);
 }
 
@@ -193,6 +197,7 @@ fn what_a_full_ring_buffer_does_not_take_is_counted_and_said() {
             .success()
     );
     assert_eq!(server.connection_count(), 1);
+    let bytes = evasions::beyond(&server, 1);
 
     theatre.signal_daemon(Signal::CONT);
     let lost = wait_until(LIMIT, || {
@@ -212,11 +217,11 @@ fn what_a_full_ring_buffer_does_not_take_is_counted_and_said() {
         "{lost} were lost: {}",
         theatre.daemon_words()
     );
-    let told = theatre
-        .log()
-        .iter()
-        .filter(|entry| entry["verdict"] == "refuse")
-        .count();
+    let log = theatre.log();
+    let told = || log.iter().filter(|entry| entry["verdict"] == "refuse");
+    let first = told().next().expect("a refusal that fitted");
+    evasions::refused("ring-full", bytes, first, &bot);
+    let told = told().count();
     // Of the user's own connection, verdict, birth and death of the grant may be among them.
     let missing = 2 * COUNT as u64 - told as u64;
     assert!(

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, SERVER, Theatre, is_missing, word};
+use e2e::{LIMIT, SERVER, Theatre, evasions, is_missing, word};
 use serde_json::Value;
 use stage::{Desktop, Start};
 
@@ -74,11 +74,8 @@ fn a_bot_may_not_hand_mail_over() {
     ] {
         let words = ["technique", way, "--", submitter, "techniques"];
         let refusal = scene.is_killed(&scene.bot, &words, "foreign-origin");
-        assert_eq!(
-            refusal["culprit"],
-            scene.bot.to_str().unwrap(),
-            "{way}: {refusal}"
-        );
+        // It never ran, so there is nothing that it could have handed over.
+        evasions::refused(&format!("submit-{way}"), 0, &refusal, &scene.bot);
         assert_eq!(refusal["role"], "submitter", "{way}: {refusal}");
     }
     assert_eq!(scene.theatre.counter("submitters_refused"), 6);
@@ -261,14 +258,14 @@ fn the_local_mail_server_is_judged_alike() {
         "127.0.0.1:465",
         "[::1]:587",
     ]);
-    for address in [
-        SERVER,
-        "[::1]:25",
-        "127.0.0.1:587",
-        "127.0.0.1:465",
-        "[::1]:587",
-        "0.0.0.0:25",
-        "[::]:25",
+    for (row, address) in [
+        ("local-25", SERVER),
+        ("local-25-ipv6", "[::1]:25"),
+        ("local-587", "127.0.0.1:587"),
+        ("local-465", "127.0.0.1:465"),
+        ("local-587-ipv6", "[::1]:587"),
+        ("local-any", "0.0.0.0:25"),
+        ("local-any-ipv6", "[::]:25"),
     ] {
         let before = scene.theatre.newest();
         scene
@@ -278,7 +275,7 @@ fn the_local_mail_server_is_judged_alike() {
         let refusal = scene
             .theatre
             .wait_after(before, address, |entry| word(entry, "verdict") == "refuse");
-        assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
+        evasions::refused(row, server.payload_bytes(), &refusal, &scene.bot);
     }
     // A submitter is no mailer: what it does on the network is judged too.
     let before = scene.theatre.newest();

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, PERSON, SERVER, Theatre, wait_until, word};
+use e2e::{LIMIT, PERSON, SERVER, Theatre, evasions, wait_until, word};
 use rustix::mount::{MountFlags, mount};
 use serde_json::Value;
 use stage::{Desktop, Process, SmtpServer, Start};
@@ -69,10 +69,10 @@ fn reached_before_the_send(technique: &str, sign: &str) {
     );
     let refusal = scene.refusal_after(before, technique);
     assert_eq!(refusal["reason"], "tampered", "{refusal}");
-    assert_eq!(refusal["culprit"], scene.bot.to_str().unwrap(), "{refusal}");
     assert!(refusal["tampered"].to_string().contains(sign), "{refusal}");
     assert!(!scene.desktop.wait(mailer, LIMIT).unwrap().success());
-    assert_eq!(scene.server.payload_bytes(), 0);
+    let bytes = scene.server.payload_bytes();
+    evasions::refused(technique, bytes, &refusal, &scene.bot);
 }
 
 #[test]
@@ -113,11 +113,12 @@ fn memory_written_through_proc_is_a_known_limit() {
         .theatre
         .wait_for("verdict", |entry| entry["type"] == "verdict");
     assert_eq!(verdict["verdict"], "allow", "no limit any more: {verdict}");
+    evasions::got_through("proc-mem", scene.server.payload_bytes(), None, &scene.bot);
 }
 
 /// The mailer has connected and waits; the bot reaches in, and from then on the grant is
 /// worth nothing, for the mailer and for whoever took its socket.
-fn reached_after_the_connect(technique: &str) {
+fn reached_after_the_connect(row: &str, technique: &str) {
     let Some(scene) = Scene::open() else { return };
     let before = scene.theatre.newest();
     let words = [
@@ -138,7 +139,7 @@ fn reached_after_the_connect(technique: &str) {
         !report.stdout.contains("\"outcome\":\"delivered\""),
         "{report:?}"
     );
-    scene
+    let notice = scene
         .theatre
         .wait_after(before, "notice of tampering", |entry| {
             entry["type"] == "notice" && entry["program"] == scene.bot.to_str().unwrap()
@@ -153,25 +154,27 @@ fn reached_after_the_connect(technique: &str) {
         .wait_after(before, technique, |entry| word(entry, "judged") == "packet");
     assert_eq!(refusal["verdict"], "refuse", "{refusal}");
     assert_eq!(refusal["destination"], SERVER, "{refusal}");
-    assert_eq!(scene.server.payload_bytes(), 0);
+    // A packet has no culprit; the notice names who reached in.
+    let named = serde_json::json!({ "reason": refusal["reason"], "culprit": notice["program"] });
+    evasions::refused(row, scene.server.payload_bytes(), &named, &scene.bot);
 }
 
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_socket_taken_from_the_mailer_is_worth_nothing() {
-    reached_after_the_connect("pidfd-getfd");
+    reached_after_the_connect("pidfd-getfd", "pidfd-getfd");
 }
 
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_tracer_of_a_connected_mailer_spoils_its_grant() {
-    reached_after_the_connect("ptrace-attach");
+    reached_after_the_connect("ptrace-connected", "ptrace-attach");
 }
 
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn memory_written_into_a_connected_mailer_spoils_its_grant() {
-    reached_after_the_connect("vm-writev");
+    reached_after_the_connect("vm-connected", "vm-writev");
 }
 
 /// A mailer that was traced from before its first instruction, by a program that the user
@@ -195,7 +198,8 @@ fn a_mailer_started_under_a_tracer_is_refused() {
     scene.desktop.run(&launcher, words, LIMIT).unwrap();
     let refusal = scene.refusal_after(before, "ptrace-traceme");
     assert_eq!(refusal["reason"], "tampered", "{refusal}");
-    assert_eq!(scene.server.payload_bytes(), 0);
+    let bytes = scene.server.payload_bytes();
+    evasions::refused("traceme-launcher", bytes, &refusal, &launcher);
     // Without the tracer the very same way is the user's.
     let words = ["launcher", mailer, "mailer", "--server", SERVER];
     assert!(
@@ -247,8 +251,9 @@ fn loader_variables_spoil_the_mailer() {
             refusal["tampered"].to_string().contains("variable"),
             "{variable}: {refusal}"
         );
+        let row = variable.split('=').next().unwrap().to_lowercase();
+        evasions::refused(&row, scene.server.payload_bytes(), &refusal, &launcher);
     }
-    assert_eq!(scene.server.payload_bytes(), 0);
     let words = [
         "technique",
         "env-exec",
@@ -276,14 +281,17 @@ fn loader_variables_spoil_the_mailer() {
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_mailer_under_remote_control_is_refused() {
     let Some(scene) = Scene::open() else { return };
-    for flag in ["--marionette", "--remote-debugging-port"] {
+    for (row, flag) in [
+        ("marionette", "--marionette"),
+        ("remote-debugging", "--remote-debugging-port"),
+    ] {
         let before = scene.theatre.newest();
         let words = ["mailer", "--server", SERVER, flag, "2828"];
         scene.desktop.run(&scene.mailer, words, LIMIT).unwrap();
         let refusal = scene.refusal_after(before, flag);
         assert_eq!(refusal["reason"], "tampered", "{flag}: {refusal}");
+        evasions::refused(row, scene.server.payload_bytes(), &refusal, &scene.mailer);
     }
-    assert_eq!(scene.server.payload_bytes(), 0);
 }
 
 /// The registered file is overwritten in place, or another is put in its place. Users may
@@ -311,7 +319,10 @@ fn a_changed_file_of_a_user_waits() {
         scene.theatre.crew("mv", &[&fresh, mailer])
     };
     let changes: [&dyn Fn(&Path) -> String; 2] = [&overwrite, &replace];
-    for change in changes {
+    for (row, change) in ["file-overwritten", "file-replaced"]
+        .into_iter()
+        .zip(changes)
+    {
         assert!(
             scene
                 .desktop
@@ -329,11 +340,8 @@ fn a_changed_file_of_a_user_waits() {
             matches!(reason, "file-changed" | "not-a-mailer"),
             "{refusal}"
         );
-        assert_eq!(
-            refusal["culprit"],
-            scene.mailer.to_str().unwrap(),
-            "{refusal}"
-        );
+        let more = scene.server.payload_bytes() - bytes;
+        evasions::refused(row, more, &refusal, &scene.mailer);
         let notice = scene
             .theatre
             .wait_after(before, "notice of the change", |entry| {

@@ -120,10 +120,10 @@ enum Position {
 fn take_shape(shape: &str) -> io::Result<Position> {
     // Inherited by every process, programs too, so that its end is the end of them all.
     let (end, held) = rustix::pipe::pipe()?;
-    let first = if shape == "clone-parent" {
-        calls::fork_with(libc::CLONE_PARENT)?
-    } else {
-        calls::fork()?
+    let first = match shape {
+        "clone-parent" => calls::fork_with(libc::CLONE_PARENT)?,
+        "clone3" => calls::fork_by_clone3()?,
+        _ => calls::fork()?,
     };
     if let Forked::Parent(_) = first {
         drop(held);

@@ -48,6 +48,7 @@ pub const TECHNIQUES: &[&str] = &[
     "reparented-exec",
     "vfork-exec",
     "clone-parent-exec",
+    "clone3-exec",
     "new-user-exec",
     "new-net-exec",
     "new-pid-exec",
