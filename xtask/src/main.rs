@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod bench;
+mod evasions;
 mod fuzz;
 mod kernel;
 mod libtest;
@@ -39,6 +40,9 @@ enum Job {
     ///
     /// The captures are in ../shared/captures, or where SEKIMORI_CAPTURES says.
     Accuracy,
+    /// Play every known way past the gate against the real kernel, and write EVASIONS.md.
+    /// Needs root.
+    Evasions,
     /// Run all tests, those that need root and real mail programs included.
     Test {
         /// Install no Debian packages: tests that miss one say so.
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Job::Kernel { check: false } => kernel::build(&workspace),
         Job::Kernel { check: true } => kernel::check(&workspace),
         Job::Accuracy => accuracy::run(&workspace),
+        Job::Evasions => evasions::run(&workspace),
         Job::Test {
             skip_packages,
             filter,

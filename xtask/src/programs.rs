@@ -41,16 +41,28 @@ struct Profile {
 
 /// Builds the workspace with its tests.
 pub fn build(workspace: &Workspace) -> Result<Vec<TestProgram>> {
+    build_these(workspace, &["--workspace"], &["--workspace"])
+}
+
+/// Builds the tests that play on the stage, and what they start.
+pub fn build_end_to_end(workspace: &Workspace) -> Result<Vec<TestProgram>> {
+    let started = ["--package", "sekimori", "--package", "sekimori-stage"];
+    build_these(workspace, &started, &["--package", "sekimori-e2e"])
+}
+
+fn build_these(
+    workspace: &Workspace,
+    programs: &[&str],
+    tests: &[&str],
+) -> Result<Vec<TestProgram>> {
     // Tests start these too, and cargo builds a program for the tests of its own package only.
-    process::run(
-        workspace
-            .cargo()
-            .args(["build", "--quiet", "--workspace", "--bins"]),
-    )?;
+    let mut build = workspace.cargo();
+    process::run(build.args(["build", "--quiet", "--bins"]).args(programs))?;
     let report = process::output(
         workspace
             .cargo()
-            .args(["test", "--quiet", "--workspace", "--no-run"])
+            .args(["test", "--quiet", "--no-run"])
+            .args(tests)
             .arg("--message-format=json-render-diagnostics"),
     )?;
     let mut programs = Vec::new();

@@ -198,6 +198,51 @@ fn run_documents(workspace: &Workspace, filter: Option<&str>, summary: &mut Summ
     Ok(())
 }
 
+/// What came of a root test.
+pub struct RootTest {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub seconds: f32,
+    /// All that it printed.
+    pub output: String,
+    /// Whether it ended by itself.
+    pub ended: bool,
+}
+
+/// Runs one root test in a process of its own, with this variable in its environment.
+///
+/// # Errors
+///
+/// When it cannot be started, or its output cannot be kept.
+pub fn run_alone(
+    workspace: &Workspace,
+    program: &TestProgram,
+    test: &str,
+    variable: Option<(&str, &std::path::Path)>,
+) -> Result<RootTest> {
+    let mut command = program.command();
+    command.args([
+        "--ignored",
+        "--exact",
+        test,
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    command.envs(variable);
+    let started = Instant::now();
+    let log = Log::create(workspace, program, test)?;
+    let status = process::run_into(&mut command, &log.file, ROOT_TEST_LIMIT)?;
+    let output = log.read()?;
+    let success = status.is_some_and(|status| status.success());
+    Ok(RootTest {
+        outcome: libtest::outcome_of_one(&output, success),
+        seconds: started.elapsed().as_secs_f32(),
+        output,
+        ended: status.is_some(),
+    })
+}
+
 fn run_root_test(
     workspace: &Workspace,
     program: &TestProgram,
@@ -209,20 +254,8 @@ fn run_root_test(
         summary.add(name, Outcome::Skipped("needs root".to_owned()));
         return Ok(());
     }
-    let mut command = program.command();
-    command.args([
-        "--ignored",
-        "--exact",
-        test,
-        "--nocapture",
-        "--test-threads=1",
-    ]);
-    let started = Instant::now();
-    let log = Log::create(workspace, program, test)?;
-    let status = process::run_into(&mut command, &log.file, ROOT_TEST_LIMIT)?;
-    let output = log.read()?;
-    let seconds = started.elapsed().as_secs_f32();
-    let outcome = libtest::outcome_of_one(&output, status.is_some_and(|status| status.success()));
+    let run = run_alone(workspace, program, test, None)?;
+    let (outcome, seconds) = (run.outcome, run.seconds);
     match &outcome {
         Outcome::Passed => println!("{name} {} {seconds:.1} s", paint(Colour::Green, "ok")),
         Outcome::Skipped(reason) => {
@@ -230,10 +263,11 @@ fn run_root_test(
         }
         Outcome::Failed | Outcome::Ignored(_) => {
             println!(
-                "{name} {} {seconds:.1} s\n{output}",
-                paint(Colour::Red, "FAILED")
+                "{name} {} {seconds:.1} s\n{}",
+                paint(Colour::Red, "FAILED"),
+                run.output
             );
-            if status.is_none() {
+            if !run.ended {
                 println!("{name} did not end within {} s", ROOT_TEST_LIMIT.as_secs());
             }
         }

@@ -19,12 +19,12 @@ fn bytes(server: &SmtpServer) -> u64 {
     server.payload_bytes()
 }
 
-/// What was noticed of the bot.
-fn finding(scene: &Scene) -> Option<Value> {
-    let findings = scene.findings();
-    findings
-        .into_iter()
-        .find(|found| Some(word(found, "culprit")) == scene.bot.to_str())
+/// What was noticed of the bot after an entry of the journal.
+fn finding(scene: &Scene, after: u64) -> Option<Value> {
+    let mut findings = scene.findings().into_iter();
+    findings.find(|found| {
+        found["id"].as_u64() > Some(after) && Some(word(found, "culprit")) == scene.bot.to_str()
+    })
 }
 
 /// Says what came of a row whose connection was granted to a mailer: bytes that an
@@ -32,7 +32,7 @@ fn finding(scene: &Scene) -> Option<Value> {
 fn after_the_grant(scene: &Scene, row: &str) {
     let got = bytes(&scene.mail);
     if got > 0 {
-        return evasions::got_through(row, got, finding(scene).as_ref(), &scene.bot);
+        return evasions::got_through(row, got, finding(scene, 0).as_ref(), &scene.bot);
     }
     let refusal = scene
         .theatre
@@ -76,7 +76,7 @@ fn a_packet_socket_of_root() {
     let sent = sent.output(LIMIT).unwrap();
     assert!(sent.stdout.contains("\"sent\""), "{sent:?}");
     let got = bytes(&scene.mail);
-    evasions::got_through("packet", got, finding(&scene).as_ref(), &scene.bot);
+    evasions::got_through("packet", got, finding(&scene, 0).as_ref(), &scene.bot);
 }
 
 /// SMTP where no gate stands. The conversation is whole; what is noticed is for the daemon.
@@ -89,7 +89,7 @@ fn smtp_on_another_port() {
         let server = scene.theatre.smtp_at(&[&at]);
         let pid = scene.start_bot(&format!("bot --smtp {at}"));
         scene.desktop.wait(pid, LIMIT).unwrap();
-        let noticed = wait_until(MOMENT, || finding(&scene));
+        let noticed = wait_until(MOMENT, || finding(&scene, 0));
         let (row, got) = (format!("port-{port}"), bytes(&server));
         evasions::got_through(&row, got, noticed.as_ref(), &scene.bot);
     }
@@ -120,8 +120,8 @@ fn a_local_relay_is_judged_at_its_own_hop() {
         scene.desktop.wait(relay, LIMIT).unwrap();
         let expected = evasions::rows().find(|known| known.id == row).unwrap();
         if expected.expected == Expected::Open {
-            let found = finding(&scene);
-            return evasions::got_through(row, bytes(&scene.mail), found.as_ref(), program);
+            let found = finding(&scene, before);
+            return evasions::got_through(row, bytes(&scene.mail), found.as_ref(), &scene.bot);
         }
         let refusal = scene
             .theatre
