@@ -119,7 +119,9 @@ impl Table {
         }
         let rows: Vec<_> = rows().map(|row| (row, played.remove(row.id))).collect();
         let as_expected = |row: &Row, said: &Option<Played>| match (row.expected, said) {
-            (Expected::Blocked, Some(said)) => said.bytes == 0 && said.culprit_named != Some(false),
+            (Expected::Blocked, Some(said)) => {
+                said.bytes == 0 && (said.culprit_named != Some(false) || !row.remark.is_empty())
+            }
             (Expected::Open, Some(said)) => said.bytes > 0,
             (Expected::Unplayed, said) => said.is_none(),
             // A program that is missing here is no failure; the table says so.

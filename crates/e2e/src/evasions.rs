@@ -39,7 +39,8 @@ pub struct Row {
     pub test: &'static str,
     /// What is tried.
     pub words: &'static str,
-    /// Why it is open or not played; or nothing.
+    /// Why it is open or not played, or blocked with another culprit than the right one; or
+    /// nothing.
     pub remark: &'static str,
 }
 
@@ -77,14 +78,19 @@ fn row(line: &'static str) -> Option<Row> {
 ///
 /// # Panics
 /// When that is not what was expected: a byte has reached the server, or the entry of the
-/// journal names another culprit.
+/// journal names another culprit and the row has no remark that says so.
 pub fn refused(id: &str, bytes: u64, refusal: &Value, culprit: impl AsRef<Path>) {
     let named = refusal["culprit"].as_str().map(Path::new) == Some(culprit.as_ref());
     let by = refusal["reason"].as_str().unwrap_or("refused");
     note(id, bytes, by, Some(named));
     expect(id, Expected::Blocked);
     assert_eq!(bytes, 0, "{id}: {refusal}");
-    assert!(named, "{id}: not {:?}: {refusal}", culprit.as_ref());
+    let known = rows().any(|row| row.id == id && !row.remark.is_empty());
+    assert!(
+        named || known,
+        "{id}: not {:?}: {refusal}",
+        culprit.as_ref()
+    );
 }
 
 /// The row was played and held up without an entry that names a culprit: by the kernel
@@ -154,12 +160,8 @@ mod tests {
             let unplayed = row.expected == Expected::Unplayed;
             assert_eq!(unplayed, !row.test.contains("::"), "{}", row.id);
             assert!(!row.words.contains('|') && !row.remark.contains('|'));
-            assert_eq!(
-                row.expected == Expected::Blocked,
-                row.remark.is_empty(),
-                "{}: a remark says why",
-                row.id
-            );
+            let explained = row.expected == Expected::Blocked || !row.remark.is_empty();
+            assert!(explained, "{}: a remark says why", row.id);
         }
     }
 

@@ -41,7 +41,16 @@ pub(super) fn fork_by_clone3() -> io::Result<Forked> {
     // As many fields as the first version of the call knew: flags, pidfd, child_tid,
     // parent_tid, exit_signal, stack, stack_size, tls.
     let flags = libc::CLONE_FS | libc::CLONE_IO | libc::CLONE_SYSVSEM;
-    let arguments: [u64; 8] = [flags as u64, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0];
+    let arguments: [u64; 8] = [
+        u64::from(flags.cast_unsigned()),
+        0,
+        0,
+        0,
+        libc::SIGCHLD as u64,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: without CLONE_VM this is a fork; the kernel only reads the arguments, which
     // outlive the call and are as long as is said.
     match check(unsafe {
