@@ -174,7 +174,11 @@ impl Table {
                     let by = if row.remark.is_empty() {
                         said.by.clone()
                     } else {
-                        format!("{} {}", said.by, row.remark).trim().to_owned()
+                        let both = [said.by.as_str(), row.remark];
+                        both.into_iter()
+                            .filter(|text| !text.is_empty())
+                            .collect::<Vec<_>>()
+                            .join(": ")
                     };
                     let bytes = said.bytes;
                     writeln!(
