@@ -9,6 +9,7 @@ mod bot;
 mod calls;
 mod desktop;
 mod disguise;
+mod flood;
 mod lineage;
 mod mailer;
 mod memory;
@@ -40,6 +41,7 @@ usage: ROLE ...
   bot [--smtp A:P]... [--irc A:P --nick N --channel C [--key K] [--in-pieces yes] | --http A:P [--anew yes | --poll-ms N] | --other A:P --say TEXT]
       [--decoys A:P] [--await TEXT] [--rounds N] [--resolver A:P [--mx NAME]... [--host NAME]...] [--count N] [--hold-ms N]
       [--apart yes] [--start-mailer PROGRAM ARGS...]
+  flood --socket PATH [--line TEXT] [--count N] [--hold-ms N]
   technique NAME --server A:P [--pid N] [--count N] [...] [-- PROGRAM ARGS...]
   techniques                                     list the names";
 
@@ -57,6 +59,7 @@ pub fn player_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         "exec" => lineage::become_program(&args),
         "mailer" => mailer::run(&args),
         "bot" => bot::run(&args),
+        "flood" => flood::run(&args),
         "technique" => technique::run(&args),
         "techniques" => {
             TECHNIQUES.iter().for_each(|name| println!("{name}"));

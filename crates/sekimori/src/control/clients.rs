@@ -102,9 +102,7 @@ mod tests {
     fn whoever_takes_more_than_a_share_loses_the_oldest() {
         let clients = Clients::default();
         let (root, other) = (enter(&clients, 0).1, enter(&clients, 1001).1);
-        let mut greedy: Vec<_> = (0..OF_ONE_USER)
-            .map(|_| enter(&clients, 1000).1)
-            .collect();
+        let mut greedy: Vec<_> = (0..OF_ONE_USER).map(|_| enter(&clients, 1000).1).collect();
         assert!(!greedy.iter().any(is_cut_off));
         greedy.push(enter(&clients, 1000).1);
         assert!(is_cut_off(&greedy[0]));
