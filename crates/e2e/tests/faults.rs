@@ -163,6 +163,8 @@ fn starts_without_a_writable_journal(
     // The start and two refusals.
     wait_until(LIMIT, || (unwritten() >= 3).then_some(())).expect("entries that are not kept");
     assert_eq!(times_said(&scene, "what it does is not kept"), 1);
+    // What there is can be read.
+    assert_eq!(scene.theatre.log(), [] as [Value; 0]);
 
     scene.theatre.sandbox().run_inside(|| mend(&disk)).unwrap();
     notice_after(&scene, 0, "the journal can be written again");

@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Connections of one user at once. A command is answered in milliseconds, so whoever has
 /// more is not waiting for an answer.
-const OF_ONE_USER: usize = 32;
+const OF_ONE_USER: usize = 16;
 /// Connections of all users but root at once.
-const OF_ALL_USERS: usize = 96;
+const OF_ALL_USERS: usize = 48;
 
 struct Client {
     id: u64,
@@ -114,7 +114,7 @@ mod tests {
     fn many_users_together_have_a_bound_and_root_is_apart() {
         let clients = Clients::default();
         let all: Vec<_> = (0..OF_ALL_USERS as u32)
-            .map(|at| enter(&clients, 1000 + at / 16))
+            .map(|at| enter(&clients, 1000 + at / 8))
             .collect();
         let greedy = enter(&clients, 1000).1;
         assert_eq!(

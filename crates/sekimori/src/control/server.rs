@@ -28,7 +28,7 @@ use crate::paths::Paths;
 const QUESTIONS_MAX: usize = 8;
 /// Threads at once; more connections wait in the socket's queue. More than [`Clients`] lets
 /// in, because the thread of a connection that was cut off may still wait for its answer.
-const THREADS_MAX: usize = 256;
+const THREADS_MAX: usize = 128;
 /// How long a client may take to ask, or to take a piece of its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Threads of the server do little; the default stack would be for nothing.
