@@ -265,8 +265,7 @@ fn without_pins(remove: impl FnOnce(&Path) + Send) {
     let left = scene.theatre.pins();
     assert!(!left.iter().any(|pin| pin.contains('-')), "{left:?}");
     enforces(&scene, &web);
-    let (told, refused) = (refusals(&scene).len(), 2);
-    assert!(told >= refused, "{told} refusals");
+    wait_until(LIMIT, || (refusals(&scene).len() == 2).then_some(())).expect("both refusals");
     assert_eq!(times_said(&scene, "pins of the gate"), 1);
 
     // The next daemon sets the gate up anew, with pins.
@@ -333,14 +332,14 @@ fn a_flooded_control_socket_answers_others() {
     assert!(slowest < ANSWER, "{slowest:?}");
     // Whoever flooded is answered again, too.
     assert!(ask(Some(PERSON)) < ANSWER);
-    wait_until(LIMIT, || (open_files(daemon) == before.1).then_some(()))
+    wait_until(LIMIT, || (open_files(daemon) <= before.1).then_some(()))
         .unwrap_or_else(|| panic!("{} files, {} before", open_files(daemon), before.1));
     println!(
         "slowest answer {slowest:?}; {} KiB before, at most {most_kib} KiB",
         before.0
     );
     assert!(most_kib < before.0 + 8192, "{} {most_kib}", before.0);
-    assert_eq!(refusals(&scene).len(), 2);
+    wait_until(LIMIT, || (refusals(&scene).len() == 2).then_some(())).expect("both refusals");
 }
 
 /// As many programs as the machine can start in a few seconds, and in the midst of them some
@@ -487,7 +486,7 @@ fn a_hundred_thousand_connections_leave_nothing() {
     let after = settled();
     println!("resident KiB, open files, processes, grants: {before:?} before, {after:?} after");
     assert!(after.0 <= before.0 + 4096, "{before:?} {after:?}");
-    assert_eq!(after.1, before.1);
+    assert!(after.1 <= before.1, "{before:?} {after:?}");
     assert!(after.2 <= before.2 + 8, "{before:?} {after:?}");
     assert_eq!(after.3, 0);
     assert_eq!(scene.mail.connection_count(), 1);
