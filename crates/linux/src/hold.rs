@@ -48,8 +48,9 @@ impl Hold {
         Some(PollFd::new(watch, PollFlags::IN))
     }
 
-    /// Whether pins have gone since it was last asked: removed, moved, or unmounted.
-    pub fn lost_pins(&self) -> bool {
+    /// Whether pins have gone: removed, moved, or unmounted. Says so once; the watch ends
+    /// then, because pins do not come back.
+    pub fn lost_pins(&mut self) -> bool {
         let Some(watch) = &self.watch else {
             return false;
         };
@@ -59,6 +60,9 @@ impl Hold {
         while let Ok(event) = reader.next() {
             // The kernel's word that a watch has ended follows each of the others.
             lost |= event.events() != ReadFlags::IGNORED;
+        }
+        if lost {
+            self.watch = None;
         }
         lost
     }
