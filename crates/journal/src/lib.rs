@@ -58,7 +58,8 @@ impl Journal {
         }
     }
 
-    /// Opens the journal for reading. A missing or damaged file is an error.
+    /// Opens the journal for reading, and where nothing can be written too. A missing or
+    /// damaged file is an error.
     pub fn open_read_only(path: &Path) -> Result<Self, Error> {
         // Asked first, because SQLite says no more than "unable to open".
         OpenOptions::new()
@@ -69,12 +70,27 @@ impl Journal {
                 source,
             })?;
         damage::check_length(path)?;
-        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        schema::prepare_reader(&connection, path)?;
-        Ok(Self {
-            connection,
-            path: path.to_owned(),
-        })
+        let open = |name: &Path, more| {
+            let connection = connect(name, OpenFlags::SQLITE_OPEN_READ_ONLY | more)?;
+            schema::prepare_reader(&connection, path)?;
+            Ok(Self {
+                connection,
+                path: path.to_owned(),
+            })
+        };
+        match open(path, OpenFlags::empty()) {
+            // Even a reader makes a file beside the journal, unless it is told that nobody
+            // writes. Where that file cannot be made, nobody does.
+            Err(Error::ReadOnly { .. } | Error::Full { .. } | Error::Sqlite { .. }) => {
+                open(&as_immutable(path), OpenFlags::SQLITE_OPEN_URI)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether nothing can be written because it was opened for reading.
+    pub fn is_read_only(&self) -> bool {
+        self.connection.is_readonly("main").unwrap_or(false)
     }
 
     /// Sets this journal aside, for damage that came to light after opening (see
@@ -117,6 +133,23 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Error> {
         access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE,
     )
     .map_err(|source| Error::from_sqlite(path, source))
+}
+
+/// The file as a URI by which SQLite needs nothing but the file
+/// (<https://www.sqlite.org/uri.html>).
+fn as_immutable(path: &Path) -> PathBuf {
+    use std::fmt::Write as _;
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.".contains(byte) {
+            uri.push(char::from(*byte));
+        } else {
+            let _ = write!(uri, "%{byte:02X}");
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri.into()
 }
 
 /// Makes the file with narrow permissions, which the log beside it inherits. Whether it was

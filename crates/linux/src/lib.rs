@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod decode;
 mod error;
 pub mod gate;
+pub mod hold;
 pub mod identity;
 pub mod load;
 pub mod mounts;

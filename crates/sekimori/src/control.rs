@@ -2,5 +2,6 @@
 //! the answer, over a Unix socket. Who asks is known from the socket itself.
 
 pub mod client;
+mod clients;
 pub mod protocol;
 pub mod server;

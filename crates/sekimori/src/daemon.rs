@@ -16,9 +16,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use engine::{Engine, Event, Settings};
-use journal::Journal;
+use journal::{Journal, Opened};
 use linux::cgroup::Cgroup;
 use linux::gate::{Events, Gate};
+use linux::hold::Hold;
 use linux::load::{Loaded, Request};
 use linux::pins::Pins;
 use linux::programs::Programs;
@@ -61,6 +62,7 @@ pub struct Daemon {
     journal: Journal,
     registry: Registry,
     gate: Gate,
+    hold: Hold,
     engine: Engine,
     programs: Programs,
     older_irc: older_irc::OlderIrc,
@@ -69,6 +71,8 @@ pub struct Daemon {
     lost_told: events::LostTold,
     started: Instant,
     pruned: Option<Instant>,
+    /// When it was last tried to open a journal for writing that could not be.
+    reopened: Instant,
 }
 
 /// Runs until it is told to end.
@@ -84,15 +88,16 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         None => Cgroup::root()?,
     };
     let signals = signals::Signals::listen()?;
-    let opened = Journal::open(&paths.journal)?;
+    let opened = open_journal(&paths)?;
     let mut journal = opened.journal;
     let registry = Registry::load(&journal)?;
     // Before the gate: two daemons must not read one ring buffer.
     let server = Server::listen(&paths)?;
-    let loaded =
-        load_gate::in_own_process(&request(&config, &options, &paths, &cgroup, &registry))?;
+    let request = request(&config, &options, &paths, &cgroup, &registry);
+    let loaded = load_gate::in_own_process(&request)?;
     let closed_after = begun.elapsed();
     let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
+    let hold = Hold::of(&request.pins())?;
     let reports = gate.events()?;
     let samples = gate.samples()?;
 
@@ -111,6 +116,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         journal,
         registry,
         gate,
+        hold,
         engine: Engine::new(Settings::default()),
         programs: Programs::default(),
         older_irc: older_irc::OlderIrc::default(),
@@ -118,6 +124,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         loaded,
         started: Instant::now(),
         pruned: None,
+        reopened: begun,
     };
     daemon.notice(daemon.opening_words(closed_after));
     if let Err(error) = install::tell_starter("READY=1") {
@@ -129,6 +136,25 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     daemon.serve(reports, samples, &server, &signals)?;
     daemon.notice("stopped; the gate stays closed without the daemon".to_owned());
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the journal. Where it cannot be written, the gate must be set up all the same, so
+/// what is registered is read, and the rest is tried again later.
+fn open_journal(paths: &Paths) -> Result<Opened, Failure> {
+    Journal::open(&paths.journal).or_else(|error| {
+        let refused = matches!(
+            error,
+            journal::Error::Newer { .. } | journal::Error::Stranger { .. }
+        );
+        match Journal::open_read_only(&paths.journal) {
+            Ok(journal) if !refused => Ok(Opened {
+                journal,
+                set_aside: None,
+                programs_saved: 0,
+            }),
+            _ => Err(error.into()),
+        }
+    })
 }
 
 fn request(
@@ -220,9 +246,12 @@ impl Daemon {
                     PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
                     PollFd::from_borrowed_fd(samples.as_fd(), PollFlags::IN),
                 ];
+                // Last, because it may not be there; asked about at each turn.
+                let pins = self.hold.poll();
                 if let Some(fd) = watch.as_ref().map(watch::Watch::as_fd) {
                     waiting.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
                 }
+                waiting.extend(pins);
                 match poll(&mut waiting, timeout.as_ref()) {
                     Ok(_) | Err(rustix::io::Errno::INTR) => {}
                     Err(error) => return Err(Failure::failed(format!("poll: {error}"))),
@@ -242,8 +271,8 @@ impl Daemon {
                     watch.follow(&self.registry);
                 }
             }
-            if woken.get(4) == Some(&true)
-                && let Some(watch) = &mut watch
+            if let Some(watch) = &mut watch
+                && woken[4]
             {
                 for path in watch.changed() {
                     self.verify(&path);
@@ -283,6 +312,13 @@ impl Daemon {
         self.outbox
             .perform(&mut self.journal, actions, clock::now());
         self.tell_losses();
+        if self.hold.lost_pins() {
+            self.notice(format!(
+                "pins of the gate in {} are gone: mail ports stay closed only as long as this daemon runs; restart it to set the gate up anew",
+                self.paths.pins.display()
+            ));
+        }
+        self.reopen_journal();
         self.outbox.flush(&mut self.journal);
         if self
             .pruned
@@ -294,6 +330,21 @@ impl Daemon {
             if let Err(error) = self.journal.prune(since, self.config.journal_max_entries) {
                 self.outbox.trouble(&error.to_string());
             }
+        }
+    }
+
+    /// A journal that could not be written at the start may be by now.
+    fn reopen_journal(&mut self) {
+        if !self.journal.is_read_only() || self.reopened.elapsed() < ROUND {
+            return;
+        }
+        self.reopened = Instant::now();
+        if let Ok(opened) = Journal::open(&self.paths.journal) {
+            self.journal = opened.journal;
+            self.notice(format!(
+                "the journal can be written again; {} entries were not kept",
+                self.outbox.unwritten()
+            ));
         }
     }
 

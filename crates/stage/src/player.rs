@@ -9,6 +9,7 @@ mod bot;
 mod calls;
 mod desktop;
 mod disguise;
+mod flood;
 mod lineage;
 mod mailer;
 mod memory;
@@ -42,6 +43,7 @@ usage: ROLE ...
       [--decoys A:P] [--await TEXT] [--rounds N] [--resolver A:P [--mx NAME]... [--host NAME]...] [--count N] [--hold-ms N]
       [--apart yes] [--start-mailer PROGRAM ARGS...]
   relay --listen A:P --server A:P                pass one connection on
+  flood --socket PATH [--line TEXT] [--count N] [--hold-ms N]
   technique NAME --server A:P [--pid N] [--count N] [...] [-- PROGRAM ARGS...]
   techniques                                     list the names";
 
@@ -60,6 +62,7 @@ pub fn player_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         "mailer" => mailer::run(&args),
         "bot" => bot::run(&args),
         "relay" => relay::run(&args),
+        "flood" => flood::run(&args),
         "technique" => technique::run(&args),
         "techniques" => {
             TECHNIQUES.iter().for_each(|name| println!("{name}"));

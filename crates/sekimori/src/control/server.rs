@@ -1,11 +1,11 @@
 //! The daemon's side of the control socket.
 //!
 //! Each connection has a short-lived thread that reads one request and writes the answer,
-//! so that a slow or silent client holds up nobody. What needs the daemon's state goes to
+//! so that a slow or silent client holds up nobody but other connections of its user. What needs the daemon's state goes to
 //! its loop through a bounded queue; what only needs the journal is read by the thread.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,17 +15,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use journal::{Filter, Journal};
 
+use super::clients::Clients;
 use super::protocol::{Asker, ENTRIES_MAX, Line, REQUEST_BYTES_MAX, Request};
 use crate::failure::Failure;
 use crate::paths::Paths;
 
-/// Connections at once; more wait in the socket's queue.
-const CLIENTS_MAX: usize = 8;
-/// How long a client may take to ask, or to take its answer.
+/// Questions that wait for the daemon's loop; more wait in their threads.
+const QUESTIONS_MAX: usize = 8;
+/// Threads at once; more connections wait in the socket's queue. More than [`Clients`] lets
+/// in, because the thread of a connection that was cut off may still wait for its answer.
+const THREADS_MAX: usize = 128;
+/// How long a client may take to ask, or to take a piece of its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Threads of the server do little; the default stack would be for nothing.
 const STACK_BYTES: usize = 256 * 1024;
@@ -67,7 +71,7 @@ impl Server {
         fs::set_permissions(&paths.socket, fs::Permissions::from_mode(0o666)).map_err(failed)?;
         let (wake, waker) = UnixStream::pair().map_err(failed)?;
         wake.set_nonblocking(true).map_err(failed)?;
-        let (sender, questions) = sync_channel(CLIENTS_MAX);
+        let (sender, questions) = sync_channel(QUESTIONS_MAX);
         let journal = paths.journal.clone();
         spawn("control", move || {
             accept(&listener, &sender, &waker, &journal)
@@ -117,26 +121,36 @@ fn accept(
     journal: &Path,
 ) {
     let busy = Arc::new(AtomicUsize::new(0));
+    let clients = Arc::new(Clients::default());
     for stream in listener.incoming() {
         let Ok(stream) = stream else {
             // Out of file descriptors, most likely: wait for some to come back.
             thread::sleep(Duration::from_millis(100));
             continue;
         };
-        while busy.load(Ordering::Acquire) >= CLIENTS_MAX {
+        while busy.load(Ordering::Acquire) >= THREADS_MAX {
             thread::sleep(Duration::from_millis(20));
         }
         let (questions, journal) = (questions.clone(), journal.to_owned());
         let Ok(waker) = waker.try_clone() else {
             continue;
         };
+        let Ok(uid) = rustix::net::sockopt::socket_peercred(&stream).map(|who| who.uid.as_raw())
+        else {
+            continue;
+        };
+        let Ok(client) = clients.enter(uid, &stream) else {
+            continue;
+        };
         busy.fetch_add(1, Ordering::AcqRel);
-        let done = Arc::clone(&busy);
+        let (done, left) = (Arc::clone(&busy), Arc::clone(&clients));
         let started = spawn("control-client", move || {
-            let _ = serve(&stream, &questions, &waker, &journal);
+            let _ = serve(&stream, Asker { uid }, &questions, &waker, &journal);
+            left.leave(client);
             done.fetch_sub(1, Ordering::AcqRel);
         });
         if started.is_err() {
+            clients.leave(client);
             busy.fetch_sub(1, Ordering::AcqRel);
         }
     }
@@ -144,21 +158,15 @@ fn accept(
 
 fn serve(
     stream: &UnixStream,
+    asker: Asker,
     questions: &SyncSender<Question>,
     mut waker: &UnixStream,
     journal: &Path,
 ) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let asker = Asker {
-        uid: rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw(),
-    };
-    let mut line = String::new();
-    BufReader::new(stream)
-        .take(REQUEST_BYTES_MAX as u64)
-        .read_line(&mut line)?;
+    let line = read_line(stream)?;
     let mut out = std::io::BufWriter::new(stream);
-    let request = match serde_json::from_str(&line) {
+    let request = match serde_json::from_slice(&line) {
         Ok(request) => request,
         Err(error) => {
             return write(
@@ -206,6 +214,29 @@ fn serve(
     }
     write(&mut out, &Line::Done)?;
     out.flush()
+}
+
+/// Reads up to the end of the line, and not for longer than the patience lasts, however
+/// small the pieces are in which it comes.
+fn read_line(mut stream: &UnixStream) -> std::io::Result<Vec<u8>> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut line = Vec::new();
+    let mut piece = [0; 1024];
+    while line.len() < REQUEST_BYTES_MAX {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        let count = stream.read(&mut piece)?;
+        let new = &piece[..count];
+        let end = new.iter().position(|byte| *byte == b'\n');
+        line.extend_from_slice(&new[..end.unwrap_or(count)]);
+        if end.is_some() || count == 0 {
+            break;
+        }
+    }
+    Ok(line)
 }
 
 fn entries(

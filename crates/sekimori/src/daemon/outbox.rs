@@ -56,7 +56,9 @@ impl Outbox {
 
     /// Whether something has to be looked after without any new event.
     pub fn has_work(&self) -> bool {
-        self.notifier.as_ref().is_some_and(Notifier::is_busy) || !self.pending.is_empty()
+        self.notifier.as_ref().is_some_and(Notifier::is_busy)
+            || !self.pending.is_empty()
+            || self.journal_failed
     }
 
     /// Entries that were lost because the journal could not be written.
