@@ -30,6 +30,7 @@ const DELIVERING: &[&str] = &[
     "setsid-exec",
     "reparented-exec",
     "vfork-exec",
+    "clone3-exec",
     "clone-parent-exec",
     "new-user-exec",
     "new-pid-exec",
