@@ -106,7 +106,10 @@ pub fn play(ground: &mut Ground, rounds: u32, count: u32) -> Result<Findings> {
                 *times -= 1;
                 right += 1;
             }
-            _ => wrong += 1,
+            _ => {
+                wrong += 1;
+                eprintln!("a verdict that belongs to no process of the storm: {verdict}");
+            }
         }
     }
     let seconds = with.iter().sum::<f64>() / 1e9;
