@@ -468,16 +468,9 @@ impl Engine {
 
 /// Whose conduct a verdict is about.
 fn subject(actor: &Actor) -> Subject {
-    match &actor.lineage.culprit {
-        Some(culprit) => Subject::Lineage {
-            program: culprit.program.clone(),
-            pid: culprit.pid,
-        },
-        None => Subject::Lineage {
-            program: actor.program.clone(),
-            pid: actor.pid,
-        },
-    }
+    let culprit = actor.lineage.culprit.as_ref();
+    let culprit = culprit.map(|culprit| (&culprit.program, culprit.pid));
+    Subject::lineage(culprit, &actor.program, actor.pid)
 }
 
 /// The finding that somebody behaves like a bot, without a refusal. The lineage is not known

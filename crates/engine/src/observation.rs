@@ -20,6 +20,17 @@ pub enum Subject {
     },
 }
 
+impl Subject {
+    /// The lineage of a process: its culprit's, or its own where there is none.
+    pub(crate) fn lineage(culprit: Option<(&Arc<str>, u32)>, program: &Arc<str>, pid: u32) -> Self {
+        let (program, pid) = culprit.unwrap_or((program, pid));
+        Self::Lineage {
+            program: program.clone(),
+            pid,
+        }
+    }
+}
+
 /// The transport protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {

@@ -215,19 +215,11 @@ impl Sampling {
     }
 }
 
-/// Whose conduct a sample is: the culprit's, or its own where there is none.
+/// Whose conduct a sample is.
 pub(crate) fn subject(sample: &Sample) -> Subject {
     let flow = &sample.flow;
-    match (&flow.culprit, sample.culprit_pid) {
-        (Some(program), Some(pid)) => Subject::Lineage {
-            program: program.clone(),
-            pid,
-        },
-        _ => Subject::Lineage {
-            program: flow.program.clone(),
-            pid: flow.pid,
-        },
-    }
+    let culprit = flow.culprit.as_ref().zip(sample.culprit_pid);
+    Subject::lineage(culprit, &flow.program, flow.pid)
 }
 
 fn connection(flow: &FlowInfo) -> Connection {

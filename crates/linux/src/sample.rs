@@ -52,15 +52,8 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<(u64, Sample), Err
         pid: head.culprit_pid,
     });
     let flow = FlowInfo {
-        cookie: head.cookie,
-        kind: FlowKind::Sampled,
-        pid: head.header.pid,
-        uid: head.header.uid,
-        program: known(names, head.program),
         culprit: culprit.as_ref().map(|culprit| Arc::clone(&culprit.program)),
-        role: Role::from_code(head.role),
-        origin: Origin::from_code(head.origin),
-        destination: address(head.address, head.port, head.family)?,
+        ..flow(head.cookie, &interest_of(&head), names)?
     };
     let sample = Sample {
         flow,
@@ -76,13 +69,20 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<(u64, Sample), Err
 ///
 /// When the record is too short.
 pub fn interest(bytes: &[u8], wish: Wish) -> Result<Interest, Error> {
-    let head: SampleHead = read(bytes)?;
     let wish = match wish {
         Wish::Enough => abi::Wish::Enough,
         Wish::Follow => abi::Wish::Follow,
     };
     Ok(Interest {
         wish: wish as u32,
+        ..interest_of(&read(bytes)?)
+    })
+}
+
+/// Whose connection it is, with no wish.
+fn interest_of(head: &SampleHead) -> Interest {
+    Interest {
+        wish: 0,
         pid: head.header.pid,
         uid: head.header.uid,
         program: head.program,
@@ -94,7 +94,7 @@ pub fn interest(bytes: &[u8], wish: Wish) -> Result<Interest, Error> {
         role: head.role,
         origin: head.origin,
         reserved: [0; 3],
-    })
+    }
 }
 
 /// A connection that an earlier daemon found to be IRC; `None` for any other.
@@ -110,7 +110,11 @@ pub fn followed(
     if interest.wish != abi::Wish::Follow as u32 {
         return Ok(None);
     }
-    Ok(Some(FlowInfo {
+    flow(cookie, interest, names).map(Some)
+}
+
+fn flow(cookie: u64, interest: &Interest, names: &mut impl Names) -> Result<FlowInfo, Error> {
+    Ok(FlowInfo {
         cookie,
         kind: FlowKind::Sampled,
         pid: interest.pid,
@@ -120,7 +124,7 @@ pub fn followed(
         role: Role::from_code(interest.role),
         origin: Origin::from_code(interest.origin),
         destination: address(interest.address, interest.port, interest.family)?,
-    }))
+    })
 }
 
 #[cfg(test)]
