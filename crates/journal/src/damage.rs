@@ -1,7 +1,8 @@
-//! Telling a damaged file from a sound one, and going on without it.
+//! Telling a damaged file from a sound one, and putting it aside.
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +17,9 @@ const CHECKED_WHOLE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A database is at least one page of 512 bytes long (SQLite's file format, section 1.3.2).
 const SHORTEST_BYTES: u64 = 512;
+
+/// So many damaged files are kept, the latest ones.
+const KEPT_ASIDE: usize = 4;
 
 /// How long another process may take between making the file and making its tables.
 const MAKING: Duration = Duration::from_millis(200);
@@ -65,19 +69,29 @@ pub(crate) fn check_length(path: &Path) -> Result<(), Error> {
 /// Checks the content as far as time permits. A file that was cut short is found at any
 /// size, because its first page says how long it should be.
 pub(crate) fn check_content(connection: &Connection, path: &Path) -> Result<(), Error> {
-    let sqlite = |source| Error::from_sqlite(path, source);
     let bytes = fs::metadata(path).map_or(0, |about| about.len());
     if bytes <= CHECKED_WHOLE_BYTES {
-        let said: String = connection
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(sqlite)?;
-        if said != "ok" {
-            return Err(Error::Damaged {
-                path: path.to_owned(),
-                detail: said.replace('\n', " "),
-            });
-        }
+        check_every_page(connection, path)?;
     }
+    check_tables(connection, path)
+}
+
+pub(crate) fn check_every_page(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let said: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|source| Error::from_sqlite(path, source))?;
+    if said == "ok" {
+        return Ok(());
+    }
+    Err(Error::Damaged {
+        path: path.to_owned(),
+        detail: said.replace('\n', " "),
+    })
+}
+
+/// Checks that the tables are there, and reads the newest entries.
+pub(crate) fn check_tables(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let sqlite = |source| Error::from_sqlite(path, source);
     for query in [
         "SELECT length(body) FROM entries WHERE id IN (SELECT id FROM entries ORDER BY id DESC LIMIT 64)",
         "SELECT length(sha256) FROM programs",
@@ -116,6 +130,7 @@ pub(crate) fn begin_anew(path: &Path) -> Result<Opened, Error> {
             rename(&from, &to)?;
         }
     }
+    remove_older(path);
     let mut journal = Journal::try_open(path)?;
     let programs_saved = save_from(&aside, &mut journal)?;
     Ok(Opened {
@@ -131,10 +146,7 @@ fn save_from(aside: &Path, journal: &mut Journal) -> Result<u64, Error> {
     let Ok(connection) = connect(aside, OpenFlags::SQLITE_OPEN_READ_ONLY) else {
         return Ok(0);
     };
-    let old = Journal {
-        connection,
-        path: aside.to_owned(),
-    };
+    let old = Journal::of(connection, aside);
     if let Ok(last) = old.last_id_given()
         && last > 0
     {
@@ -170,7 +182,39 @@ fn free_name(path: &Path) -> PathBuf {
     name
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// A disk that spoils one journal after the other must not fill up with them.
+fn remove_older(path: &Path) {
+    let Some((folder, name)) = path.parent().zip(path.file_name()) else {
+        return;
+    };
+    let begin = format!("{}.damaged-", name.to_string_lossy());
+    let logs = ["-wal", "-shm"];
+    let mut aside: Vec<(SystemTime, PathBuf)> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|file| {
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with(&begin) && !logs.iter().any(|log| name.ends_with(log))
+        })
+        // A renamed file keeps its time of writing; its change time is that of the renaming.
+        .filter_map(|file| {
+            let about = file.metadata().ok()?;
+            let (s, ns) = (about.ctime(), about.ctime_nsec());
+            let since = Duration::new(s.try_into().ok()?, ns.try_into().ok()?);
+            Some((UNIX_EPOCH + since, file.path()))
+        })
+        .collect();
+    aside.sort();
+    for (_, file) in aside.iter().rev().skip(KEPT_ASIDE) {
+        for part in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(beside(file, part));
+        }
+    }
+}
+
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

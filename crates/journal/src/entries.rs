@@ -1,4 +1,4 @@
-//! Entries: append, query, retention.
+//! Entries: append and query.
 
 use std::ops::ControlFlow;
 
@@ -88,8 +88,9 @@ impl Journal {
                 index,
             });
         }
-        append(&mut self.connection, entries)
-            .map_err(|source| Error::from_sqlite(&self.path, source))
+        let ids = self.write(|connection| append(connection, entries))?;
+        self.last_given = ids.last().copied().unwrap_or(self.last_given);
+        Ok(ids)
     }
 
     /// Hands the entries that fit to `each`, ids ascending, until it breaks. Memory stays the
@@ -149,15 +150,6 @@ impl Journal {
             .map_err(|source| self.sqlite(source))
     }
 
-    /// Deletes what is older than `keep_since_ns` and then, while there are more than
-    /// `max_rows`, the oldest of the rest: verdicts and grants before findings and notices,
-    /// so that a program that makes the gate refuse all day cannot push the finding about
-    /// itself out. Returns how many were deleted.
-    pub fn prune(&mut self, keep_since_ns: u64, max_rows: u64) -> Result<u64, Error> {
-        prune(&mut self.connection, keep_since_ns, max_rows)
-            .map_err(|source| Error::from_sqlite(&self.path, source))
-    }
-
     /// The last id that was ever given, deleted ones included.
     pub(crate) fn last_id_given(&self) -> Result<u64, Error> {
         self.connection
@@ -171,15 +163,21 @@ impl Journal {
             .map_err(|source| self.sqlite(source))
     }
 
-    /// Lets the ids of an empty journal begin after `id`.
+    /// Lets the next entry have a greater id than `id`.
     pub(crate) fn continue_after(&mut self, id: u64) -> Result<(), Error> {
-        self.connection
-            .execute(
+        if self.last_id_given()? >= id {
+            return Ok(());
+        }
+        // The table has no unique key.
+        self.write(|connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute("DELETE FROM sqlite_sequence WHERE name = 'entries'", [])?;
+            transaction.execute(
                 "INSERT INTO sqlite_sequence (name, seq) VALUES ('entries', ?1)",
                 [id as i64],
-            )
-            .map_err(|source| self.sqlite(source))?;
-        Ok(())
+            )?;
+            transaction.commit()
+        })
     }
 
     /// The id that the first wanted entry comes after.
@@ -245,7 +243,7 @@ fn conditions(filter: &Filter<'_>) -> (String, Vec<Sql>) {
 }
 
 /// A moment as SQLite keeps it; those after 2262 are as good as 2262.
-fn as_time(time_ns: u64) -> i64 {
+pub(crate) fn as_time(time_ns: u64) -> i64 {
     i64::try_from(time_ns).unwrap_or(i64::MAX)
 }
 
@@ -277,31 +275,6 @@ fn append(
     }
     transaction.commit()?;
     Ok(ids)
-}
-
-fn prune(
-    connection: &mut rusqlite::Connection,
-    keep_since_ns: u64,
-    max_rows: u64,
-) -> rusqlite::Result<u64> {
-    let transaction = connection.transaction()?;
-    let mut deleted = transaction.execute(
-        "DELETE FROM entries WHERE time_ns < ?1",
-        [as_time(keep_since_ns)],
-    )?;
-    for which in ["kind IN ('verdict', 'grant')", "true"] {
-        let rows: i64 =
-            transaction.query_row("SELECT count(*) FROM entries", [], |row| row.get(0))?;
-        let excess = rows.saturating_sub(i64::try_from(max_rows).unwrap_or(i64::MAX));
-        if excess > 0 {
-            let text = format!(
-                "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE {which} ORDER BY id LIMIT ?1)"
-            );
-            deleted += transaction.execute(&text, [excess])?;
-        }
-    }
-    transaction.commit()?;
-    Ok(deleted as u64)
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<StoredEntry> {

@@ -60,6 +60,12 @@ pub enum Error {
         /// What was found.
         detail: String,
     },
+    /// The file or its log was removed or replaced while it was open.
+    #[error("the journal {} is gone: its file or its log was removed or replaced", path.display())]
+    Gone {
+        /// The journal.
+        path: PathBuf,
+    },
     /// A damaged file cannot be moved out of the way.
     #[error("the damaged journal {} cannot be renamed to {}: {source}", path.display(), to.display())]
     SetAside {
@@ -98,6 +104,17 @@ impl Error {
     /// Sorts SQLite's errors (<https://www.sqlite.org/rescode.html>) by what can be done.
     pub(crate) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
+        match source.sqlite_error().map(|error| error.extended_code) {
+            Some(rusqlite::ffi::SQLITE_READONLY_DBMOVED) => return Self::Gone { path },
+            // A log that was cut short.
+            Some(rusqlite::ffi::SQLITE_IOERR_SHORT_READ) => {
+                return Self::Damaged {
+                    path,
+                    detail: source.to_string(),
+                };
+            }
+            _ => {}
+        }
         match source.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full { path },
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Self::ReadOnly { path },
@@ -110,8 +127,8 @@ impl Error {
         }
     }
 
-    /// Whether the content is to blame, so that a new journal helps.
+    /// Whether the file is to blame, so that [`Journal::renew`](crate::Journal::renew) helps.
     pub const fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. })
+        matches!(self, Self::Damaged { .. } | Self::Gone { .. })
     }
 }

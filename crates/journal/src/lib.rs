@@ -10,9 +10,13 @@ mod damage;
 mod entries;
 mod error;
 mod programs;
+mod renew;
+mod retention;
 mod schema;
 mod time;
 
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -23,6 +27,7 @@ use rusqlite::{Connection, OpenFlags};
 pub use entries::{Filter, NewEntry, StoredEntry};
 pub use error::Error;
 pub use programs::Registered;
+pub use renew::Renewed;
 pub use time::{parse_rfc3339, rfc3339};
 
 /// The journal, open.
@@ -30,6 +35,13 @@ pub use time::{parse_rfc3339, rfc3339};
 pub struct Journal {
     connection: Connection,
     path: PathBuf,
+    /// The files as this process left them.
+    place: renew::Place,
+    /// What a call found damaged.
+    damage: OnceCell<String>,
+    /// Known without the file, for the case that it breaks. None when opened for reading.
+    programs: Option<BTreeMap<String, Registered>>,
+    last_given: u64,
 }
 
 /// A journal that was opened for writing, and what had to be done for it.
@@ -73,10 +85,7 @@ impl Journal {
         let open = |name: &Path, more| {
             let connection = connect(name, OpenFlags::SQLITE_OPEN_READ_ONLY | more)?;
             schema::prepare_reader(&connection, path)?;
-            Ok(Self {
-                connection,
-                path: path.to_owned(),
-            })
+            Ok(Self::of(connection, path))
         };
         match open(path, OpenFlags::empty()) {
             // Even a reader makes a file beside the journal, unless it is told that nobody
@@ -91,14 +100,6 @@ impl Journal {
     /// Whether nothing can be written because it was opened for reading.
     pub fn is_read_only(&self) -> bool {
         self.connection.is_readonly("main").unwrap_or(false)
-    }
-
-    /// Sets this journal aside, for damage that came to light after opening (see
-    /// [`Error::is_damage`]), and begins a new one in its place.
-    pub fn set_aside(self) -> Result<Opened, Error> {
-        let path = self.path.clone();
-        drop(self);
-        damage::begin_anew(&path)
     }
 
     /// Where it lies.
@@ -116,14 +117,32 @@ impl Journal {
         if existed {
             damage::check_content(&connection, path)?;
         }
-        Ok(Self {
+        let mut journal = Self::of(connection, path);
+        let programs = journal.registrations()?;
+        let named = |program: Registered| (program.path.clone(), program);
+        journal.programs = Some(programs.into_iter().map(named).collect());
+        journal.last_given = journal.last_id_given()?;
+        journal.place = renew::Place::of(path);
+        Ok(journal)
+    }
+
+    fn of(connection: Connection, path: &Path) -> Self {
+        Self {
             connection,
             path: path.to_owned(),
-        })
+            place: renew::Place::default(),
+            damage: OnceCell::new(),
+            programs: None,
+            last_given: 0,
+        }
     }
 
     fn sqlite(&self, source: rusqlite::Error) -> Error {
-        Error::from_sqlite(&self.path, source)
+        let error = Error::from_sqlite(&self.path, source);
+        if let Error::Damaged { detail, .. } = &error {
+            let _ = self.damage.set(detail.clone());
+        }
+        error
     }
 }
 

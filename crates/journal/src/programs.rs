@@ -1,6 +1,8 @@
 //! The registered programs.
 
-use rusqlite::{Row, params};
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, Row, params};
 
 use crate::{Error, Journal};
 
@@ -35,34 +37,42 @@ const COLUMNS: &str =
 impl Journal {
     /// Registers a program, or replaces its registration.
     pub fn register(&mut self, program: &Registered) -> Result<(), Error> {
-        self.connection
-            .execute(
-                &format!("INSERT OR REPLACE INTO programs ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"),
-                params![
-                    program.path,
-                    program.role,
-                    program.kind,
-                    program.script,
-                    program.device,
-                    // SQLite's integers are signed; the bits are kept (inode numbers of
-                    // stacked file systems use the highest one).
-                    program.inode as i64,
-                    program.changed_ns as i64,
-                    program.sha256,
-                    program.root_owned,
-                    program.registered_ns as i64,
-                ],
-            )
-            .map_err(|source| self.sqlite(source))?;
+        self.write(|connection| insert(connection, program))?;
+        if let Some(known) = &mut self.programs {
+            known.insert(program.path.clone(), program.clone());
+        }
         Ok(())
     }
 
     /// Forgets a program. Whether there was one.
     pub fn unregister(&mut self, path: &str) -> Result<bool, Error> {
-        let rows = self
-            .connection
-            .execute("DELETE FROM programs WHERE path = ?1", [path]);
-        Ok(rows.map_err(|source| self.sqlite(source))? > 0)
+        let rows = self.write(|connection| {
+            connection.execute("DELETE FROM programs WHERE path = ?1", [path])
+        })?;
+        if let Some(known) = &mut self.programs {
+            known.remove(path);
+        }
+        Ok(rows > 0)
+    }
+
+    /// Makes these the registered programs, in one transaction.
+    pub(crate) fn register_only(
+        &mut self,
+        programs: BTreeMap<String, Registered>,
+    ) -> Result<(), Error> {
+        if self.programs.as_ref() == Some(&programs) {
+            return Ok(());
+        }
+        self.write(|connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute("DELETE FROM programs", [])?;
+            for program in programs.values() {
+                insert(&transaction, program)?;
+            }
+            transaction.commit()
+        })?;
+        self.programs = Some(programs);
+        Ok(())
     }
 
     /// All registered programs, by path.
@@ -78,6 +88,27 @@ impl Journal {
         rows.collect::<Result<_, _>>()
             .map_err(|source| self.sqlite(source))
     }
+}
+
+fn insert(connection: &Connection, program: &Registered) -> rusqlite::Result<()> {
+    connection.execute(
+        &format!("INSERT OR REPLACE INTO programs ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"),
+        params![
+            program.path,
+            program.role,
+            program.kind,
+            program.script,
+            program.device,
+            // SQLite's integers are signed; the bits are kept (inode numbers of
+            // stacked file systems use the highest one).
+            program.inode as i64,
+            program.changed_ns as i64,
+            program.sha256,
+            program.root_owned,
+            program.registered_ns as i64,
+        ],
+    )?;
+    Ok(())
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Registered> {

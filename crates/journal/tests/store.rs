@@ -331,7 +331,7 @@ fn ids_are_never_used_again() {
     journal
         .append(&[entry(1, "notice"), entry(2, "notice")])
         .unwrap();
-    assert_eq!(journal.prune(u64::MAX, 0).unwrap(), 2);
+    assert_eq!(journal.prune(u64::MAX, 0, 0).unwrap(), 2);
     assert_eq!(journal.last_id().unwrap(), 0);
     drop(journal);
     let mut journal = Journal::open(&path).unwrap().journal;
@@ -351,13 +351,13 @@ fn retention_takes_the_old_first_and_findings_last() {
     for time in 20..30 {
         journal.append(&[entry(time, "verdict")]).unwrap();
     }
-    assert_eq!(journal.prune(5, 100).unwrap(), 1);
+    assert_eq!(journal.prune(30, 25, 100).unwrap(), 1);
     assert_eq!(ids(&journal, Filter::default())[0], 2);
-    assert_eq!(journal.prune(5, 4).unwrap(), 8);
+    assert_eq!(journal.prune(30, 25, 4).unwrap(), 8);
     assert_eq!(ids(&journal, Filter::default()), [2, 3, 12, 13]);
-    assert_eq!(journal.prune(5, 1).unwrap(), 3);
+    assert_eq!(journal.prune(30, 25, 1).unwrap(), 3);
     assert_eq!(ids(&journal, Filter::default()), [3]);
-    assert_eq!(journal.prune(0, 1).unwrap(), 0);
+    assert_eq!(journal.prune(30, 30, 1).unwrap(), 0);
 }
 
 #[test]

@@ -346,14 +346,3 @@ fn two_writers_wait_for_each_other() {
     writer.join().unwrap();
     assert_eq!(other.last_id().unwrap(), 2000);
 }
-
-#[test]
-fn damage_that_shows_later_can_be_left_behind() {
-    let (_folder, path) = some();
-    let journal = Journal::open(&path).unwrap().journal;
-    let opened = journal.set_aside().unwrap();
-    assert!(opened.set_aside.unwrap().exists());
-    assert_eq!(opened.programs_saved, 1);
-    let mut journal = opened.journal;
-    assert_eq!(journal.append(&[ENTRY]).unwrap(), [301]);
-}

@@ -324,10 +324,13 @@ impl Daemon {
             .pruned
             .is_none_or(|pruned| pruned.elapsed() >= PRUNE_EVERY)
         {
+            // Not by age at the start: a clock that is wrong then is set right soon after.
+            let keep_ns = self.pruned.map_or(u64::MAX, |_| {
+                u64::from(self.config.journal_keep_days) * 86_400 * 1_000_000_000
+            });
             self.pruned = Some(Instant::now());
-            let keep_ns = u64::from(self.config.journal_keep_days) * 86_400 * 1_000_000_000;
-            let since = clock::now().0.saturating_sub(keep_ns);
-            if let Err(error) = self.journal.prune(since, self.config.journal_max_entries) {
+            let (now, most) = (clock::now().0, self.config.journal_max_entries);
+            if let Err(error) = self.journal.prune(now, keep_ns, most) {
                 self.outbox.trouble(&error.to_string());
             }
         }

@@ -4,6 +4,8 @@
 //! Enforcement does not depend on any of it. When the journal cannot be written, that is
 //! said once, and what was not kept is counted.
 
+use std::time::{Duration, Instant};
+
 use engine::{Action, Timestamp, Warning};
 use journal::{Journal, NewEntry};
 
@@ -12,12 +14,26 @@ use crate::render::{self, Style};
 
 /// Entries that are written in one transaction.
 const BATCH: usize = 512;
+/// How often it is tried to go on with another journal. Whoever spoils them one after the
+/// other gets no more than this.
+const RENEW_EVERY: Duration = Duration::from_secs(10);
 
 struct Pending {
     time_ns: u64,
     kind: &'static str,
     uid: Option<u32>,
     body: String,
+}
+
+impl Pending {
+    fn new(entry: &engine::Entry, at: Timestamp) -> Self {
+        Self {
+            time_ns: at.0,
+            kind: entry.kind_word(),
+            uid: entry.uid(),
+            body: serde_json::to_string(entry).unwrap_or_default(),
+        }
+    }
 }
 
 /// What waits to be written or delivered.
@@ -28,6 +44,8 @@ pub struct Outbox {
     /// Entries that the journal did not take.
     unwritten: u64,
     journal_failed: bool,
+    /// When it was last tried to go on with another journal.
+    renewed: Option<Instant>,
 }
 
 impl Outbox {
@@ -43,6 +61,7 @@ impl Outbox {
             style,
             unwritten: 0,
             journal_failed: false,
+            renewed: None,
         };
         outbox.set_notify(notify);
         outbox
@@ -71,13 +90,7 @@ impl Outbox {
         for action in actions {
             match action {
                 Action::Append(entry) => {
-                    let body = serde_json::to_string(&entry).unwrap_or_default();
-                    self.pending.push(Pending {
-                        time_ns: at.0,
-                        kind: entry.kind_word(),
-                        uid: entry.uid(),
-                        body,
-                    });
+                    self.pending.push(Pending::new(&entry, at));
                     if self.pending.len() >= BATCH {
                         self.flush(journal);
                     }
@@ -104,20 +117,22 @@ impl Outbox {
         if let Some(notifier) = &mut self.notifier {
             notifier.reap();
         }
+        if let Err(error) = journal.check()
+            && !self.renew(journal, &error)
+            && error.is_damage()
+        {
+            self.not_kept(&error);
+        }
         if self.pending.is_empty() {
             return;
         }
-        let entries: Vec<_> = self
-            .pending
-            .iter()
-            .map(|entry| NewEntry {
-                time_ns: entry.time_ns,
-                kind: entry.kind,
-                uid: entry.uid,
-                body: &entry.body,
-            })
-            .collect();
-        let ids = match journal.append(&entries) {
+        let mut written = self.append(journal);
+        if let Err(error) = &written
+            && self.renew(journal, error)
+        {
+            written = self.append(journal);
+        }
+        let ids = match written {
             Ok(ids) => {
                 if self.journal_failed {
                     self.journal_failed = false;
@@ -129,12 +144,9 @@ impl Outbox {
                 ids
             }
             Err(error) => {
-                self.unwritten += entries.len() as u64;
-                if !self.journal_failed {
-                    self.journal_failed = true;
-                    eprintln!("sekimori: {error}; the gate goes on, but what it does is not kept");
-                }
-                vec![0; entries.len()]
+                self.unwritten += self.pending.len() as u64;
+                self.not_kept(&error);
+                vec![0; self.pending.len()]
             }
         };
         for (entry, id) in self.pending.drain(..).zip(ids) {
@@ -146,6 +158,64 @@ impl Outbox {
                 body: entry.body,
             };
             eprintln!("{}", render::log_line(&stored.to_json(), self.style));
+        }
+    }
+
+    fn append(&self, journal: &mut Journal) -> Result<Vec<u64>, journal::Error> {
+        let entries: Vec<_> = self
+            .pending
+            .iter()
+            .map(|entry| NewEntry {
+                time_ns: entry.time_ns,
+                kind: entry.kind,
+                uid: entry.uid,
+                body: &entry.body,
+            })
+            .collect();
+        journal.append(&entries)
+    }
+
+    /// Goes on with another journal when this one broke while it was open. Whether there is
+    /// one; it begins with saying so.
+    fn renew(&mut self, journal: &mut Journal, because: &journal::Error) -> bool {
+        let lately = self.renewed.is_some_and(|at| at.elapsed() < RENEW_EVERY);
+        if lately || !because.is_damage() {
+            return false;
+        }
+        self.renewed = Some(Instant::now());
+        let renewed = match journal.renew(because) {
+            Ok(renewed) => renewed,
+            Err(error) => {
+                self.not_kept(&error);
+                return false;
+            }
+        };
+        let happened = match &renewed.set_aside {
+            Some(aside) => format!(
+                "the journal was damaged: it was set aside as {} and a new one begun",
+                aside.display()
+            ),
+            None if renewed.begun => "the journal was removed: a new one was begun".to_owned(),
+            None => "the journal was replaced: what lies there now is gone on with".to_owned(),
+        };
+        let text = format!(
+            "{happened}; {} registered programs were carried over",
+            renewed.programs
+        );
+        let entry = engine::Entry::Notice(engine::NoticeEntry {
+            text,
+            ..engine::NoticeEntry::default()
+        });
+        self.pending
+            .insert(0, Pending::new(&entry, crate::clock::now()));
+        true
+    }
+
+    /// Says once that the journal takes nothing.
+    fn not_kept(&mut self, error: &journal::Error) {
+        if !self.journal_failed {
+            self.journal_failed = true;
+            eprintln!("sekimori: {error}; the gate goes on, but what it does is not kept");
         }
     }
 
