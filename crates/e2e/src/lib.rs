@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod evasions;
+mod fault;
 mod herd;
 mod remains;
 mod scene;
@@ -21,6 +22,7 @@ mod tools;
 
 use std::time::Duration;
 
+pub use fault::{LONG, WEB};
 pub use herd::Herd;
 pub use scene::{Scene, detail, details};
 pub use terminal::Terminal;

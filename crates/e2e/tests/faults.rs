@@ -1,30 +1,21 @@
-//! What breaks while the gate stands: disks, the journal, the pins, the control socket, and
-//! more work than there is time for. In each case mail ports stay closed, the user's own mail
+//! What breaks while the gate stands: the pins, the control socket, and more work than there is time for. In each case mail ports stay closed, the user's own mail
 //! goes out, and what was lost is said. (A daemon that is killed, stopped or replaced:
-//! `lifecycle.rs`; a storm of verdicts: `storm.rs`; SECURITY.md lists all.)
+//! `lifecycle.rs`; disks and the journal: `journal.rs`; a storm of verdicts: `storm.rs`; SECURITY.md lists all.)
 
 use std::fs;
-use std::io::{Seek as _, SeekFrom, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use abi::ProcessRecord;
-use e2e::{LIMIT, PERSON, SERVER, Scene, Theatre, address, wait_until, word};
+use e2e::{LIMIT, LONG, PERSON, SERVER, Scene, WEB, address, wait_until, word};
 use linux::gate::Gate;
 use linux::pins::Pins;
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
+use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 use serde_json::Value;
-use stage::{HttpServer, Place};
-
-/// A web server, whose port is not guarded.
-const WEB: &str = "127.0.0.1:8080";
-
-/// How long a storm may take on a machine that has other things to do.
-const LONG: Duration = Duration::from_secs(60);
+use stage::Place;
 
 /// Resident memory of a process in KiB.
 fn resident_kib(pid: u32) -> u64 {
@@ -36,51 +27,6 @@ fn resident_kib(pid: u32) -> u64 {
 
 fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
-/// Runs a program of the person's to its end. Whether it had success.
-fn succeeds(scene: &Scene, program: &Path, words: &str) -> bool {
-    let words = words.split_whitespace();
-    let exit = scene.desktop.run(program, words, LONG).unwrap();
-    exit.success()
-}
-
-fn user_sends(scene: &Scene) -> bool {
-    succeeds(scene, &scene.mailer, &format!("mailer --server {SERVER}"))
-}
-
-/// The gate decides as it should, and traffic that is not guarded flows.
-fn enforces(scene: &Scene, web: &HttpServer) {
-    let mailer = scene.mailer.display();
-    let (sent, polls) = (scene.mail.messages().len(), web.requests());
-    for refused in [
-        format!("bot --smtp {SERVER}"),
-        format!("launcher {mailer} mailer --server {SERVER}"),
-    ] {
-        assert!(!succeeds(scene, &scene.bot, &refused), "{refused}");
-    }
-    assert!(user_sends(scene), "{}", scene.desktop.stdout());
-    assert_eq!(scene.mail.messages().len(), sent + 1);
-    let visits = format!("technique visits --server {WEB} --count 3");
-    assert!(succeeds(scene, &scene.bot, &visits));
-    assert_eq!(web.requests(), polls + 3);
-}
-
-fn notice_after(scene: &Scene, before: u64, words: &str) -> Value {
-    scene.theatre.wait_after(before, words, |entry| {
-        word(entry, "type") == "notice" && word(entry, "text").contains(words)
-    })
-}
-
-/// How often the daemon has said something on standard error.
-fn times_said(scene: &Scene, words: &str) -> usize {
-    scene.theatre.daemon_words().matches(words).count()
-}
-
-fn refusals(scene: &Scene) -> Vec<Value> {
-    let mut log = scene.theatre.log();
-    log.retain(|entry| word(entry, "verdict") == "refuse");
-    log
 }
 
 /// Samples that nobody reads are counted and said; every verdict is told all the same.
@@ -96,14 +42,14 @@ fn samples_that_do_not_fit_are_counted_and_cost_no_verdict() {
     scene.theatre.signal_daemon(Signal::STOP);
     let visits = format!("technique visits --server {WEB} --count {VISITS}");
     for _ in 0..VISITORS {
-        assert!(succeeds(&scene, &scene.bot, &visits));
+        assert!(scene.bot_succeeds(&visits));
     }
     let storm = format!("technique storm --server {SERVER} --count {ATTEMPTS}");
-    assert!(succeeds(&scene, &scene.bot, &storm));
-    enforces(&scene, &web);
+    assert!(scene.bot_succeeds(&storm));
+    scene.enforces(&web);
     scene.theatre.signal_daemon(Signal::CONT);
 
-    let said = notice_after(&scene, 0, "samples of connections");
+    let said = scene.notice_after(0, "samples of connections");
     assert_eq!(
         said["count"].as_u64(),
         Some(scene.theatre.counter("samples_lost")),
@@ -111,120 +57,10 @@ fn samples_that_do_not_fit_are_counted_and_cost_no_verdict() {
     );
     // Two more by `enforces`.
     wait_until(LIMIT, || {
-        (refusals(&scene).len() == ATTEMPTS + 2).then_some(())
+        (scene.refusals().len() == ATTEMPTS + 2).then_some(())
     })
-    .unwrap_or_else(|| panic!("{} refusals", refusals(&scene).len()));
+    .unwrap_or_else(|| panic!("{} refusals", scene.refusals().len()));
     assert_eq!(scene.theatre.counter("events_lost"), 0);
-}
-
-/// A disk for the journal alone, so that it can be filled or made read-only.
-const DISK: &str = "disk";
-
-/// The daemon starts, the gate is not up, and the journal cannot be written.
-fn starts_without_a_writable_journal(
-    spoil: impl FnOnce(&Path) + Send,
-    mend: impl FnOnce(&Path) + Send,
-) {
-    let Some(theatre) = Theatre::open() else {
-        return;
-    };
-    let mail = theatre.smtp();
-    let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
-    let session = theatre.registered("session", "session", None);
-    let bot = theatre.player("bot");
-    let (state, disk) = (theatre.state(), theatre.state().join(DISK));
-    let work = || {
-        fs::create_dir(&disk).unwrap();
-        mount("none", &disk, "tmpfs", MountFlags::empty(), c"size=1m").unwrap();
-        // Nobody has the journal open yet: there is nothing beside it.
-        fs::copy(state.join("journal.db"), disk.join("journal.db")).unwrap();
-        fs::remove_file(state.join("journal.db")).unwrap();
-        symlink(disk.join("journal.db"), state.join("journal.db")).unwrap();
-        spoil(&disk);
-    };
-    theatre.sandbox().run_inside(work).unwrap();
-    if !theatre.raise() {
-        return;
-    }
-    let scene = Scene {
-        mail,
-        desktop: theatre.start_desktop(&session),
-        mailer,
-        bot,
-        theatre,
-    };
-    let web = scene.theatre.web(WEB);
-    assert_eq!(scene.theatre.status()["daemon"]["adopted"], false);
-    enforces(&scene, &web);
-    let unwritten = || {
-        let status = scene.theatre.status();
-        status["daemon"]["entries_not_written"].as_u64().unwrap()
-    };
-    // The start and two refusals.
-    wait_until(LIMIT, || (unwritten() >= 3).then_some(())).expect("entries that are not kept");
-    assert_eq!(times_said(&scene, "what it does is not kept"), 1);
-    // What there is can be read.
-    assert_eq!(scene.theatre.log(), [] as [Value; 0]);
-
-    scene.theatre.sandbox().run_inside(|| mend(&disk)).unwrap();
-    notice_after(&scene, 0, "the journal can be written again");
-    assert_eq!(times_said(&scene, "what it does is not kept"), 1);
-    scene.run_bot(&format!("bot --smtp {SERVER}"));
-    wait_until(LIMIT, || (refusals(&scene).len() == 1).then_some(())).expect("a refusal");
-}
-
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn a_read_only_disk_does_not_keep_the_gate_from_closing() {
-    let flags = |disk: &Path, flags| mount_remount(disk, flags, "").unwrap();
-    starts_without_a_writable_journal(
-        |disk| flags(disk, MountFlags::RDONLY),
-        |disk| flags(disk, MountFlags::empty()),
-    );
-}
-
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn a_full_disk_does_not_keep_the_gate_from_closing() {
-    starts_without_a_writable_journal(
-        |disk| {
-            fs::write(disk.join("filler"), vec![0; 2 << 20]).expect_err("a full disk");
-        },
-        |disk| fs::remove_file(disk.join("filler")).unwrap(),
-    );
-}
-
-/// Garbage in the middle of the journal while nobody has it open: what was registered is
-/// carried over, and the rest is set aside.
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn a_journal_damaged_in_part_keeps_the_registered_programs() {
-    let Some(scene) = Scene::open("") else { return };
-    let web = scene.theatre.web(WEB);
-    let storm = format!("technique storm --server {SERVER} --count 200");
-    assert!(succeeds(&scene, &scene.bot, &storm));
-    wait_until(LIMIT, || (refusals(&scene).len() == 200).then_some(())).expect("200 refusals");
-    let last = scene.theatre.newest();
-    scene.theatre.end_daemon(Signal::TERM);
-
-    let path = scene.theatre.state().join("journal.db");
-    let bytes = fs::metadata(&path).unwrap().len();
-    assert!(bytes > 40_000, "{bytes} bytes");
-    let mut file = fs::File::options().write(true).open(&path).unwrap();
-    file.seek(SeekFrom::Start(bytes - 16_384)).unwrap();
-    file.write_all(&[0x5a; 16_384]).unwrap();
-    drop(file);
-
-    assert!(scene.theatre.raise());
-    let said = notice_after(&scene, 0, "was damaged");
-    // Init, mailer and desktop.
-    assert!(
-        word(&said, "text").contains("3 registered programs were carried over"),
-        "{said}"
-    );
-    // Ids go on where they were.
-    assert!(said["id"].as_u64() > Some(last), "{said}");
-    enforces(&scene, &web);
 }
 
 /// Somebody unmounts the bpffs: what holds the gate is gone but for the daemon.
@@ -257,23 +93,23 @@ fn without_pins(remove: impl FnOnce(&Path) + Send) {
         .sandbox()
         .run_inside(|| remove(&pins))
         .unwrap();
-    let said = notice_after(&scene, 0, "pins of the gate");
+    let said = scene.notice_after(0, "pins of the gate");
     assert!(
         word(&said, "text").contains(&*pins.to_string_lossy()),
         "{said}"
     );
     let left = scene.theatre.pins();
     assert!(!left.iter().any(|pin| pin.contains('-')), "{left:?}");
-    enforces(&scene, &web);
-    wait_until(LIMIT, || (refusals(&scene).len() == 2).then_some(())).expect("both refusals");
-    assert_eq!(times_said(&scene, "pins of the gate"), 1);
+    scene.enforces(&web);
+    wait_until(LIMIT, || (scene.refusals().len() == 2).then_some(())).expect("both refusals");
+    assert_eq!(scene.times_said("pins of the gate"), 1);
 
     // The next daemon sets the gate up anew, with pins.
     scene.theatre.end_daemon(Signal::TERM);
     assert!(scene.theatre.raise());
     assert_eq!(scene.theatre.status()["daemon"]["adopted"], false);
     assert!(!scene.theatre.pins().is_empty());
-    enforces(&scene, &web);
+    scene.enforces(&web);
 }
 
 /// Somebody who is not root, at the control socket.
@@ -321,7 +157,7 @@ fn a_flooded_control_socket_answers_others() {
         slowest = slowest.max(ask(user));
         most_kib = most_kib.max(resident_kib(daemon));
     }
-    enforces(&scene, &web);
+    scene.enforces(&web);
     for mut flood in [hasty, kept] {
         let ended = wait_until(LIMIT, || flood.try_wait().unwrap());
         let _ = flood.kill();
@@ -339,7 +175,7 @@ fn a_flooded_control_socket_answers_others() {
         before.0
     );
     assert!(most_kib < before.0 + 8192, "{} {most_kib}", before.0);
-    wait_until(LIMIT, || (refusals(&scene).len() == 2).then_some(())).expect("both refusals");
+    wait_until(LIMIT, || (scene.refusals().len() == 2).then_some(())).expect("both refusals");
 }
 
 /// As many programs as the machine can start in a few seconds, and in the midst of them some
@@ -365,9 +201,9 @@ fn a_storm_of_programs_loses_no_lineage() {
         .collect();
     let mailer = scene.mailer.display();
     for _ in 0..SENDERS {
-        assert!(user_sends(&scene), "{}", scene.desktop.stdout());
+        assert!(scene.user_sends(), "{}", scene.desktop.stdout());
         let driven = format!("launcher {mailer} mailer --server {SERVER}");
-        assert!(!succeeds(&scene, &scene.bot, &driven));
+        assert!(!scene.bot_succeeds(&driven));
     }
     for pid in storms {
         assert!(scene.desktop.wait(pid, LONG).unwrap().success());
@@ -378,9 +214,9 @@ fn a_storm_of_programs_loses_no_lineage() {
         PROGRAMS as f64 / seconds
     );
     // Right afterwards.
-    assert!(user_sends(&scene));
+    assert!(scene.user_sends());
     let all = wait_until(LIMIT, || {
-        Some(refusals(&scene)).filter(|all| all.len() == SENDERS)
+        Some(scene.refusals()).filter(|all| all.len() == SENDERS)
     })
     .expect("every refusal");
     for refusal in &all {
@@ -428,27 +264,27 @@ fn a_full_process_table_lets_nobody_send_and_everything_else_flow() {
     };
     fill();
     let words = format!("bot --smtp {SERVER}");
-    assert!(!succeeds(&scene, &scene.bot, &words));
+    assert!(!scene.bot_succeeds(&words));
     assert_eq!(scene.mail.messages().len(), 0);
     // The table is the machine's: wherever a process ends, there is room for another.
     let refused = (0..20).any(|_| {
         fill();
         let sent = scene.mail.messages().len();
-        !user_sends(&scene) && scene.mail.messages().len() == sent
+        !scene.user_sends() && scene.mail.messages().len() == sent
     });
     assert!(refused, "processes without a record may send");
     let visits = format!("technique visits --server {WEB} --count 3");
-    assert!(succeeds(&scene, &scene.bot, &visits));
+    assert!(scene.bot_succeeds(&visits));
     assert_eq!(web.requests(), 3);
     assert!(scene.theatre.counter("processes_lost") > 0);
-    notice_after(&scene, 0, "processes");
+    scene.notice_after(0, "processes");
     let stranger = |refusal: &Value| {
         word(refusal, "comm") == "mailer" && word(refusal, "reason") == "unknown-process"
     };
     wait_until(LIMIT, || {
-        refusals(&scene).iter().any(stranger).then_some(())
+        scene.refusals().iter().any(stranger).then_some(())
     })
-    .unwrap_or_else(|| panic!("{:?}", refusals(&scene)));
+    .unwrap_or_else(|| panic!("{:?}", scene.refusals()));
 
     with_gate(&|gate| {
         let made_up: Vec<u32> = gate.processes().map(|(pid, _)| pid).collect();
@@ -456,7 +292,7 @@ fn a_full_process_table_lets_nobody_send_and_everything_else_flow() {
             gate.forget_process(pid);
         }
     });
-    enforces(&scene, &web);
+    scene.enforces(&web);
 }
 
 /// A hundred thousand connections to a port that nobody listens at, and as many refused ones
@@ -471,7 +307,7 @@ fn a_hundred_thousand_connections_leave_nothing() {
     let nobody: SocketAddr = address("127.0.0.1:8081");
     let attempt = |to: &dyn std::fmt::Display, count: u64| {
         let words = format!("technique visits --server {to} --count {count}");
-        assert!(!succeeds(&scene, &scene.bot, &words));
+        assert!(!scene.bot_succeeds(&words));
     };
     let settled = || {
         let status = scene.theatre.status();
@@ -491,7 +327,7 @@ fn a_hundred_thousand_connections_leave_nothing() {
     attempt(&nobody, COUNT);
     attempt(&SERVER, COUNT);
     assert_eq!(scene.theatre.counter("connects_refused"), judged + COUNT);
-    enforces(&scene, &web);
+    scene.enforces(&web);
     let after = settled();
     println!("resident KiB, open files, processes, grants: {before:?} before, {after:?} after");
     assert!(after.0 <= before.0 + 4096, "{before:?} {after:?}");

@@ -105,6 +105,10 @@ impl<'a> Source<'a> {
     fn find(paths: &'a Paths) -> Result<Self, Failure> {
         if rustix::process::geteuid().is_root() {
             if !paths.journal.exists() {
+                // A daemon whose journal was removed begins a new one.
+                nudge(&paths.socket);
+            }
+            if !paths.journal.exists() {
                 return Err(Failure::failed(format!(
                     "{}: no journal yet",
                     paths.journal.display()
