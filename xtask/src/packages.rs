@@ -24,8 +24,9 @@ pub struct Packages {
     pub names: &'static [&'static str],
     /// Lines for debconf-set-selections.
     pub answers: &'static str,
-    /// Those that bring a service, which is not to start with the machine either.
-    pub services: &'static [&'static str],
+    /// Packages that bring a service, and the service, which is not to start with the machine
+    /// either.
+    pub services: &'static [(&'static str, &'static str)],
 }
 
 impl Packages {
@@ -60,8 +61,10 @@ impl Packages {
                 .args(&missing),
         )
         .with_context(|| format!("packages are missing {}: {command}", self.purpose))?;
-        for service in self.services.iter().filter(|name| missing.contains(name)) {
-            process::run(Command::new("update-rc.d").args([service, "disable"]))?;
+        for (package, service) in self.services {
+            if missing.contains(package) {
+                process::run(Command::new("update-rc.d").args([service, "disable"]))?;
+            }
         }
         Ok(())
     }

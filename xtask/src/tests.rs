@@ -24,7 +24,7 @@ use crate::workspace::Workspace;
 use crate::{process, terminal};
 
 /// Mail programs, servers and a desktop, as the root tests use them.
-const PACKAGES: Packages = Packages {
+pub const PACKAGES: Packages = Packages {
     purpose: "for the root tests",
     names: &[
         "claws-mail",
@@ -53,7 +53,7 @@ const PACKAGES: Packages = Packages {
     ],
     // Otherwise it configures itself for this machine's name and for all its interfaces.
     answers: "postfix postfix/main_mailer_type select No configuration\n",
-    services: &["ngircd", "postfix"],
+    services: &[("ngircd", "ngircd"), ("postfix", "postfix")],
 };
 
 /// Part of the reason of an ignored test that is a part of another.

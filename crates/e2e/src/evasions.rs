@@ -12,6 +12,110 @@ use stage::SmtpServer;
 
 const TABLE: &str = include_str!("../data/evasions.tsv");
 
+/// Techniques that are connections of the bot's own. It is no mailer.
+pub const OWN_ENGINE: &[&str] = &[
+    "plain",
+    "nonblocking",
+    "ipv6",
+    "mapped",
+    "fastopen-sendto",
+    "fastopen-connect",
+    "mptcp",
+    "io-uring",
+    "thread",
+    "send-fd",
+    "greeting-split",
+    "greeting-lower",
+    "greeting-blank",
+    "greeting-spaces",
+    "greeting-late",
+    "greeting-none",
+    "double-fork",
+    "setsid",
+    "reparented",
+    "clone-parent",
+    "new-user",
+    "new-net",
+    "new-pid",
+    "new-mount",
+    "exec-spoofed",
+    "inherit-exec",
+];
+
+/// Ways to start the user's registered mailer. What runs then is the mailer, driven.
+pub const DRIVING: &[&str] = &[
+    "fork-exec",
+    "double-fork-exec",
+    "setsid-exec",
+    "reparented-exec",
+    "vfork-exec",
+    "clone-parent-exec",
+    "clone3-exec",
+    "new-user-exec",
+    "new-net-exec",
+    "new-pid-exec",
+    "new-mount-exec",
+    "exec",
+    "exec-empty-path",
+    "exec-symlink",
+    "env-exec",
+    "ptrace-traceme",
+];
+
+/// Ways to run the mailer's code as another file, or another file as the mailer.
+pub const IMPOSTORS: &[&str] = &[
+    "exec-memfd",
+    "exec-deleted",
+    "exec-copy",
+    "exec-loader",
+    "exec-mounted-over",
+];
+
+/// Ways to start a program that takes mail for others.
+pub const SUBMITTING: &[&str] = &[
+    "fork-exec",
+    "double-fork-exec",
+    "setsid-exec",
+    "vfork-exec",
+    "new-user-exec",
+    "exec",
+];
+
+/// Variables that make a loader or an interpreter run other code.
+pub const VARIABLES: &[&str] = &[
+    "LD_PRELOAD=/tmp/evil.so",
+    "LD_AUDIT=/tmp/evil.so",
+    "LD_LIBRARY_PATH=/tmp",
+    "GTK_MODULES=/tmp/evil.so",
+    "QT_PLUGIN_PATH=/tmp",
+    "PERL5OPT=-Mevil",
+    "PYTHONPATH=/tmp",
+    "BASH_ENV=/tmp/evil.sh",
+    "NODE_OPTIONS=--require=/tmp/evil.js",
+];
+
+/// The row of one of the [`VARIABLES`].
+pub fn row_of_variable(variable: &str) -> String {
+    variable
+        .split('=')
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
+}
+
+/// The words that make the stand-in program try a technique at a server, where that is to run
+/// a mailer with this mailer.
+pub fn technique_words(name: &str, server: &str, mailer: &str) -> Vec<String> {
+    let mut words = vec!["technique", name, "--server", server];
+    words.extend(["--timeout-ms", "1000", "--as", "/usr/bin/thunderbird"]);
+    words.extend(["--env", "LD_LIBRARY_PATH=/nonexistent"]);
+    if name != "send-fd" {
+        words.extend(["--", mailer, "mailer", "--server", server]);
+        words.extend(["--timeout-ms", "1000"]);
+    }
+    words.into_iter().map(str::to_owned).collect()
+}
+
 /// Names the file that takes what tests say of rows.
 pub const VARIABLE: &str = "SEKIMORI_EVASIONS";
 
@@ -22,6 +126,9 @@ pub enum Expected {
     Blocked,
     /// It gets through, and the remark says why.
     Open,
+    /// It gets through, or could, and SECURITY.md says why that remains: the remark is the
+    /// heading there.
+    Outside,
     /// No test plays it, and the remark says why.
     Unplayed,
 }
@@ -39,9 +146,76 @@ pub struct Row {
     pub test: &'static str,
     /// What is tried.
     pub words: &'static str,
-    /// Why it is open or not played, or blocked with another culprit than the right one; or
-    /// nothing.
+    /// Why it is open or not played, or blocked with another culprit than the right one; where
+    /// SECURITY.md says why it is out of scope; or nothing.
     pub remark: &'static str,
+}
+
+/// What may be typed at a terminal that makes another program send by a mailer: row, line, and
+/// the culprit. That is whoever said what to do, or stands between the person and the mailer.
+/// `send` is the line that starts the mailer, and all that stands in `script`.
+pub fn typed_lines<'a>(
+    send: &str,
+    script: &'a Path,
+    bot: &'a Path,
+) -> Vec<(&'static str, String, &'a Path)> {
+    let shell = Path::new("/bin/bash");
+    let (script_path, bot_path) = (script.display(), bot.display());
+    vec![
+        (
+            "typed-bash-script",
+            format!("/bin/bash {script_path}"),
+            script,
+        ),
+        (
+            "typed-bash-stdin",
+            format!("/bin/bash < {script_path}"),
+            shell,
+        ),
+        (
+            "typed-bash-pipe",
+            format!("cat {script_path} | /bin/bash"),
+            shell,
+        ),
+        ("typed-bash-c", format!("/bin/bash -c '{send}'"), shell),
+        (
+            "typed-env",
+            format!("env {send}"),
+            Path::new("/usr/bin/env"),
+        ),
+        (
+            "typed-nohup",
+            format!("nohup {send}"),
+            Path::new("/usr/bin/nohup"),
+        ),
+        (
+            "typed-setsid",
+            format!("setsid -w {send}"),
+            Path::new("/usr/bin/setsid"),
+        ),
+        (
+            "typed-xargs",
+            format!("echo x | xargs {send} --subject"),
+            Path::new("/usr/bin/xargs"),
+        ),
+        (
+            "typed-find",
+            format!("find {script_path} -exec {send} ';'"),
+            Path::new("/usr/bin/find"),
+        ),
+        ("typed-bot", format!("{bot_path} launcher {send}"), bot),
+        // A shell that the bot holds, though it stands on the very terminal.
+        (
+            "typed-bot-shell",
+            format!("{bot_path} launcher /bin/bash -i <<< '{send}'"),
+            bot,
+        ),
+        (
+            "typed-script",
+            format!("script -qec '/bin/bash -i' /dev/null <<< '{send}'"),
+            Path::new("/usr/bin/script"),
+        ),
+    ]
 }
 
 /// All rows, in the order of the list.
@@ -60,6 +234,7 @@ fn row(line: &'static str) -> Option<Row> {
     let expected = match next()? {
         "blocked" => Expected::Blocked,
         "open" => Expected::Open,
+        "outside" => Expected::Outside,
         "unplayed" => Expected::Unplayed,
         _ => return None,
     };
@@ -107,13 +282,24 @@ pub fn stopped(id: &str, bytes: u64, by: &str) {
 /// The row was played and got through. What was noticed of it is a finding.
 ///
 /// # Panics
-/// When the list says that it is blocked.
+/// When the list says that it is blocked, or nothing got through.
 pub fn got_through(id: &str, bytes: u64, finding: Option<&Value>, culprit: impl AsRef<Path>) {
     let named =
         finding.map(|finding| finding["culprit"].as_str().map(Path::new) == Some(culprit.as_ref()));
     let by = finding.and_then(|finding| finding["finding"].as_str());
     note(id, bytes, by.unwrap_or_default(), named);
-    expect(id, Expected::Open);
+    let expected = expected(id);
+    assert!(
+        matches!(expected, Some(Expected::Open | Expected::Outside)),
+        "{id} in data/evasions.tsv: {expected:?}, and {bytes} bytes got through"
+    );
+    assert!(bytes > 0, "{id}: nothing got through");
+}
+
+/// The row was played against another guard than Sekimori.
+pub fn against(peer: &str, id: &str, bytes: u64) {
+    assert!(expected(id).is_some(), "{id} in data/evasions.tsv");
+    write(&json!({ "id": id, "peer": peer, "bytes": bytes }));
 }
 
 /// What the server got beyond so many messages of the user's, which are the first and alike.
@@ -131,16 +317,21 @@ pub fn beyond(server: &SmtpServer, users: u64) -> u64 {
 }
 
 fn expect(id: &str, came: Expected) {
-    let row = rows().find(|row| row.id == id);
-    let expected = row.map(|row| row.expected);
-    assert_eq!(expected, Some(came), "{id} in data/evasions.tsv");
+    assert_eq!(expected(id), Some(came), "{id} in data/evasions.tsv");
+}
+
+fn expected(id: &str) -> Option<Expected> {
+    rows().find(|row| row.id == id).map(|row| row.expected)
 }
 
 fn note(id: &str, bytes: u64, by: &str, named: Option<bool>) {
+    write(&json!({ "id": id, "bytes": bytes, "by": by, "culprit_named": named }));
+}
+
+fn write(line: &Value) {
     let Some(path) = std::env::var_os(VARIABLE) else {
         return;
     };
-    let line = json!({ "id": id, "bytes": bytes, "by": by, "culprit_named": named });
     let file = File::options().create(true).append(true).open(&path);
     file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
         .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
@@ -157,11 +348,27 @@ mod tests {
         let mut ids = HashSet::new();
         for row in rows() {
             assert!(ids.insert(row.id), "{} is there twice", row.id);
-            let unplayed = row.expected == Expected::Unplayed;
-            assert_eq!(unplayed, !row.test.contains("::"), "{}", row.id);
+            let played = row.test.contains("::");
+            match row.expected {
+                Expected::Blocked | Expected::Open => assert!(played, "{}", row.id),
+                Expected::Unplayed => assert!(!played, "{}", row.id),
+                // What cannot be played at all has no test.
+                Expected::Outside => assert!(played || row.test == "-", "{}", row.id),
+            }
             assert!(!row.words.contains('|') && !row.remark.contains('|'));
             let explained = row.expected == Expected::Blocked || !row.remark.is_empty();
             assert!(explained, "{}: a remark says why", row.id);
+        }
+    }
+
+    /// What is out of scope is so for a reason that users are told.
+    #[test]
+    fn what_is_out_of_scope_stands_in_the_security_page() {
+        let page = include_str!("../../../SECURITY.md");
+        let (_, remains) = page.split_once("## Known to remain").unwrap();
+        for row in rows().filter(|row| row.expected == Expected::Outside) {
+            let heading = format!("- **{}", row.remark);
+            assert!(remains.contains(&heading), "{}: {heading}", row.id);
         }
     }
 

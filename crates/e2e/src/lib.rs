@@ -13,6 +13,7 @@
 pub mod evasions;
 mod fault;
 mod herd;
+pub mod peers;
 mod remains;
 mod scene;
 mod servers;

@@ -6,68 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, Options, SERVER, Theatre, Top, evasions, word};
+use e2e::evasions::{self, DRIVING, IMPOSTORS, OWN_ENGINE};
+use e2e::{LIMIT, Options, SERVER, Theatre, Top, word};
 use serde_json::Value;
 use stage::{Desktop, SmtpServer, Start};
-
-/// Connections of the bot's own. It is no mailer.
-const OWN_ENGINE: &[&str] = &[
-    "plain",
-    "nonblocking",
-    "ipv6",
-    "mapped",
-    "fastopen-sendto",
-    "fastopen-connect",
-    "mptcp",
-    "io-uring",
-    "thread",
-    "send-fd",
-    "greeting-split",
-    "greeting-lower",
-    "greeting-blank",
-    "greeting-spaces",
-    "greeting-late",
-    "greeting-none",
-    "double-fork",
-    "setsid",
-    "reparented",
-    "clone-parent",
-    "new-user",
-    "new-net",
-    "new-pid",
-    "new-mount",
-    "exec-spoofed",
-    "inherit-exec",
-];
-
-/// Ways to start the user's registered mailer. What runs then is the mailer, driven.
-const DRIVING: &[&str] = &[
-    "fork-exec",
-    "double-fork-exec",
-    "setsid-exec",
-    "reparented-exec",
-    "vfork-exec",
-    "clone-parent-exec",
-    "clone3-exec",
-    "new-user-exec",
-    "new-net-exec",
-    "new-pid-exec",
-    "new-mount-exec",
-    "exec",
-    "exec-empty-path",
-    "exec-symlink",
-    "env-exec",
-    "ptrace-traceme",
-];
-
-/// Ways to run the mailer's code as another file, or another file as the mailer.
-const IMPOSTORS: &[&str] = &[
-    "exec-memfd",
-    "exec-deleted",
-    "exec-copy",
-    "exec-loader",
-    "exec-mounted-over",
-];
 
 struct Scene {
     theatre: Theatre,
@@ -101,24 +43,7 @@ impl Scene {
     /// refusal.
     fn refusal_of(&self, name: &str) -> Value {
         let before = self.theatre.newest();
-        let mut words = vec![
-            "technique",
-            name,
-            "--server",
-            SERVER,
-            "--timeout-ms",
-            "1000",
-        ];
-        words.extend([
-            "--as",
-            "/usr/bin/thunderbird",
-            "--env",
-            "LD_LIBRARY_PATH=/nonexistent",
-        ]);
-        let mailer = self.mailer.to_str().unwrap();
-        if name != "send-fd" {
-            words.extend(["--", mailer, "mailer", "--server", SERVER]);
-        }
+        let words = evasions::technique_words(name, SERVER, self.mailer.to_str().unwrap());
         self.desktop.run(&self.bot, words, LIMIT).unwrap();
         let refusal = self
             .theatre
@@ -397,66 +322,8 @@ fn at_a_terminal_only_what_is_typed_counts() {
     let batch = theatre.registered("batch-mailer", "mailer", Some("batch"));
     let send = format!("{} mailer --server {SERVER}", batch.display());
     let script_path = theatre.write("script.sh", &format!("{send}\n"));
-    let script = script_path.display();
-    let bot = scene.bot.display();
     let terminal = theatre.terminal();
-    // The culprit is whoever said what to do, or stands between the person and the mailer.
-    let shell = Path::new("/bin/bash");
-    for (row, line, culprit) in [
-        (
-            "typed-bash-script",
-            format!("/bin/bash {script}"),
-            script_path.as_path(),
-        ),
-        ("typed-bash-stdin", format!("/bin/bash < {script}"), shell),
-        (
-            "typed-bash-pipe",
-            format!("cat {script} | /bin/bash"),
-            shell,
-        ),
-        ("typed-bash-c", format!("/bin/bash -c '{send}'"), shell),
-        (
-            "typed-env",
-            format!("env {send}"),
-            Path::new("/usr/bin/env"),
-        ),
-        (
-            "typed-nohup",
-            format!("nohup {send}"),
-            Path::new("/usr/bin/nohup"),
-        ),
-        (
-            "typed-setsid",
-            format!("setsid -w {send}"),
-            Path::new("/usr/bin/setsid"),
-        ),
-        (
-            "typed-xargs",
-            format!("echo x | xargs {send} --subject"),
-            Path::new("/usr/bin/xargs"),
-        ),
-        (
-            "typed-find",
-            format!("find {script} -exec {send} ';'"),
-            Path::new("/usr/bin/find"),
-        ),
-        (
-            "typed-bot",
-            format!("{bot} launcher {send}"),
-            scene.bot.as_path(),
-        ),
-        // A shell that the bot holds, though it stands on the very terminal.
-        (
-            "typed-bot-shell",
-            format!("{bot} launcher /bin/bash -i <<< '{send}'"),
-            scene.bot.as_path(),
-        ),
-        (
-            "typed-script",
-            format!("script -qec '/bin/bash -i' /dev/null <<< '{send}'"),
-            Path::new("/usr/bin/script"),
-        ),
-    ] {
+    for (row, line, culprit) in evasions::typed_lines(&send, &script_path, &scene.bot) {
         let before = theatre.newest();
         terminal.run(&line);
         let refusal = theatre.wait_after(before, &line, |entry| word(entry, "verdict") == "refuse");

@@ -64,21 +64,32 @@ impl Scene {
 fn a_bot_may_not_hand_mail_over() {
     let Some(scene) = Scene::open() else { return };
     let submitter = scene.submitter.to_str().unwrap();
-    for way in [
-        "fork-exec",
-        "double-fork-exec",
-        "setsid-exec",
-        "vfork-exec",
-        "new-user-exec",
-        "exec",
-    ] {
-        let words = ["technique", way, "--", submitter, "techniques"];
+    // What the mail server would take its mail from.
+    let spool = scene.theatre.home().join("queue");
+    let spool = spool.to_str().unwrap();
+    for way in evasions::SUBMITTING {
+        let words = [
+            "technique",
+            way,
+            "--",
+            submitter,
+            "submit",
+            "--spool",
+            spool,
+        ];
         let refusal = scene.is_killed(&scene.bot, &words, "foreign-origin");
-        // It never ran, so there is nothing that it could have handed over.
-        evasions::refused(&format!("submit-{way}"), 0, &refusal, &scene.bot);
+        let queued = fs::metadata(spool).map_or(0, |file| file.len());
+        evasions::refused(&format!("submit-{way}"), queued, &refusal, &scene.bot);
         assert_eq!(refusal["role"], "submitter", "{way}: {refusal}");
     }
     assert_eq!(scene.theatre.counter("submitters_refused"), 6);
+    // The person's own message is the first in the queue.
+    let terminal = scene.theatre.terminal();
+    assert_eq!(
+        terminal.run(&format!("{submitter} submit --spool {spool}")),
+        0
+    );
+    assert!(fs::metadata(spool).unwrap().len() > 0);
     let finding = scene
         .theatre
         .wait_for("finding", |entry| entry["type"] == "finding");

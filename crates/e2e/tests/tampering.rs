@@ -221,17 +221,7 @@ fn loader_variables_spoil_the_mailer() {
     let Some(scene) = Scene::open() else { return };
     let launcher = scene.theatre.registered("panel", "launcher", None);
     let mailer = scene.mailer.to_str().unwrap();
-    for variable in [
-        "LD_PRELOAD=/tmp/evil.so",
-        "LD_AUDIT=/tmp/evil.so",
-        "LD_LIBRARY_PATH=/tmp",
-        "GTK_MODULES=/tmp/evil.so",
-        "QT_PLUGIN_PATH=/tmp",
-        "PERL5OPT=-Mevil",
-        "PYTHONPATH=/tmp",
-        "BASH_ENV=/tmp/evil.sh",
-        "NODE_OPTIONS=--require=/tmp/evil.js",
-    ] {
+    for variable in evasions::VARIABLES {
         let before = scene.theatre.newest();
         let words = [
             "technique",
@@ -251,7 +241,7 @@ fn loader_variables_spoil_the_mailer() {
             refusal["tampered"].to_string().contains("variable"),
             "{variable}: {refusal}"
         );
-        let row = variable.split('=').next().unwrap().to_lowercase();
+        let row = evasions::row_of_variable(variable);
         evasions::refused(&row, scene.server.payload_bytes(), &refusal, &launcher);
     }
     let words = [

@@ -39,6 +39,7 @@ usage: ROLE ...
   exec PROGRAM ARGS...                           become a program
   mailer --server A:P [--from A] [--to A]... [--subject S] [--body S] [--delay-ms N] [--linger-ms N]
          [--timeout-ms N] [--fd N] [--give-fd PATH]
+  submit --spool PATH [--from A] [--to A]... [--body S]      put a message into a queue
   bot [--smtp A:P]... [--irc A:P --nick N --channel C [--key K] [--in-pieces yes] | --http A:P [--anew yes | --poll-ms N] | --other A:P --say TEXT]
       [--decoys A:P] [--await TEXT] [--rounds N] [--resolver A:P [--mx NAME]... [--host NAME]...] [--count N] [--hold-ms N]
       [--apart yes] [--start-mailer PROGRAM ARGS...]
@@ -60,6 +61,7 @@ pub fn player_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         "launcher" => lineage::launch(&args),
         "exec" => lineage::become_program(&args),
         "mailer" => mailer::run(&args),
+        "submit" => mailer::submit(&args),
         "bot" => bot::run(&args),
         "relay" => relay::run(&args),
         "flood" => flood::run(&args),

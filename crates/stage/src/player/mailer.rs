@@ -1,5 +1,7 @@
 //! The mailer: delivers one message properly and says how that went.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -63,7 +65,6 @@ impl Report {
 
     /// Prints it as one line, in one write.
     pub(super) fn print(&self) {
-        use std::io::Write;
         let line = serde_json::to_string(self).unwrap_or_default();
         let mut output = std::io::stdout().lock();
         let _ = output.write_all(format!("{line}\n").as_bytes());
@@ -111,6 +112,21 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, String> {
             }
         }
         Err(failure) => Report::failed("mailer", &failure, 0),
+    };
+    report.print();
+    Ok(report.exit_code())
+}
+
+/// The submitter: puts the message into a queue, as `postdrop` does, for a mail server to find.
+/// `--spool` is the queue's one file.
+pub(super) fn submit(args: &Args) -> Result<ExitCode, String> {
+    let spool = args.text("--spool").ok_or("--spool PATH is missing")?;
+    let Mail { from, to, body, .. } = mail(args);
+    let text = format!("{from}\n{}\n\n{body}\n", to.join("\n"));
+    let file = File::options().create(true).append(true).open(spool);
+    let report = match file.and_then(|mut file| file.write_all(text.as_bytes())) {
+        Ok(()) => Report::new("submit", "delivered", text.len() as u64),
+        Err(error) => Report::failed("submit", &SmtpFailure::System("write the queue", error), 0),
     };
     report.print();
     Ok(report.exit_code())
