@@ -63,99 +63,216 @@ impl Tamper {
     }
 }
 
-/// Variables that make a loader or an interpreter run code from elsewhere, by their first
-/// eight bytes. Eight bytes are one register, which is what the kernel can compare cheaply,
-/// and are enough to tell these apart from everything usual.
-const VARIABLES: [&[u8; 8]; 18] = [
-    b"LD_PRELO", // LD_PRELOAD
-    b"LD_AUDIT",
-    b"LD_LIBRA", // LD_LIBRARY_PATH
-    b"GTK_MODU", // GTK_MODULES; see variable_tampers
-    b"GTK_PATH",
-    b"GTK3_MOD", // GTK3_MODULES
-    b"GIO_EXTR", // GIO_EXTRA_MODULES
-    b"GCONV_PA", // GCONV_PATH
-    b"QT_PLUGI", // QT_PLUGIN_PATH
-    b"PERL5OPT",
-    b"PERL5LIB",
-    b"PERL5DB=",
-    b"PYTHONPA", // PYTHONPATH
-    b"PYTHONHO", // PYTHONHOME
-    b"PYTHONST", // PYTHONSTARTUP
-    b"BASH_ENV",
-    b"NODE_OPT", // NODE_OPTIONS
-    b"RUBYOPT=",
-];
-
-const SLOT_BITS: u32 = 7;
-
-/// A multiplier that sends each variable to a slot of its own, so that the kernel needs one
-/// comparison for each variable of an environment, and its verifier one branch.
-const MULTIPLIER: u64 = multiplier();
-
-const TABLE: [u64; 1 << SLOT_BITS] = match table(MULTIPLIER) {
-    Some(table) => table,
-    None => panic!("no slot of its own for each variable"),
-};
-
-#[inline(always)]
-const fn slot(word: u64, multiplier: u64) -> usize {
-    (word.wrapping_mul(multiplier) >> (64 - SLOT_BITS)) as usize
+/// The beginning of a string: its first eight bytes, and those bits of the next eight that
+/// `mask` has. Eight bytes are one register, which is what the kernel can compare cheaply.
+#[derive(Clone, Copy)]
+struct Pattern {
+    first: u64,
+    second: u64,
+    mask: u64,
 }
 
-const fn table(multiplier: u64) -> Option<[u64; 1 << SLOT_BITS]> {
-    let mut table = [0; 1 << SLOT_BITS];
-    let mut index = 0;
-    while index < VARIABLES.len() {
-        let word = u64::from_ne_bytes(*VARIABLES[index]);
-        let slot = slot(word, multiplier);
-        if table[slot] != 0 {
-            return None;
+impl Pattern {
+    const NONE: Self = Self {
+        first: 0,
+        second: 0,
+        mask: 0,
+    };
+
+    /// Eight bytes, where they are enough to tell it from everything usual.
+    const fn first(first: &[u8; 8]) -> Self {
+        Self {
+            first: u64::from_ne_bytes(*first),
+            ..Self::NONE
         }
-        table[slot] = word;
-        index += 1;
     }
-    Some(table)
+
+    /// Sixteen bytes.
+    const fn both(first: &[u8; 8], second: &[u8; 8]) -> Self {
+        Self {
+            first: u64::from_ne_bytes(*first),
+            second: u64::from_ne_bytes(*second),
+            mask: u64::MAX,
+        }
+    }
+
+    /// `GTK_MODULES` is set on many desktops to plain module names, which are only searched in
+    /// the system's folders. It is a sign only when it begins with a path: "LES=" comes before
+    /// the value, and a slash and a dot differ in the last bit only.
+    const fn gtk_modules() -> Self {
+        Self {
+            first: u64::from_ne_bytes(*b"GTK_MODU"),
+            second: u64::from_ne_bytes(*b"\0\0\0\0/\0\0\0"),
+            mask: u64::from_ne_bytes(*b"\0\0\0\0\xfe\0\0\0"),
+        }
+    }
 }
 
-const fn multiplier() -> u64 {
-    // Any odd number with its bits well spread; the golden ratio is the usual one.
-    let mut multiplier = 0x9e37_79b9_7f4a_7c15_u64;
-    while table(multiplier).is_none() {
-        multiplier = multiplier
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .wrapping_add(2)
-            | 1;
-    }
-    multiplier
+/// Patterns, each found by a slot of its own, so that the kernel needs one comparison for each
+/// string, and its verifier one branch.
+struct Table<const SLOTS: usize> {
+    multiplier: u64,
+    /// Index of a pattern plus one; 0 is none.
+    slots: [u8; SLOTS],
+    patterns: [Pattern; PATTERNS_MAX],
 }
+
+/// A power of two.
+const PATTERNS_MAX: usize = 64;
+
+impl<const SLOTS: usize> Table<SLOTS> {
+    const fn of(listed: &[Pattern]) -> Self {
+        let mut patterns = [Pattern::NONE; PATTERNS_MAX];
+        let mut index = 0;
+        while index < listed.len() {
+            patterns[index + 1] = listed[index];
+            index += 1;
+        }
+        // Any odd number with its bits well spread; the golden ratio is the usual one.
+        let mut multiplier = 0x9e37_79b9_7f4a_7c15_u64;
+        loop {
+            if let Some(slots) = Self::slots(listed, multiplier) {
+                return Self {
+                    multiplier,
+                    slots,
+                    patterns,
+                };
+            }
+            multiplier = multiplier
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .wrapping_add(2)
+                | 1;
+        }
+    }
+
+    /// None when two patterns fall into one slot.
+    const fn slots(listed: &[Pattern], multiplier: u64) -> Option<[u8; SLOTS]> {
+        let mut slots = [0; SLOTS];
+        let mut index = 0;
+        while index < listed.len() {
+            let slot = Self::slot(listed[index].first, multiplier);
+            if slots[slot] != 0 {
+                return None;
+            }
+            slots[slot] = index as u8 + 1;
+            index += 1;
+        }
+        Some(slots)
+    }
+
+    #[inline(always)]
+    const fn slot(word: u64, multiplier: u64) -> usize {
+        (word.wrapping_mul(multiplier) >> (64 - SLOTS.trailing_zeros())) as usize
+    }
+
+    #[inline(always)]
+    fn has(&self, first: [u8; 8], second: [u8; 8]) -> bool {
+        let (first, second) = (u64::from_ne_bytes(first), u64::from_ne_bytes(second));
+        let index = self.slots[Self::slot(first, self.multiplier)];
+        let pattern = &self.patterns[index as usize & (PATTERNS_MAX - 1)];
+        (first ^ pattern.first) | ((second ^ pattern.second) & pattern.mask) == 0 && first != 0
+    }
+}
+
+/// Variables that make a loader, a library or an interpreter run code from elsewhere.
+///
+/// Left out is what honest desktops have set for other programs, and few mailers obey:
+/// `NODE_PATH`, `CLASSPATH`, `ZDOTDIR`, and the functions that bash exports.
+static VARIABLES: Table<512> = Table::of(&[
+    // The dynamic loader and the C library.
+    Pattern::first(b"LD_PRELO"), // LD_PRELOAD
+    Pattern::first(b"LD_AUDIT"),
+    Pattern::first(b"LD_LIBRA"), // LD_LIBRARY_PATH
+    Pattern::first(b"GCONV_PA"), // GCONV_PATH
+    // Desktop toolkits.
+    Pattern::gtk_modules(),
+    Pattern::first(b"GTK_PATH"),
+    Pattern::first(b"GTK_EXE_"),             // GTK_EXE_PREFIX
+    Pattern::both(b"GTK_IM_M", b"ODULE_FI"), // GTK_IM_MODULE_FILE
+    Pattern::first(b"GTK3_MOD"),             // GTK3_MODULES
+    Pattern::first(b"GIO_EXTR"),             // GIO_EXTRA_MODULES
+    Pattern::first(b"GIO_MODU"),             // GIO_MODULE_DIR
+    Pattern::first(b"GDK_PIXB"),             // GDK_PIXBUF_MODULE_FILE, GDK_PIXBUF_MODULEDIR
+    Pattern::first(b"QT_PLUGI"),             // QT_PLUGIN_PATH
+    Pattern::both(b"QT_QPA_P", b"LATFORM_"), // QT_QPA_PLATFORM_PLUGIN_PATH
+    Pattern::first(b"QML2_IMP"),             // QML2_IMPORT_PATH
+    Pattern::first(b"QML_IMPO"),             // QML_IMPORT_PATH
+    // Plugins of libraries that mailers use.
+    Pattern::first(b"SASL_PAT"),             // SASL_PATH
+    Pattern::first(b"SASL_CON"),             // SASL_CONF_PATH
+    Pattern::first(b"OPENSSL_"),             // OPENSSL_CONF, OPENSSL_ENGINES, OPENSSL_MODULES
+    Pattern::first(b"KRB5_CON"),             // KRB5_CONFIG
+    Pattern::first(b"GSS_MECH"),             // GSS_MECH_CONFIG
+    Pattern::first(b"GST_PLUG"),             // GST_PLUGIN_PATH and its like
+    Pattern::first(b"ALSA_CON"),             // ALSA_CONFIG_PATH
+    Pattern::first(b"ALSA_PLU"),             // ALSA_PLUGIN_DIR
+    Pattern::first(b"PULSE_DL"),             // PULSE_DLPATH
+    Pattern::first(b"LIBGL_DR"),             // LIBGL_DRIVERS_PATH
+    Pattern::both(b"LIBVA_DR", b"IVERS_PA"), // LIBVA_DRIVERS_PATH
+    Pattern::both(b"GBM_BACK", b"ENDS_PAT"), // GBM_BACKENDS_PATH
+    Pattern::first(b"VK_ICD_F"),             // VK_ICD_FILENAMES
+    Pattern::first(b"VK_DRIVE"),             // VK_DRIVER_FILES
+    Pattern::first(b"VK_LAYER"),             // VK_LAYER_PATH
+    Pattern::first(b"VK_ADD_L"),             // VK_ADD_LAYER_PATH
+    Pattern::first(b"__EGL_VE"),             // __EGL_VENDOR_LIBRARY_FILENAMES
+    // Remote control, and other code for the same program.
+    Pattern::first(b"QTWEBENG"), // QTWEBENGINE_REMOTE_DEBUGGING, QTWEBENGINE_CHROMIUM_FLAGS
+    Pattern::first(b"WEBKIT_I"), // WEBKIT_INSPECTOR_SERVER, WEBKIT_INJECTED_BUNDLE_PATH
+    Pattern::first(b"XUL_APP_"), // XUL_APP_FILE
+    Pattern::first(b"MOZ_MARI"), // MOZ_MARIONETTE
+    Pattern::first(b"MOZ_GMP_"), // MOZ_GMP_PATH
+    Pattern::both(b"ELECTRON", b"_RUN_AS_"), // ELECTRON_RUN_AS_NODE
+    // Interpreters of scripts.
+    Pattern::first(b"PERL5OPT"),
+    Pattern::first(b"PERL5LIB"),
+    Pattern::first(b"PERL5DB="),
+    Pattern::first(b"PERLLIB="),
+    Pattern::first(b"PYTHONPA"), // PYTHONPATH
+    Pattern::first(b"PYTHONHO"), // PYTHONHOME
+    Pattern::first(b"PYTHONST"), // PYTHONSTARTUP
+    Pattern::first(b"BASH_ENV"),
+    Pattern::first(b"SHELLOPT"), // SHELLOPTS: with xtrace, PS4 is run
+    Pattern::first(b"NODE_OPT"), // NODE_OPTIONS
+    Pattern::first(b"RUBYOPT="),
+    Pattern::first(b"RUBYLIB="),
+    Pattern::first(b"LUA_INIT"),
+    Pattern::first(b"LUA_PATH"),
+    Pattern::first(b"LUA_CPAT"), // LUA_CPATH
+    Pattern::first(b"JAVA_TOO"), // JAVA_TOOL_OPTIONS
+    Pattern::first(b"_JAVA_OP"), // _JAVA_OPTIONS
+    Pattern::first(b"JDK_JAVA"), // JDK_JAVA_OPTIONS
+    Pattern::first(b"PHPRC=/h"), // PHPRC in a home; elsewhere it is the system's
+    Pattern::first(b"PHP_INI_"), // PHP_INI_SCAN_DIR
+    Pattern::first(b"TCLLIBPA"), // TCLLIBPATH
+]);
+
+/// Arguments that put a mailer under remote control or make it another program.
+static ARGUMENTS: Table<64> = Table::of(&[
+    Pattern::both(b"--marion", b"ette\0\0\0\0"),
+    Pattern::both(b"-marione", b"tte\0\0\0\0\0"),
+    Pattern::first(b"--remote"), // --remote-debugging-port, --remote-allow-hosts
+    Pattern::first(b"-remote-"),
+    Pattern::both(b"--start-", b"debugger"), // --start-debugger-server
+    Pattern::both(b"-start-d", b"ebugger-"),
+    Pattern::first(b"--inspec"), // --inspect, --inspect-brk
+    // Another application for Mozilla's platform.
+    Pattern::first(b"--app\0\0\0"),
+    Pattern::first(b"-app\0\0\0\0"),
+    Pattern::both(b"--browse", b"r-subpro"), // --browser-subprocess-path
+]);
 
 /// Whether an environment string that begins with these sixteen bytes is a sign of
 /// tampering. Shorter strings are padded with zero bytes.
-///
-/// `GTK_MODULES` is set on many desktops to plain module names, which are only searched in
-/// the system's folders. It is a sign only when it begins with a path.
 #[inline(always)]
 pub fn variable_tampers(first: [u8; 8], second: [u8; 8]) -> bool {
-    let word = u64::from_ne_bytes(first);
-    if TABLE[slot(word, MULTIPLIER)] != word || word == 0 {
-        return false;
-    }
-    // "LES=" comes before the value.
-    word != u64::from_ne_bytes(*b"GTK_MODU") || second[4] == b'/' || second[4] == b'.'
+    VARIABLES.has(first, second)
 }
 
 /// Whether an argument that begins with these sixteen bytes puts a mailer under remote
-/// control: `--marionette`, `--remote-debugging-port`, `--remote-allow-hosts` and their
-/// spellings with one dash. Shorter arguments are padded with zero bytes.
+/// control. Shorter arguments are padded with zero bytes.
 #[inline(always)]
 pub fn remote_control_argument(first: [u8; 8], second: [u8; 8]) -> bool {
-    let one = u64::from_ne_bytes(first);
-    let two = u64::from_ne_bytes(second);
-    (one == u64::from_ne_bytes(*b"--marion") && two == u64::from_ne_bytes(*b"ette\0\0\0\0"))
-        || (one == u64::from_ne_bytes(*b"-marione") && two == u64::from_ne_bytes(*b"tte\0\0\0\0\0"))
-        || one == u64::from_ne_bytes(*b"--remote")
-        || one == u64::from_ne_bytes(*b"-remote-")
+    ARGUMENTS.has(first, second)
 }
 
 #[cfg(test)]
@@ -182,6 +299,14 @@ mod tests {
             "PYTHONPATH=/tmp",
             "BASH_ENV=/tmp/x",
             "NODE_OPTIONS=--require=/tmp/x",
+            "GTK_IM_MODULE_FILE=/tmp/x",
+            "QT_QPA_PLATFORM_PLUGIN_PATH=/tmp",
+            "LIBVA_DRIVERS_PATH=/tmp",
+            "GBM_BACKENDS_PATH=/tmp",
+            "ELECTRON_RUN_AS_NODE=1",
+            "OPENSSL_CONF=/tmp/x",
+            "SASL_PATH=/tmp",
+            "MOZ_MARIONETTE=1",
         ] {
             let (first, second) = halves(text);
             assert!(variable_tampers(first, second), "{text}");
@@ -196,6 +321,17 @@ mod tests {
             "GTK_MODULES=gail:atk-bridge",
             "LDFLAGS=-O2",
             "HOME=/root",
+            "GTK_IM_MODULE=ibus",
+            "QT_QPA_PLATFORMTHEME=gtk3",
+            "QT_QPA_PLATFORM=wayland",
+            "LIBVA_DRIVER_NAME=iHD",
+            "GBM_BACKEND=nvidia-drm",
+            "ELECTRON_OZONE_PLATFORM_HINT=auto",
+            "MOZ_ENABLE_WAYLAND=1",
+            "_JAVA_AWT_WM_NONREPARENTING=1",
+            "PHPRC=/etc/php",
+            "NODE_PATH=/usr/lib/node_modules",
+            "BASH_FUNC_which%%=() {",
             "",
         ] {
             let (first, second) = halves(text);
@@ -210,11 +346,22 @@ mod tests {
             "-marionette",
             "--remote-debugging-port=9222",
             "-remote-debugging-port",
+            "--start-debugger-server",
+            "--inspect-brk=9229",
+            "-app",
+            "--app",
         ] {
             let (first, second) = halves(text);
             assert!(remote_control_argument(first, second), "{text}");
         }
-        for text in ["--compose", "-marion", "--mar", "mail@example.org"] {
+        for text in [
+            "--compose",
+            "-marion",
+            "--mar",
+            "mail@example.org",
+            "--apply",
+            "--start-minimized",
+        ] {
             let (first, second) = halves(text);
             assert!(!remote_control_argument(first, second), "{text}");
         }
