@@ -24,12 +24,12 @@ pub use lineage::{
     ProgramPath, Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
 };
 pub use sample::{
-    Interest, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling, Wish,
+    Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling, Wish,
 };
 pub use settings::{Counter, Flow, MAIL_PORTS_MAX, Offsets, RateWindow, Settings};
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// Checks that a struct has the size that both sides count on.
 macro_rules! plain {
@@ -55,7 +55,7 @@ plain! {
     Settings = 96,
     Flow = 48,
     RateWindow = 16,
-    Sampling = 72,
+    Sampling = 96,
     Interest = 48,
     SampleHead = 104,
     Sample = 104 + SAMPLE_BYTES,

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "user")]
 use bytemuck::{Pod, Zeroable};
-use policy::{Kind, Origin, Program, Role, Standing, Tamper};
+use policy::{Blame, Kind, Origin, Program, Role, Standing, Tamper};
 
 /// How many links of a lineage a record keeps. Longer ones lose links in the middle.
 pub const CHAIN_LENGTH: usize = 16;
@@ -233,8 +233,13 @@ impl ProcessRecord {
     pub fn record_exec(&mut self, after: &Standing, program: u32, pid: u32, seeded: u8) {
         // Behind a gap in what /proc knew, the first program that is known has to answer.
         let nobody = self.culprit == 0 && after.origin == Origin::Foreign;
-        if nobody || self.standing().made_worse_by(after) {
-            self.culprit = program;
+        let blame = self.standing().blame(after);
+        if nobody || blame != Blame::Nobody {
+            self.culprit = if blame == Blame::Caller && self.program != 0 {
+                self.program
+            } else {
+                program
+            };
             self.culprit_pid = pid;
         }
         self.set_standing(after);

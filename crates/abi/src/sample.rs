@@ -24,6 +24,20 @@ pub enum SampleState {
     Spent = 4,
 }
 
+/// What is known of whether a connection carries mail, though its port is no mail port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum MailWatch {
+    /// It does not, or nobody asks.
+    Over = 0,
+    /// The server has said nothing yet.
+    Silent = 1,
+    /// The server's first reply is a mail server's: 220.
+    Suspected = 2,
+    /// The client has spoken mail: no more payload leaves.
+    Caught = 3,
+}
+
 /// What user space wants of a connection: codes of [`Interest::wish`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -76,6 +90,9 @@ pub struct Sampling {
     pub received_ns: u64,
     /// When there are new samples to be used, in nanoseconds since boot.
     pub window_ns: u64,
+    /// When a packet of the client was held back first, in nanoseconds since boot; 0 when none
+    /// was.
+    pub held_ns: u64,
     /// Process that connected.
     pub pid: u32,
     /// Its user.
@@ -107,8 +124,22 @@ pub struct Sampling {
     pub begun: [u8; 2],
     /// 1 when something was reported of it, so that its end is reported too.
     pub told: u8,
+    /// Code of the [`MailWatch`].
+    pub mail: u8,
+    /// The sequence number that the client's next byte has.
+    pub line_next: u32,
+    /// [`policy::ClientLine::word`].
+    pub line_word: u32,
+    /// [`policy::ClientLine::letters`].
+    pub line_letters: u8,
+    /// [`policy::ClientLine::others`].
+    pub line_others: u8,
+    /// 1 where `line_next` is known.
+    pub line_begun: u8,
+    /// How many packets the client has sent while the server was silent.
+    pub line_packets: u8,
     /// Zero.
-    pub reserved: u8,
+    pub reserved: u32,
 }
 
 /// What a sample is.

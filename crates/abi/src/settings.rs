@@ -178,6 +178,16 @@ pub struct Offsets {
     pub cred_user_ns: u32,
     /// `user_namespace.ns.inum`
     pub user_ns_inum: u32,
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// `sk_buff.sk`
+    pub skb_sk: u32,
+    /// `sock.sk_lock.owned`
+    pub sock_owned: u32,
+    /// `sock.__sk_common.skc_dport`
+    pub sock_dport: u32,
+    /// `tcp_sock.is_mptcp`; 0 where the kernel knows no Multipath TCP.
+    pub tcp_is_mptcp: u32,
     /// `tcp_sock.bytes_acked`
     pub tcp_bytes_acked: u32,
     /// `tcp_sock.bytes_received`

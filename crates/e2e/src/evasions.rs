@@ -30,6 +30,9 @@ pub const OWN_ENGINE: &[&str] = &[
     "greeting-spaces",
     "greeting-late",
     "greeting-none",
+    "greeting-early",
+    "greeting-noop",
+    "greeting-long",
     "double-fork",
     "setsid",
     "reparented",
@@ -92,6 +95,17 @@ pub const VARIABLES: &[&str] = &[
     "PYTHONPATH=/tmp",
     "BASH_ENV=/tmp/evil.sh",
     "NODE_OPTIONS=--require=/tmp/evil.js",
+    "OPENSSL_CONF=/tmp/evil.cnf",
+    "GIO_MODULE_DIR=/tmp",
+    "GDK_PIXBUF_MODULE_FILE=/tmp/evil",
+    "GTK_IM_MODULE_FILE=/tmp/evil",
+    "QT_QPA_PLATFORM_PLUGIN_PATH=/tmp",
+    "SASL_PATH=/tmp",
+    "PERLLIB=/tmp",
+    "SHELLOPTS=xtrace",
+    "MOZ_MARIONETTE=1",
+    "LIBGL_DRIVERS_PATH=/tmp",
+    "WEBKIT_INSPECTOR_SERVER=127.0.0.1:1",
 ];
 
 /// The row of one of the [`VARIABLES`].

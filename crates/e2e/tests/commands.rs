@@ -506,7 +506,8 @@ fn a_damaged_journal_is_set_aside() {
 #[ignore = "needs root: run by cargo xtask test"]
 fn the_configuration_is_read_again() {
     let options = Options {
-        config: "mail_ports = [25, 2525]".to_owned(),
+        // What is said on other ports is not looked at.
+        config: "packet_watch = \"mail\"\nmail_ports = [25, 2525]".to_owned(),
         ..Options::default()
     };
     let Some(theatre) = Theatre::open_with(&options) else {
@@ -523,7 +524,8 @@ fn the_configuration_is_read_again() {
     };
     assert!(!sends(SERVER) && !sends("127.0.0.1:2525") && sends("127.0.0.1:26"));
     let before = theatre.newest();
-    theatre.write("config.toml", "notify = false\nmail_ports = [25, 26]\n");
+    let changed = "notify = false\npacket_watch = \"mail\"\nmail_ports = [25, 26]\n";
+    theatre.write("config.toml", changed);
     theatre.signal_daemon(Signal::HUP);
     theatre.wait_after(before, "reload", |entry| {
         word(entry, "text") == "configuration read again"

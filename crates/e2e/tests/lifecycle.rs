@@ -61,10 +61,11 @@ impl Scene {
     }
 
     fn other_traffic_flows(&self) -> bool {
-        let words = ["bot", "--smtp", OTHER];
-        let before = self.other.messages().len();
+        let words = ["say", "--server", OTHER, "--await", "4"];
+        let words = words.into_iter().chain(["--piece", "QUIT\r\n"]);
+        let before = self.other.connection_count();
         self.desktop.run(&self.bot, words, LIMIT).unwrap().success()
-            && self.other.messages().len() == before + 1
+            && self.other.connection_count() == before + 1
     }
 
     fn open_grants(&self) -> (u64, usize) {

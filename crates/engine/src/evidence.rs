@@ -148,7 +148,22 @@ fn conduct(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
             let detail = format!("{program} speaks to mail servers without being a mailer");
             evidence.push(Evidence::new(Sign::OwnEngine, detail));
         }
-        (_, Some(culprit)) if matches!(actor.role, Role::Mailer | Role::Submitter) => {
+        (Reason::MailOnOtherPort, _) => {
+            let detail = match scene.judged.destination() {
+                Some(destination) => format!("{program} spoke mail to {destination}"),
+                None => format!("{program} spoke mail"),
+            };
+            evidence.push(Evidence::new(Sign::MailOnOtherPort, detail));
+        }
+        (Reason::GrantOfAnother, _) => {
+            let detail = format!("{program} wrote into a connection that was granted to a mailer");
+            evidence.push(Evidence::new(Sign::UsesAnothersGrant, detail));
+        }
+        // Whoever only tampered with it did not start it: it may be the user's own shell.
+        (_, Some(culprit))
+            if matches!(actor.role, Role::Mailer | Role::Submitter)
+                && actor.origin == Origin::Foreign =>
+        {
             let by = program_name(&culprit.program);
             let detail = format!(
                 "{program} was started on behalf of {by} (pid {})",
@@ -160,15 +175,18 @@ fn conduct(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
     }
     if actor.tampered.any() {
         let mut detail = actor.tampered.words().collect::<Vec<_>>().join("; ");
-        if let Some(by) = scene.tamperer {
-            detail += &format!(" (by {}, pid {})", program_name(&by.program), by.pid);
+        let caller = driven
+            .filter(|_| actor.origin != Origin::Foreign)
+            .map(|by| (&by.program, by.pid));
+        let tamperer = scene.tamperer.map(|by| (&by.program, by.pid));
+        if let Some((by, pid)) = tamperer.or(caller) {
+            detail += &format!(" (by {}, pid {pid})", program_name(by));
         }
         evidence.push(Evidence::new(Sign::Tampering, detail));
     }
     // A process that is known and whose packet has no grant went around connect(); without
     // a process it is more likely a connection that was open before the gate came up.
-    if matches!(scene.judged, Judged::Packet { .. }) && actor.pid != 0 && !actor.program.is_empty()
-    {
+    if scene.reason == Reason::NoGrant && actor.pid != 0 && !actor.program.is_empty() {
         let detail = format!("{program} sent a packet without having asked for a connection");
         evidence.push(Evidence::new(Sign::BypassedConnect, detail));
     }

@@ -93,6 +93,9 @@ fn attempt(reason: Reason, case: &Case<'_>) -> String {
     let attempt = match case.judged {
         JudgedWord::Connect => format!("{program} asked for a connection to {server}"),
         JudgedWord::Submit => format!("{program} was started to take mail for another program"),
+        JudgedWord::Packet if reason == Reason::GrantOfAnother => {
+            format!("{program} wrote into a connection to {server}")
+        }
         JudgedWord::Packet => format!("{program} sent a packet to {server}"),
         JudgedWord::Conduct => format!("{program} acted on the network"),
     };
@@ -132,6 +135,13 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
         Reason::NoGrant => {
             "this connection has no grant: it was not made through connect(), or is older than the gate".to_owned()
         }
+        Reason::GrantOfAnother => {
+            "the connection was granted to another process, and it may not send mail itself; the grant has ended".to_owned()
+        }
+        Reason::MailOnOtherPort => format!(
+            "what it said there is mail (SMTP or LMTP), and it may not send mail, whatever the port{}",
+            started_through(case)
+        ),
     }
 }
 

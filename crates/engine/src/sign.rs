@@ -59,6 +59,10 @@ pub enum Sign {
     Tampering,
     /// A packet that went around connect().
     BypassedConnect,
+    /// It wrote into a connection that was granted to a mailer.
+    UsesAnothersGrant,
+    /// It spoke mail on a port that is no mail port.
+    MailOnOtherPort,
     /// The program lies where droppers put theirs.
     DropperPath,
     /// A registered program in the wrong circumstances, without a culprit.
@@ -71,7 +75,7 @@ pub enum Sign {
 
 /// Sign, weight, and why it weighs that much. Positive speaks for an infection. The unit
 /// is arbitrary; only the order and the proportions mean something.
-const WEIGHTS: [(Sign, i32, &str); 30] = [
+const WEIGHTS: [(Sign, i32, &str); 32] = [
     (
         Sign::IrcSameLineage,
         60,
@@ -126,6 +130,16 @@ const WEIGHTS: [(Sign, i32, &str); 30] = [
         Sign::OwnEngine,
         30,
         "the paper's figure 3; few programs except mailers have an SMTP engine of their own",
+    ),
+    (
+        Sign::MailOnOtherPort,
+        30,
+        "an SMTP engine of its own, as in figure 3; people who test mail servers have one too",
+    ),
+    (
+        Sign::UsesAnothersGrant,
+        30,
+        "a connected socket does not change hands by chance; a mailer may leave one to its helper",
     ),
     (
         Sign::Tampering,

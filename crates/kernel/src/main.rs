@@ -13,7 +13,9 @@
 mod hooks;
 mod image;
 mod kernel_memory;
+mod mail;
 mod maps;
+mod packet;
 mod report;
 mod sample;
 

@@ -6,22 +6,27 @@
 //! never push out a verdict.
 
 use abi::{
-    Counter, EventHeader, EventTag, ProcessRecord, SAMPLE_BYTES, Sample, SampleHead, SampleState,
-    Sampled, Sampling, Wish,
+    Counter, EventHeader, EventTag, MailWatch, ProcessRecord, SAMPLE_BYTES, Sample, SampleHead,
+    SampleState, Sampled, Sampling, Settings, Wish,
 };
-use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, bpf_sock};
+use aya_ebpf::bindings::{
+    BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock,
+};
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::generated::{
-    bpf_get_socket_cookie, bpf_ktime_get_coarse_ns, bpf_ringbuf_query, bpf_sk_storage_get,
+    bpf_get_socket_uid, bpf_ktime_get_coarse_ns, bpf_ringbuf_query, bpf_sk_storage_get,
     bpf_skb_load_bytes,
 };
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use aya_ebpf::programs::SkBuffContext;
-use policy::Origin;
+use policy::{Origin, Role};
 
 use crate::hooks::flow::Carried;
-use crate::maps::{INTERESTS, PROCESSES, SAMPLES, samples, samplings};
-use crate::report::{count, current_process, current_user};
+use crate::kernel_memory::Address;
+use crate::mail;
+use crate::maps::{INTERESTS, PROCESSES, SAMPLES, offset, samples, samplings};
+use crate::packet::{self, Header, IPPROTO_UDP, Payload, cookie};
+use crate::report::count;
 
 /// The time over which a process's connections and queries are counted: 2^33 ns, 8.6 s.
 const PERIOD_BITS: u32 = 33;
@@ -52,17 +57,15 @@ const EXACT_NS: u64 = 1_000_000_000;
 const UNREAD_BYTES: u64 = 128 * 1024;
 
 const TCP_ESTABLISHED: u32 = 1;
+const TCP_SYN_SENT: u32 = 2;
 /// The headers of IPv6 and of TCP with all the options that a handshake has.
 const HANDSHAKE_BYTES: u32 = 80;
-const IPPROTO_TCP: u8 = 6;
-const IPPROTO_UDP: u8 = 17;
-const IPV6_HEADER_BYTES: u32 = 40;
 const UDP_HEADER_BYTES: u32 = 8;
 const DNS_PORT: u16 = 53;
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+enum Way {
     Sent = 0,
     Received = 1,
 }
@@ -99,11 +102,20 @@ fn counted(record: &mut ProcessRecord, what: Counted) -> u32 {
 }
 
 /// The storage of a socket that begins a connection in the calling task; none where it is
-/// not sampled. Asked at connect(), because later packets may leave on behalf of anybody.
+/// not watched. Asked at connect(), because later packets may leave on behalf of anybody.
 #[inline(always)]
-pub fn begins(address: &[u8; 16], port: u16, family: u8) -> Option<Sampling> {
-    let pid = current_process();
-    let record = PROCESSES.get_ptr_mut(pid)?;
+pub fn begins(pid: u32, uid: u32, to: (&[u8; 16], u16, u8)) -> Option<Sampling> {
+    let Some(record) = PROCESSES.get_ptr_mut(pid) else {
+        // Who has no record is foreign. There is nothing to tell of it, but mail it must not send.
+        return Some(Sampling {
+            pid,
+            uid,
+            origin: Origin::Foreign as u8,
+            role: Role::Unknown as u8,
+            state: SampleState::Enough as u8,
+            ..connection(to)
+        });
+    };
     // SAFETY: the record of the current process stays while it is in this call.
     let record = unsafe { &mut *record };
     if !is_watched(record) {
@@ -119,21 +131,9 @@ pub fn begins(address: &[u8; 16], port: u16, family: u8) -> Option<Sampling> {
         (SampleState::Spent, [0; 2])
     };
     let sampling = Sampling {
-        // SAFETY: the helper has no preconditions.
-        received_ns: unsafe { bpf_ktime_get_coarse_ns() },
-        pid,
-        uid: current_user(),
-        program: record.program,
-        culprit: record.culprit,
-        culprit_pid: record.culprit_pid,
-        address: *address,
-        port,
-        family,
-        role: record.role,
-        origin: record.origin,
         state: state as u8,
         left,
-        ..Sampling::default()
+        ..of(record, pid, uid, to)
     };
     if connections == BURST {
         burst(&sampling, connections);
@@ -141,41 +141,129 @@ pub fn begins(address: &[u8; 16], port: u16, family: u8) -> Option<Sampling> {
     Some(sampling)
 }
 
-/// A packet of a stream socket whose header begins the context.
+/// What is known of whose connection or query it is.
 #[inline(always)]
-pub fn packet(ctx: &SkBuffContext, socket: *mut bpf_sock, way: Way) {
-    // A handshake says nothing, and every connection has one. Data may come with it (RFC 7413).
+fn of(record: &ProcessRecord, pid: u32, uid: u32, to: (&[u8; 16], u16, u8)) -> Sampling {
+    Sampling {
+        pid,
+        uid,
+        program: record.program,
+        culprit: record.culprit,
+        culprit_pid: record.culprit_pid,
+        role: record.role,
+        origin: record.origin,
+        ..connection(to)
+    }
+}
+
+/// A connection of nobody.
+#[inline(always)]
+fn connection((address, port, family): (&[u8; 16], u16, u8)) -> Sampling {
+    Sampling {
+        // SAFETY: the helper has no preconditions.
+        received_ns: unsafe { bpf_ktime_get_coarse_ns() },
+        address: *address,
+        port,
+        family,
+        mail: MailWatch::Silent as u8,
+        ..Sampling::default()
+    }
+}
+
+/// A packet that a stream socket sends; its header begins the context. Says whether it may
+/// leave.
+#[inline(always)]
+pub fn sent(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> bool {
+    let Some(sampling) = sampling_of(socket, 0) else {
+        // SAFETY: a full socket, checked by the caller.
+        if unsafe { (*socket).state } == TCP_SYN_SENT {
+            subflow(ctx, socket);
+        }
+        return true;
+    };
+    if sampling.mail != MailWatch::Over as u8 && !mail::may_leave(ctx, settings, sampling) {
+        return false;
+    }
+    if is_sampled(sampling) {
+        payload(ctx, sampling, Way::Sent);
+    }
+    true
+}
+
+/// A packet that a stream socket receives; its header begins the context.
+#[inline(always)]
+pub fn received(ctx: &SkBuffContext, socket: *mut bpf_sock) {
+    // A handshake says nothing, and every connection has one.
     // SAFETY: a full socket, checked by the caller.
-    if unsafe { (*socket).state } != TCP_ESTABLISHED && skb_bytes(ctx) <= HANDSHAKE_BYTES {
+    if unsafe { (*socket).state } != TCP_ESTABLISHED && packet::bytes(ctx) <= HANDSHAKE_BYTES {
         return;
     }
-    // SAFETY: map and socket are valid; without the create flag nothing is written.
-    let storage =
-        unsafe { bpf_sk_storage_get(samplings(), socket.cast(), core::ptr::null_mut(), 0) };
-    // SAFETY: the storage lives as long as its socket, which lives as long as the packet.
-    let Some(sampling) = (unsafe { storage.cast::<Sampling>().as_mut() }) else {
+    let Some(sampling) = sampling_of(socket, 0) else {
         return;
     };
-    let sampled =
-        sampling.state == SampleState::First as u8 || sampling.state == SampleState::Followed as u8;
-    if way == Way::Received {
-        // SAFETY: the helper has no preconditions.
-        let now = unsafe { bpf_ktime_get_coarse_ns() };
-        if now - sampling.received_ns > EXACT_NS {
-            after_quiet(ctx, sampling, now);
-        } else if !sampled {
-            return;
-        }
+    if sampling.mail == MailWatch::Silent as u8 {
+        mail::server_speaks(ctx, sampling);
     }
-    if sampled {
-        payload(ctx, sampling, way);
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    if now - sampling.received_ns > EXACT_NS {
+        after_quiet(ctx, sampling, now);
     }
+    if is_sampled(sampling) {
+        payload(ctx, sampling, Way::Received);
+    }
+}
+
+#[inline(always)]
+fn is_sampled(sampling: &Sampling) -> bool {
+    sampling.state == SampleState::First as u8 || sampling.state == SampleState::Followed as u8
+}
+
+/// What the socket's own storage holds of it.
+#[inline(always)]
+fn sampling_of<'a>(socket: *mut bpf_sock, flags: u64) -> Option<&'a mut Sampling> {
+    // SAFETY: map and socket are valid; a null value means zeroed.
+    let storage =
+        unsafe { bpf_sk_storage_get(samplings(), socket.cast(), core::ptr::null_mut(), flags) };
+    // SAFETY: the storage lives as long as its socket, which lives as long as the packet.
+    unsafe { storage.cast::<Sampling>().as_mut() }
+}
+
+/// The first packet of a Multipath TCP subflow. Its socket is the kernel's own and was not in
+/// connect(); what it carries is the process's all the same, also when the server speaks plain
+/// TCP only.
+#[inline(always)]
+fn subflow(ctx: &SkBuffContext, socket: *mut bpf_sock) {
+    let is_mptcp = offset!(tcp_is_mptcp);
+    let socket_address = Address::from(ctx.skb.skb.cast_const().cast()).follow(offset!(skb_sk));
+    if is_mptcp != 0 && socket_address.read::<u8>(is_mptcp) != 0 {
+        adopt(ctx, socket);
+    }
+}
+
+#[inline(never)]
+fn adopt(ctx: &SkBuffContext, socket: *mut bpf_sock) {
+    let header = Header::of(ctx);
+    let to = (&header.destination(ctx), header.port(ctx), header.version);
+    // SAFETY: the helper takes the program's own context.
+    let uid = unsafe { bpf_get_socket_uid(ctx.skb.skb) };
+    if let Some(begun) = begins(current_process(), uid, to)
+        && let Some(sampling) = sampling_of(socket, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+    {
+        *sampling = begun;
+    }
+}
+
+/// The current process, where the helper for it is there since 6.10 only.
+#[inline(always)]
+fn current_process() -> u32 {
+    Address::current_task().read(offset!(task_tgid))
 }
 
 /// The first packet for more than a second comes in.
 #[inline(never)]
 fn after_quiet(ctx: &SkBuffContext, sampling: &mut Sampling, now: u64) {
-    let Some(place) = find(ctx) else {
+    let Some(place) = Payload::of(ctx) else {
         return;
     };
     if place.bytes == 0 {
@@ -201,7 +289,7 @@ fn after_quiet(ctx: &SkBuffContext, sampling: &mut Sampling, now: u64) {
 /// Reports payload while there are samples left.
 #[inline(never)]
 fn payload(ctx: &SkBuffContext, sampling: &mut Sampling, way: Way) {
-    let Some(place) = find(ctx) else {
+    let Some(place) = Payload::of(ctx) else {
         return;
     };
     if place.bytes == 0 {
@@ -268,12 +356,10 @@ pub fn datagram(ctx: &SkBuffContext, socket: *mut bpf_sock) {
 
 #[inline(never)]
 fn query(ctx: &SkBuffContext) {
-    let Some((transport, version)) = transport(ctx, IPPROTO_UDP) else {
-        return;
-    };
-    let port = u16::from_be(ctx.load::<u16>(transport as usize + 2).unwrap_or(0));
-    let bytes = skb_bytes(ctx).saturating_sub(transport + UDP_HEADER_BYTES);
-    if port != DNS_PORT || bytes == 0 {
+    let header = Header::of(ctx);
+    let payload = header.transport + UDP_HEADER_BYTES;
+    let bytes = packet::bytes(ctx).saturating_sub(payload);
+    if header.protocol != IPPROTO_UDP || header.port(ctx) != DNS_PORT || bytes == 0 {
         return;
     }
     let pid = current_process();
@@ -285,29 +371,13 @@ fn query(ctx: &SkBuffContext) {
     if !is_watched(record) || counted(record, Counted::Queries) > EACH_PERIOD {
         return;
     }
-    let mut address = [0; 16];
-    if version == 4 {
-        let destination: [u8; 4] = ctx.load(16).unwrap_or([0; 4]);
-        address[..4].copy_from_slice(&destination);
-    } else {
-        address = ctx.load(24).unwrap_or([0; 16]);
-    }
-    let sampling = Sampling {
-        pid,
-        uid: current_user(),
-        program: record.program,
-        culprit: record.culprit,
-        culprit_pid: record.culprit_pid,
-        address,
-        port,
-        family: version,
-        role: record.role,
-        origin: record.origin,
-        ..Sampling::default()
-    };
+    // SAFETY: the helper takes the program's own context.
+    let uid = unsafe { bpf_get_socket_uid(ctx.skb.skb) };
+    let to = (&header.destination(ctx), DNS_PORT, header.version);
+    let sampling = of(record, pid, uid, to);
     let mut head = head(&sampling, Sampled::Query, cookie(ctx));
     head.wire_bytes = bytes;
-    copy(ctx, head, transport + UDP_HEADER_BYTES, false);
+    copy(ctx, head, payload, false);
 }
 
 /// The last holder of a socket lets go of it.
@@ -340,52 +410,6 @@ fn follow_interest(sampling: &mut Sampling, cookie: u64) {
         Some(_) => sampling.state = SampleState::Followed as u8,
         None => {}
     }
-}
-
-/// Where the payload of a TCP packet lies.
-#[derive(Clone, Copy)]
-struct Place {
-    offset: u32,
-    bytes: u32,
-    sequence: u32,
-}
-
-#[inline(always)]
-fn find(ctx: &SkBuffContext) -> Option<Place> {
-    let (transport, _) = transport(ctx, IPPROTO_TCP)?;
-    let sequence = u32::from_be(ctx.load::<u32>(transport as usize + 4).ok()?);
-    let words = ctx.load::<u8>(transport as usize + 12).ok()? >> 4;
-    let offset = transport + u32::from(words) * 4;
-    Some(Place {
-        offset,
-        bytes: skb_bytes(ctx).saturating_sub(offset),
-        sequence,
-    })
-}
-
-/// Where the transport header begins, when it is this one's, and the version of IP. Packets
-/// with extension headers are passed over.
-#[inline(always)]
-fn transport(ctx: &SkBuffContext, wanted: u8) -> Option<(u32, u8)> {
-    let first = ctx.load::<u8>(0).ok()?;
-    let (protocol, offset, version) = if first >> 4 == 4 {
-        (ctx.load::<u8>(9).ok()?, u32::from(first & 0xf) * 4, 4)
-    } else {
-        (ctx.load::<u8>(6).ok()?, IPV6_HEADER_BYTES, 6)
-    };
-    (protocol == wanted).then_some((offset, version))
-}
-
-#[inline(always)]
-fn skb_bytes(ctx: &SkBuffContext) -> u32 {
-    // SAFETY: the context is valid while the program runs.
-    unsafe { (*ctx.skb.skb).len }
-}
-
-#[inline(always)]
-fn cookie(ctx: &SkBuffContext) -> u64 {
-    // SAFETY: the helper takes the program's own context.
-    unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) }
 }
 
 #[inline(always)]

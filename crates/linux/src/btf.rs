@@ -260,6 +260,11 @@ impl<'a> Types<'a> {
             mnt_ns_inum: field("mnt_namespace", &["ns.inum"])?,
             cred_user_ns: field("cred", &["user_ns"])?,
             user_ns_inum: field("user_namespace", &["ns.inum"])?,
+            task_flags: field("task_struct", &["flags"])?,
+            skb_sk: field("sk_buff", &["sk"])?,
+            sock_owned: field("sock", &["sk_lock.owned"])?,
+            sock_dport: field("sock", &["__sk_common.skc_dport"])?,
+            tcp_is_mptcp: self.offset("tcp_sock", "is_mptcp").unwrap_or(0),
             tcp_bytes_acked: field("tcp_sock", &["bytes_acked"])?,
             tcp_bytes_received: field("tcp_sock", &["bytes_received"])?,
         })

@@ -8,6 +8,9 @@ pub enum Error {
     /// This machine or this user cannot have the gate: exit status 3.
     #[error("{0}")]
     Unsupported(String),
+    /// The kernel has no such tracepoint: exit status 3.
+    #[error("this kernel has no {0}")]
+    NoSuchHook(String),
     /// The operation failed.
     #[error("{0}")]
     Failed(String),

@@ -15,7 +15,7 @@ use abi::Settings;
 use aya::maps::{Array, Map, MapData};
 use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
-use aya::{Btf, Ebpf, EbpfLoader, VerifierLogLevel};
+use aya::{Btf, BtfError, Ebpf, EbpfLoader, VerifierLogLevel};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
@@ -34,6 +34,9 @@ enum Hook {
     Ingress,
     Release,
     Tracepoint(&'static str),
+    /// Of these the first that the kernel has, or none: each does better what the packet hook
+    /// does too.
+    Writer(&'static str),
     Syscall(&'static str),
 }
 
@@ -53,11 +56,13 @@ enum When {
 
 /// Every program with its hook, in the order in which they are attached. The name is also
 /// the link's pin.
-const HOOKS: [(&str, Hook, When); 12] = [
+const HOOKS: [(&str, Hook, When); 14] = [
     ("connect4", Hook::Connect, When::Always),
     ("connect6", Hook::Connect, When::Always),
     ("egress", Hook::Egress, When::Packets),
     ("release", Hook::Release, When::Packets),
+    ("write", Hook::Writer("tcp_sendmsg_locked"), When::Packets),
+    ("written", Hook::Writer("sock_send_length"), When::Packets),
     ("ingress", Hook::Ingress, When::Samples),
     (
         "socket_state",
@@ -188,7 +193,10 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
     let pins = request.pins();
     pins.prepare()?;
     let settings = request.settings()?;
-    if pins.is_whole(request.links().map(|(name, _)| name)) {
+    let indispensable = request
+        .links()
+        .filter(|(_, hook)| !matches!(hook, Hook::Writer(_)));
+    if pins.is_whole(indispensable.map(|(name, _)| name)) {
         let mut gate = Gate::open(&pins)?;
         if gate.settings()?.cgroup_id == settings.cgroup_id {
             gate.apply_settings(&settings)?;
@@ -250,12 +258,20 @@ fn load_new(
     let tracefs = Tracefs::prepare();
     let cgroup = Cgroup::at(&request.cgroup)?;
     let mut closed_after_ms = 0;
+    let mut has_writer = false;
     for (name, hook) in request.links() {
-        attach(&mut gate, name, hook, &types, &cgroup, &tracefs)?
-            .pin(links.join(name))
-            .map_err(|error| {
-                Error::failed(format_args!("{name}: the link cannot be pinned"), &error)
-            })?;
+        let is_writer = matches!(hook, Hook::Writer(_));
+        if is_writer && has_writer {
+            continue;
+        }
+        let link = match attach(&mut gate, name, hook, &types, &cgroup, &tracefs) {
+            Err(Error::NoSuchHook(_)) if is_writer => continue,
+            link => link?,
+        };
+        has_writer |= is_writer;
+        link.pin(links.join(name)).map_err(|error| {
+            Error::failed(format_args!("{name}: the link cannot be pinned"), &error)
+        })?;
         if matches!(hook, Hook::Connect) {
             closed_after_ms = begun.elapsed().as_millis() as u64;
         }
@@ -301,7 +317,12 @@ fn attach(
         .program_mut(name)
         .ok_or_else(|| Error::Failed(format!("the object has no program {name}")))?;
     let what = format!("{name} cannot be attached");
-    let fail = |error: ProgramError| refused(&what, &error);
+    let fail = |error: ProgramError| match error {
+        ProgramError::Btf(BtfError::UnknownBtfTypeName { type_name }) => {
+            Error::NoSuchHook(type_name)
+        }
+        error => refused(&what, &error),
+    };
     let mode = CgroupAttachMode::Single;
     let wrong = || Error::Failed(format!("the object has a program {name} of another type"));
     match (hook, program) {
@@ -340,7 +361,7 @@ fn attach(
                 .try_into()
                 .map_err(|error| Error::failed(&what, &error))
         }
-        (Hook::Tracepoint(point), Program::BtfTracePoint(program)) => {
+        (Hook::Tracepoint(point) | Hook::Writer(point), Program::BtfTracePoint(program)) => {
             program.load(point, types).map_err(fail)?;
             let link = program.attach().map_err(fail)?;
             Ok(program.take_link(link).map_err(fail)?.into())

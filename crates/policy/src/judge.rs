@@ -47,11 +47,15 @@ pub enum Reason {
     RateExceeded = 9,
     /// A packet to a mail port from a socket that has no grant.
     NoGrant = 10,
+    /// A process that may not send itself wrote into a connection that was granted to a mailer.
+    GrantOfAnother = 11,
+    /// A process that may not send spoke mail on a port that is no mail port.
+    MailOnOtherPort = 12,
 }
 
 impl Reason {
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Permitted,
         Self::UnknownProcess,
         Self::NotAMailer,
@@ -63,6 +67,8 @@ impl Reason {
         Self::Tampered,
         Self::RateExceeded,
         Self::NoGrant,
+        Self::GrantOfAnother,
+        Self::MailOnOtherPort,
     ];
 
     /// Reads a code; an unassigned one is [`Reason::UnknownProcess`].
@@ -78,6 +84,8 @@ impl Reason {
             8 => Self::Tampered,
             9 => Self::RateExceeded,
             10 => Self::NoGrant,
+            11 => Self::GrantOfAnother,
+            12 => Self::MailOnOtherPort,
             _ => Self::UnknownProcess,
         }
     }
@@ -96,6 +104,8 @@ impl Reason {
             Self::Tampered => "tampered",
             Self::RateExceeded => "rate-exceeded",
             Self::NoGrant => "no-grant",
+            Self::GrantOfAnother => "grant-of-another",
+            Self::MailOnOtherPort => "mail-on-other-port",
         }
     }
 }

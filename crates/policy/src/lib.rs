@@ -9,14 +9,16 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod greeting;
 mod judge;
 mod lineage;
 mod shell;
 mod tamper;
 mod words;
 
+pub use greeting::{ClientLine, is_mail_server};
 pub use judge::{Rate, Reason, Verdict, may_send, may_submit};
-pub use lineage::{Program, Standing};
+pub use lineage::{Blame, Program, Standing};
 pub use shell::{is_terminal, keeps_shell_interactive};
 pub use tamper::{Tamper, remote_control_argument, variable_tampers};
 pub use words::{Invocation, Kind, Origin, Role};

@@ -31,6 +31,18 @@ impl Program {
     }
 }
 
+/// Who made a standing worse by an exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// It did not get worse.
+    Nobody,
+    /// The program that runs from here on: the origin is foreign because of it.
+    Program,
+    /// The program that called exec: the environment, the arguments and the tracer, in which
+    /// signs of tampering are found, are of its making.
+    Caller,
+}
+
 /// What the gate holds of a process: all that a verdict depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -72,8 +84,7 @@ impl Standing {
 
     /// The standing after this process has replaced its image with `program`.
     ///
-    /// The program is the culprit when the origin is foreign after and was not before, or
-    /// when `signs` are the first signs of tampering: see [`Standing::made_worse_by`].
+    /// Who is the culprit of what got worse, [`Standing::blame`] says.
     #[must_use]
     #[inline(always)]
     pub fn after_exec(&self, program: Program, invocation: Invocation, signs: Tamper) -> Self {
@@ -97,12 +108,19 @@ impl Standing {
         }
     }
 
-    /// Whether the exec that led from `self` to `after` is what a later refusal is due to.
-    pub fn made_worse_by(&self, after: &Self) -> bool {
-        let fell = after.origin == Origin::Foreign && self.origin != Origin::Foreign;
-        let spoiled =
-            after.tampered.any() && !self.tampered.any() && self.origin != Origin::Foreign;
-        fell || spoiled
+    /// To whom a later refusal is due, when the exec that led from `self` to `after` is its
+    /// cause.
+    #[inline(always)]
+    pub fn blame(&self, after: &Self) -> Blame {
+        if self.origin == Origin::Foreign {
+            Blame::Nobody
+        } else if after.origin == Origin::Foreign {
+            Blame::Program
+        } else if after.tampered.any() && !self.tampered.any() {
+            Blame::Caller
+        } else {
+            Blame::Nobody
+        }
     }
 
     #[inline(always)]

@@ -1,7 +1,8 @@
 //! Whatever sequence of forks, execs and tampering happens, some things never do.
 
 use policy::{
-    Invocation, Kind, Origin, Program, Rate, Role, Standing, Tamper, Verdict, may_send, may_submit,
+    Blame, Invocation, Kind, Origin, Program, Rate, Role, Standing, Tamper, Verdict, may_send,
+    may_submit,
 };
 use proptest::prelude::*;
 
@@ -108,8 +109,22 @@ proptest! {
     fn whoever_made_it_worse_is_named_once(steps in prop::collection::vec(step(), 0..24)) {
         let falls = walk(Standing::ROOT, &steps)
             .filter(|(before, after)| before.origin != Origin::Foreign && after.origin == Origin::Foreign)
-            .inspect(|(before, after)| assert!(before.made_worse_by(after)))
+            .inspect(|(before, after)| assert_eq!(before.blame(after), Blame::Program))
             .count();
         prop_assert!(falls <= 1);
+    }
+
+    #[test]
+    fn whoever_called_exec_answers_for_the_environment(start in standing(), program in program()) {
+        let start = Standing { tampered: Tamper::NONE, ..start };
+        let after = start.after_exec(program, Invocation::Terminal, Tamper::ENVIRONMENT);
+        let blame = if start.origin == Origin::Foreign {
+            Blame::Nobody
+        } else if after.origin == Origin::Foreign {
+            Blame::Program
+        } else {
+            Blame::Caller
+        };
+        prop_assert_eq!(start.blame(&after), blame);
     }
 }

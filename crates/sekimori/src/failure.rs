@@ -45,6 +45,7 @@ impl From<linux::Error> for Failure {
     fn from(error: linux::Error) -> Self {
         match error {
             linux::Error::Unsupported(message) => Self::unsupported(message),
+            linux::Error::NoSuchHook(_) => Self::unsupported(error.to_string()),
             other => Self::failed(other.to_string()),
         }
     }

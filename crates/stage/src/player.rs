@@ -17,6 +17,7 @@ mod orders;
 mod packets;
 mod relay;
 mod resolver;
+mod say;
 mod sockets;
 mod storm;
 mod technique;
@@ -45,6 +46,7 @@ usage: ROLE ...
       [--apart yes] [--start-mailer PROGRAM ARGS...]
   relay --listen A:P --server A:P                pass one connection on
   flood --socket PATH [--line TEXT] [--count N] [--hold-ms N]
+  say --server A:P [--await N] [--piece TEXT]... [--timeout-ms N]
   technique NAME --server A:P [--pid N] [--count N] [...] [-- PROGRAM ARGS...]
   techniques                                     list the names";
 
@@ -65,6 +67,7 @@ pub fn player_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         "bot" => bot::run(&args),
         "relay" => relay::run(&args),
         "flood" => flood::run(&args),
+        "say" => say::run(&args),
         "technique" => technique::run(&args),
         "techniques" => {
             TECHNIQUES.iter().for_each(|name| println!("{name}"));

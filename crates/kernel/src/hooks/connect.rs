@@ -6,24 +6,19 @@
 //! the gate cannot be overruled by one attached further down. Since 4.17; helpers used here
 //! since 5.11.
 
-use abi::{
-    Counter, EventTag, Flow, FlowKind, ProcessRecord, RateWindow, Settings, VerdictEvent,
-    VerdictOrigin,
-};
+use abi::{Counter, Flow, FlowKind, ProcessRecord, RateWindow, Settings, VerdictOrigin};
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::BPF_ANY;
-use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use policy::{Kind, Rate, Reason, Tamper, Verdict, may_send};
 
 use super::flow::{self, Carried};
+use super::verdict::{self, Actor, Judged};
 use crate::kernel_memory::Address;
 use crate::maps::{FLOWS, PROCESSES, RATES, SAMPLINGS, SETTINGS, offset};
-use crate::report::{
-    count, current_process, current_user, header, reserve, submit, submit_quietly,
-};
+use crate::report::{count, current_process, current_user};
 use crate::sample;
 
 const ALLOW: i32 = 1;
@@ -41,22 +36,6 @@ pub fn connect4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
     gate(&ctx, 6)
-}
-
-/// What is judged, and where it goes.
-pub struct Judged {
-    /// What kind of deed.
-    pub what: VerdictOrigin,
-    /// Socket cookie; 0 when there is no socket.
-    pub cookie: u64,
-    /// Destination in network order.
-    pub address: [u8; 16],
-    /// Destination port in host order.
-    pub port: u16,
-    /// 4, 6 or 0.
-    pub family: u8,
-    /// Whether the gate only observes.
-    pub observe: u8,
 }
 
 /// Everything that does not go to a watched port leaves here after one map look-up and a
@@ -108,7 +87,9 @@ fn sample_from_here(ctx: &SockAddrContext, settings: &Settings, port: u16, famil
     if settings.sample == 0 || unsafe { (*ctx.sock_addr).type_ } != SOCK_STREAM {
         return;
     }
-    let Some(sampling) = sample::begins(&destination(ctx, family), port, family) else {
+    let pid = current_process();
+    let to = (&destination(ctx, family), port, family);
+    let Some(sampling) = sample::begins(pid, current_user(), to) else {
         return;
     };
     // SAFETY: the socket belongs to the context.
@@ -131,7 +112,7 @@ fn judge(
     let record = PROCESSES.get_ptr(current_process());
     // SAFETY: the record of the current process stays while it is in this call.
     let record = record.map(|record| unsafe { &*record });
-    let mut verdict = match record {
+    let mut answer = match record {
         Some(record) => {
             let standing = standing_now(record);
             // Only what is permitted otherwise uses up the rate: a bot that starts the mailer
@@ -143,14 +124,14 @@ fn judge(
         }
         None => Verdict::Refuse(Reason::UnknownProcess),
     };
-    let observed = settings.observe != 0 && verdict != Verdict::Allow;
-    if verdict == Verdict::Allow || observed {
+    let observed = settings.observe != 0 && answer != Verdict::Allow;
+    if answer == Verdict::Allow || observed {
         let mut grant = flow_to(FlowKind::Grant, record, &address, port, family);
         grant.observed = observed as u8;
         if !keep(ctx, &grant) {
             // Without a place for the grant the second gate would drop every packet.
             count(Counter::FlowsLost);
-            verdict = Verdict::Refuse(Reason::NoGrant);
+            answer = Verdict::Refuse(Reason::NoGrant);
         }
     }
     let judged = Judged {
@@ -159,17 +140,19 @@ fn judge(
         address,
         port,
         family,
+        own_port: 0,
         observe: settings.observe,
     };
-    match verdict {
+    let actor = Actor::current();
+    match answer {
         Verdict::Allow => {
             count(Counter::ConnectsAllowed);
-            report_verdict(&judged, Reason::Permitted, record);
+            verdict::tell(&judged, Reason::Permitted, &actor, record);
             ALLOW
         }
         Verdict::Refuse(reason) => {
             count(Counter::ConnectsRefused);
-            report_verdict(&judged, reason, record);
+            verdict::tell(&judged, reason, &actor, record);
             if settings.observe != 0 { ALLOW } else { REFUSE }
         }
     }
@@ -295,45 +278,4 @@ fn destination(ctx: &SockAddrContext, family: u8) -> [u8; 16] {
 fn cookie(ctx: &SockAddrContext) -> u64 {
     // SAFETY: the helper takes the program's own context.
     unsafe { bpf_get_socket_cookie(ctx.as_ptr()) }
-}
-
-/// Reports a verdict on the current process.
-#[inline(always)]
-pub fn report_verdict(judged: &Judged, reason: Reason, record: Option<&ProcessRecord>) {
-    let Some(mut event) = reserve::<VerdictEvent>(Counter::EventsLost) else {
-        return;
-    };
-    let room = event.as_mut_ptr();
-    // SAFETY: `room` is a whole VerdictEvent in the ring buffer; every field is written.
-    unsafe {
-        (*room).header = header(EventTag::Verdict);
-        (*room).cookie = judged.cookie;
-        (*room).address = judged.address;
-        (*room).port = judged.port;
-        (*room).family = judged.family;
-        (*room).judged = judged.what as u8;
-        (*room).reason = reason as u8;
-        (*room).observed = (judged.observe != 0 && reason as u8 != Reason::Permitted as u8) as u8;
-        (*room).own_port = 0;
-        (*room).comm = bpf_get_current_comm().unwrap_or([0; 16]);
-        (*room).reserved2 = 0;
-        match record {
-            Some(record) => {
-                (*room).known = 1;
-                (*room).record = *record;
-            }
-            None => {
-                (*room).known = 0;
-                (*room).record = ProcessRecord::of(&policy::Standing::STRANGER);
-            }
-        }
-    }
-    // A wake-up costs the caller more than all the rest. Of a permitted connection the daemon
-    // hears when it ends; a refusal is told at once.
-    if reason as u8 == Reason::Permitted as u8 && judged.what as u8 == VerdictOrigin::Connect as u8
-    {
-        submit_quietly(event);
-    } else {
-        submit(event);
-    }
 }

@@ -1,49 +1,38 @@
 //! `cgroup_skb/egress`: the second gate. A TCP packet to a mail port leaves only from a
-//! socket that holds a grant.
+//! socket that holds a grant. To any other port, what may not send speaks no mail.
 //!
 //! Why here: it sees what never came through connect(): raw sockets, and connections that
 //! are older than the gate. It runs for each packet of a guarded socket, so the first test
 //! is the cheapest: a TCP socket knows its port, and no byte of the packet is read. Since
 //! 4.10; socket storage here since 5.2.
 
-use abi::{
-    Counter, EventTag, Flow, FlowKind, ProcessRecord, Settings, VerdictEvent, VerdictOrigin,
-};
+use abi::{Counter, Flow, FlowKind, Settings, VerdictOrigin};
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
-use aya_ebpf::helpers::generated::{
-    bpf_get_socket_cookie, bpf_get_socket_uid, bpf_sk_fullsock, bpf_sk_storage_get, bpf_tcp_sock,
-};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{bpf_get_socket_uid, bpf_sk_storage_get, bpf_tcp_sock};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
-use policy::{Reason, Standing};
+use policy::Reason;
 
 use super::flow::{self, Carried};
+use super::holder;
+use super::verdict::{self, Actor, Judged, Left};
 use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, SETTINGS, SPOILED, flows, offset};
-use crate::report::{count, header_for, reserve, submit};
-use crate::sample::{self, Way};
+use crate::packet::{Header, IPPROTO_TCP, Payload, SOCK_DGRAM, SOCK_STREAM, cookie, full_socket};
+use crate::report::count;
+use crate::sample;
 
 const PASS: i32 = 1;
 const DROP: i32 = 0;
-const SOCK_STREAM: u32 = 1;
 const TCP_ESTABLISHED: u32 = 1;
 const TCP_FIN_WAIT1: u32 = 4;
 const TCP_LAST_ACK: u32 = 9;
 const TCP_CLOSING: u32 = 11;
-const SOCK_DGRAM: u32 = 2;
-const IPPROTO_TCP: u8 = 6;
-const AF_INET6: u32 = 10;
-const IPV6_HEADER_BYTES: usize = 40;
 
 #[cgroup_skb(egress)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
-    // SAFETY: the context is valid while the program runs.
-    let socket = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
-    if socket.is_null() {
-        return PASS;
-    }
-    // SAFETY: the socket is the context's own and not null.
-    let socket = unsafe { bpf_sk_fullsock(socket) };
+    let socket = full_socket(&ctx);
     if socket.is_null() {
         return PASS;
     }
@@ -53,17 +42,16 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
     // SAFETY: a full socket, checked above.
     let (kind, port) = unsafe { ((*socket).type_, u16::from_be((*socket).dst_port)) };
     match kind {
-        SOCK_STREAM if !settings.may_be_watched(port) => {
-            sample_packet(&ctx, settings, socket);
-            PASS
-        }
-        SOCK_STREAM if settings.is_mail_port(port) => granted(&ctx, settings, socket, port),
         SOCK_STREAM => {
-            if settings.is_irc_port(port) {
-                irc(&ctx, socket);
+            if settings.may_be_watched(port) {
+                if settings.is_mail_port(port) {
+                    return granted(&ctx, settings, socket, port);
+                }
+                if settings.is_irc_port(port) {
+                    irc(&ctx, socket);
+                }
             }
-            sample_packet(&ctx, settings, socket);
-            PASS
+            unguarded(&ctx, settings, socket)
         }
         SOCK_DGRAM => {
             if settings.sample != 0 {
@@ -83,16 +71,39 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
     {
         // SAFETY: the value is copied out at once.
         let spoiled_ns = unsafe { SPOILED.get(flow.pid) }.copied().unwrap_or(0);
-        // Whoever reached into the mailer may hold its socket by now.
-        if spoiled_ns < flow.connected_ns {
+        if spoiled_ns >= flow.connected_ns {
+            // Whoever reached into the mailer may hold its socket by now. Reported once, and no
+            // grant from here on.
+            flow::closed(flow, cookie(ctx), carried(socket));
+            flow.kind = 0;
+            flow.port = 0;
+        } else if holder::holds_grant(flow) && is_written_by_another(ctx) {
+            let task = Address::current_task();
+            let writer = Actor {
+                pid: task.read(offset!(task_tgid)),
+                // SAFETY: the helper takes the program's own context.
+                uid: unsafe { bpf_get_socket_uid(ctx.skb.skb) },
+                comm: [0; 16],
+                left: Left::default(),
+            };
+            holder::take_back(flow, cookie(ctx), carried(socket), &writer);
+        } else {
             notice_state(ctx, socket, flow);
             return PASS;
         }
-        // Reported once, and no grant from here on.
-        flow.kind = 0;
-        flow.port = 0;
     }
     refuse(ctx, settings, socket, port)
+}
+
+/// Whether payload leaves in the call of a process that may not send. Only when that process
+/// owns the socket at this moment; else it leaves on an interrupt, in whatever task that hit.
+#[inline(always)]
+fn is_written_by_another(ctx: &SkBuffContext) -> bool {
+    let socket = Address::from(ctx.skb.skb.cast_const().cast::<c_void>()).follow(offset!(skb_sk));
+    if socket.read::<i32>(offset!(sock_owned)) == 0 || holder::may_write(Address::current_task()) {
+        return false;
+    }
+    Payload::of(ctx).is_some_and(|payload| payload.bytes > 0)
 }
 
 /// A stream socket to a port where IRC servers listen: only watched.
@@ -103,10 +114,13 @@ fn irc(ctx: &SkBuffContext, socket: *mut bpf_sock) {
     }
 }
 
+/// A stream socket to any other port.
 #[inline(always)]
-fn sample_packet(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) {
-    if settings.sample != 0 {
-        sample::packet(ctx, socket, Way::Sent);
+fn unguarded(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> i32 {
+    if settings.sample != 0 && !sample::sent(ctx, settings, socket) {
+        DROP
+    } else {
+        PASS
     }
 }
 
@@ -125,39 +139,39 @@ fn flow_of(socket: *mut bpf_sock) -> Option<&'static mut Flow> {
 fn notice_state(ctx: &SkBuffContext, socket: *mut bpf_sock, flow: &mut Flow) {
     // SAFETY: a full socket, checked by the caller.
     let state = unsafe { (*socket).state };
-    // SAFETY: the helper takes the program's own context.
-    let cookie = || unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
     match state {
-        TCP_ESTABLISHED if flow.established == 0 => flow::opened(flow, cookie()),
+        TCP_ESTABLISHED if flow.established == 0 => flow::opened(flow, cookie(ctx)),
         TCP_FIN_WAIT1 | TCP_LAST_ACK | TCP_CLOSING if flow.established == 1 => {
-            // SAFETY: a full socket; null for what is no TCP.
-            let tcp = unsafe { bpf_tcp_sock(socket) };
-            if !tcp.is_null() {
-                // SAFETY: checked above.
-                let (sent, received) = unsafe { ((*tcp).bytes_acked, (*tcp).bytes_received) };
-                flow::closed(flow, cookie(), Carried { sent, received });
-            }
+            flow::closed(flow, cookie(ctx), carried(socket));
         }
         _ => {}
     }
+}
+
+#[inline(always)]
+fn carried(socket: *mut bpf_sock) -> Carried {
+    // SAFETY: a full socket; null for what is no TCP.
+    let tcp = unsafe { bpf_tcp_sock(socket) };
+    if tcp.is_null() {
+        return Carried::default();
+    }
+    // SAFETY: checked above.
+    let (sent, received) = unsafe { ((*tcp).bytes_acked, (*tcp).bytes_received) };
+    Carried { sent, received }
 }
 
 /// A raw socket can put any packet together: the packet itself has to be read. A raw socket
 /// never holds a grant.
 #[inline(never)]
 fn raw(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> i32 {
-    let version = ctx.load::<u8>(0).unwrap_or(0);
-    let (protocol, transport) = if version >> 4 == 4 {
-        let protocol = ctx.load::<u8>(9).unwrap_or(0);
-        // Only the first fragment has ports; without it the rest is worth nothing.
-        (protocol, usize::from(version & 0xf) * 4)
-    } else {
-        (ctx.load::<u8>(6).unwrap_or(0), IPV6_HEADER_BYTES)
+    // Only the first fragment has ports; without it the rest is worth nothing.
+    let Some(header) = Header::of(ctx).behind_extensions(ctx) else {
+        return if settings.observe != 0 { PASS } else { DROP };
     };
-    if protocol != IPPROTO_TCP {
+    if header.protocol != IPPROTO_TCP {
         return PASS;
     }
-    let port = u16::from_be(ctx.load::<u16>(transport + 2).unwrap_or(0));
+    let port = header.port(ctx);
     if settings.is_mail_port(port) {
         refuse(ctx, settings, socket, port)
     } else {
@@ -187,30 +201,7 @@ fn refuse(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port:
 
 #[inline(always)]
 fn report(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port: u16) {
-    // SAFETY: the helper takes the program's own context.
-    let (uid, cookie) = unsafe {
-        (
-            bpf_get_socket_uid(ctx.skb.skb),
-            bpf_get_socket_cookie(ctx.skb.skb.cast()),
-        )
-    };
-    let Some(mut event) = reserve::<VerdictEvent>(Counter::EventsLost) else {
-        return;
-    };
-    // SAFETY: a full socket, checked by the caller.
-    let family = if unsafe { (*socket).family } == AF_INET6 {
-        6
-    } else {
-        4
-    };
-    let mut address = [0; 16];
-    if family == 4 {
-        let destination: [u8; 4] = ctx.load(16).unwrap_or([0; 4]);
-        address[..4].copy_from_slice(&destination);
-    } else {
-        address = ctx.load(24).unwrap_or([0; 16]);
-    }
-    let room = event.as_mut_ptr();
+    let header = Header::of(ctx);
     // A raw socket sends in the calling task. A TCP packet may leave from an interrupt or on
     // behalf of another task: nobody is named here, and user space looks for the owner.
     // SAFETY: a full socket, checked by the caller.
@@ -220,30 +211,23 @@ fn report(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port:
     } else {
         Address::current_task().read(offset!(task_tgid))
     };
-    let record = PROCESSES.get_ptr(pid);
-    // SAFETY: `room` is a whole VerdictEvent in the ring buffer; every field is written.
-    unsafe {
-        (*room).header = header_for(EventTag::Verdict, pid, uid);
-        (*room).cookie = cookie;
-        (*room).address = address;
-        (*room).port = port;
-        (*room).family = family;
-        (*room).judged = VerdictOrigin::Packet as u8;
-        (*room).reason = Reason::NoGrant as u8;
-        (*room).observed = settings.observe;
-        (*room).own_port = own_port;
-        (*room).comm = [0; 16];
-        (*room).reserved2 = 0;
-        match record {
-            Some(record) => {
-                (*room).known = 1;
-                (*room).record = *record;
-            }
-            None => {
-                (*room).known = 0;
-                (*room).record = ProcessRecord::of(&Standing::STRANGER);
-            }
-        }
-    }
-    submit(event);
+    let judged = Judged {
+        what: VerdictOrigin::Packet,
+        cookie: cookie(ctx),
+        address: header.destination(ctx),
+        port,
+        family: header.version,
+        own_port,
+        observe: settings.observe,
+    };
+    let actor = Actor {
+        pid,
+        // SAFETY: the helper takes the program's own context.
+        uid: unsafe { bpf_get_socket_uid(ctx.skb.skb) },
+        comm: [0; 16],
+        left: Left::default(),
+    };
+    // SAFETY: the record of a task that is in its call stays.
+    let record = PROCESSES.get_ptr(pid).map(|record| unsafe { &*record });
+    verdict::tell(&judged, Reason::NoGrant, &actor, record);
 }

@@ -18,7 +18,7 @@ use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
 
-use super::connect::{Judged, report_verdict};
+use super::verdict::{self, Actor, Judged};
 
 const SIGKILL: u32 = 9;
 
@@ -82,7 +82,7 @@ fn stranger(pid: u32) -> Option<*mut ProcessRecord> {
 
 #[inline(always)]
 fn guard_submitter(record: &ProcessRecord, standing: &Standing) {
-    let Some(verdict) = may_submit(standing) else {
+    let Some(answer) = may_submit(standing) else {
         return;
     };
     let Some(settings) = SETTINGS.get(0) else {
@@ -91,7 +91,7 @@ fn guard_submitter(record: &ProcessRecord, standing: &Standing) {
     if settings.guard_submitters == 0 || !in_guarded_cgroup(settings) {
         return;
     }
-    match verdict {
+    match answer {
         // A service mailer that its own service starts hands in nobody else's mail.
         Verdict::Allow if standing.role == Role::Mailer => return,
         Verdict::Allow => {}
@@ -109,9 +109,10 @@ fn guard_submitter(record: &ProcessRecord, standing: &Standing) {
         address: [0; 16],
         port: 0,
         family: 0,
+        own_port: 0,
         observe: settings.observe,
     };
-    report_verdict(&judged, verdict.reason(), Some(record));
+    verdict::tell(&judged, answer.reason(), &Actor::current(), Some(record));
 }
 
 /// Tracepoints see the whole machine; the gate may guard a part of it.

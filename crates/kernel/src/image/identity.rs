@@ -4,7 +4,7 @@ use abi::{
     Counter, EventTag, PATH_PARTS, ProgramEvent, ProgramKey, ProgramPath, RegistrationKey,
     SCRIPT_PATH_BYTES,
 };
-use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};
 use policy::Program;
 
@@ -106,9 +106,8 @@ impl Image {
     /// kept for the journal. 0 when that fails, which is counted.
     #[inline(always)]
     pub fn index(&self, scratch: &mut Scratch) -> u32 {
-        // SAFETY: the value is copied out at once.
-        if let Some(known) = unsafe { PROGRAMS.get(&self.key) } {
-            return known.index;
+        if let Some(known) = self.known_index() {
+            return known;
         }
         let Some(index) = next_index() else {
             return 0;
@@ -117,12 +116,16 @@ impl Image {
         scratch.entry.reserved = 0;
         scratch.entry.path.script = scratch.script.path;
         walk(self.file.0);
+        // Another CPU may see the same program for the first time: what it was called there is
+        // its name, because records with that number are out already.
         if PROGRAMS
-            .insert(&self.key, &scratch.entry, u64::from(BPF_ANY))
+            .insert(&self.key, &scratch.entry, u64::from(BPF_NOEXIST))
             .is_err()
         {
-            count(Counter::ProgramsLost);
-            return 0;
+            return self.known_index().unwrap_or_else(|| {
+                count(Counter::ProgramsLost);
+                0
+            });
         }
         if let Some(mut event) = reserve::<ProgramEvent>(Counter::ProgramsLost) {
             event.write(ProgramEvent {
@@ -134,6 +137,12 @@ impl Image {
             event.submit(0);
         }
         index
+    }
+
+    #[inline(always)]
+    fn known_index(&self) -> Option<u32> {
+        // SAFETY: the value is copied out at once.
+        unsafe { PROGRAMS.get(&self.key) }.map(|known| known.index)
     }
 }
 

@@ -8,7 +8,9 @@ use engine::{
     Action, Actor, Culprit, Engine, Entry, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink,
     Settings,
 };
-use policy::{Invocation, Kind, Program, Rate, Reason, Role, Standing, Tamper, Verdict, may_send};
+use policy::{
+    Blame, Invocation, Kind, Program, Rate, Reason, Role, Standing, Tamper, Verdict, may_send,
+};
 use serde_json::Value;
 
 use super::{Deed, Outcome, Play, Scene};
@@ -62,7 +64,7 @@ impl Simulation {
             self.next_pid += 1;
             let after = standing.after_exec(*program, Invocation::Plain, Tamper::NONE);
             let program: Arc<str> = (*path).into();
-            if standing.made_worse_by(&after) {
+            if standing.blame(&after) == Blame::Program {
                 lineage.culprit = Some(Culprit {
                     program: program.clone(),
                     pid,

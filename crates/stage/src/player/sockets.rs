@@ -22,6 +22,17 @@ const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
 /// The bytes that a technique sends when it cannot hold a conversation.
 pub(super) const FIRST_LINE: &[u8] = b"EHLO bot.example.org\r\n";
 
+/// More of them than a packet has room for, or a filter patience.
+const BLANK_LINES: [u8; 4000] = {
+    let mut lines = [b'\n'; 4000];
+    let mut at = 0;
+    while at < lines.len() {
+        lines[at] = b'\r';
+        at += 2;
+    }
+    lines
+};
+
 /// Ways to write the first line so that it is not recognized: what is written, and how long
 /// the client is silent before each piece.
 pub(super) fn odd_greeting(name: &str) -> Option<(Vec<&'static [u8]>, Duration)> {
@@ -33,15 +44,19 @@ pub(super) fn odd_greeting(name: &str) -> Option<(Vec<&'static [u8]>, Duration)>
         "greeting-spaces" => (vec![b"  \tEHLO bot.example.org\r\n"], soon),
         "greeting-late" => (vec![FIRST_LINE], Duration::from_secs(3)),
         "greeting-none" => (vec![b"MAIL FROM:<bot@example.org>\r\n"], soon),
+        "greeting-early" => (vec![FIRST_LINE], soon),
+        "greeting-noop" => (vec![b"NOOP\r\n", FIRST_LINE], soon),
+        "greeting-long" => (vec![&BLANK_LINES, FIRST_LINE], soon),
         _ => return None,
     })
 }
 
-/// Connects and writes the pieces; returns the bytes written and the last of the answer.
+/// Connects and writes the pieces, `early` without waiting for the server; returns the bytes written and the last of the answer.
 pub(super) fn say_oddly(
     server: SocketAddr,
     pieces: &[&[u8]],
     silence: Duration,
+    early: bool,
     limit: Duration,
 ) -> Result<(u64, String), (SmtpFailure, u64)> {
     let mut stream = connect_plainly(server, limit).map_err(|failure| (failure, 0))?;
@@ -51,9 +66,11 @@ pub(super) fn say_oddly(
     stream
         .set_nodelay(true)
         .map_err(failed("set an option")(0))?;
-    stream
-        .read(&mut answer)
-        .map_err(failed("read the greeting")(0))?;
+    if !early {
+        stream
+            .read(&mut answer)
+            .map_err(failed("read the greeting")(0))?;
+    }
     for piece in pieces {
         std::thread::sleep(silence);
         stream.write_all(piece).map_err(failed("write")(written))?;

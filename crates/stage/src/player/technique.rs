@@ -32,6 +32,9 @@ pub const TECHNIQUES: &[&str] = &[
     "greeting-spaces",
     "greeting-late",
     "greeting-none",
+    "greeting-early",
+    "greeting-noop",
+    "greeting-long",
     // Forks of itself that connect.
     "double-fork",
     "setsid",
@@ -145,7 +148,13 @@ fn fast_open(name: &str, result: io::Result<(std::net::TcpStream, usize)>) -> Re
 fn odd_greeting(name: &str, args: &Args, limit: std::time::Duration) -> Result<Report, String> {
     let (pieces, silence) = sockets::odd_greeting(name).ok_or("no such greeting")?;
     Ok(
-        match sockets::say_oddly(args.server()?, &pieces, silence, limit) {
+        match sockets::say_oddly(
+            args.server()?,
+            &pieces,
+            silence,
+            name == "greeting-early",
+            limit,
+        ) {
             Ok((written, answer)) => Report::new(name, "sent", written).with_detail(answer),
             Err((failure, written)) => Report::failed(name, &failure, written),
         },

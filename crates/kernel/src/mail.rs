@@ -1,0 +1,255 @@
+//! Mail on a port that is no mail port: a process that may not send and begins to speak SMTP
+//! or LMTP gets no further. What a client says is read until the server has answered in
+//! another protocol; which words are mail, [`policy::ClientLine`] knows.
+//!
+//! Bytes that may still become a word of mail wait until that is known: what is dropped here
+//! stays in the socket, and leaves together with what is written next. So neither single
+//! bytes nor blank lines get a greeting through.
+
+use abi::{Counter, MailWatch, ProcessRecord, Sampling, Settings, VerdictOrigin};
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_loop, bpf_skb_load_bytes};
+use aya_ebpf::programs::SkBuffContext;
+use policy::{ClientLine, Reason, is_mail_server};
+
+use crate::hooks::verdict::{self, Actor, Judged, Left};
+use crate::maps::PROCESSES;
+use crate::packet::{self, Payload};
+use crate::report::count;
+
+/// How much of a packet is read, in pieces: while the server is silent, and when it is
+/// suspected.
+const PIECES: u32 = 2;
+const SUSPECTED_PIECES: u32 = 16;
+/// Bytes of a piece. A power of two.
+const PIECE_BYTES: usize = 64;
+/// How many packets of a client are read while its server is silent. It is read on when the
+/// server says 220.
+const SILENT_PACKETS: u8 = 64;
+/// How long bytes wait for more: some protocols begin with an empty line, and some clients
+/// with single bytes. While the server is silent, once for each connection.
+const HOLD_NS: u64 = 3_000_000_000;
+
+/// Whether a packet of the client may leave. Asked only of connections that are watched.
+#[inline(never)]
+pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampling) -> bool {
+    let Some(payload) = Payload::of(ctx) else {
+        // Extension headers, which only a socket that asked for them sends.
+        return settings.observe != 0;
+    };
+    if payload.bytes == 0 {
+        return true;
+    }
+    if sampling.mail == MailWatch::Caught as u8 {
+        return settings.observe != 0;
+    }
+    let suspected = sampling.mail == MailWatch::Suspected as u8;
+    if !suspected && sampling.line_packets >= SILENT_PACKETS {
+        return true;
+    }
+    let mut known = 0;
+    if sampling.line_begun != 0 {
+        known = sampling.line_next.wrapping_sub(payload.sequence) as i32;
+    }
+    // What lies before it waits.
+    if known < 0 {
+        return settings.observe != 0;
+    }
+    let known = known as u32;
+    if known >= payload.bytes {
+        return true;
+    }
+    let mut reader = Reader {
+        packet: ctx.skb.skb,
+        offset: payload.offset + known,
+        bytes: payload.bytes - known,
+        room: [0; PIECE_BYTES],
+        line: ClientLine {
+            word: sampling.line_word,
+            letters: sampling.line_letters,
+            others: sampling.line_others,
+        },
+        suspected,
+        spoke: 0,
+    };
+    let mut spoke = reader.read();
+    let line = reader.line;
+    if !spoke && line.may_become_mail(suspected) && settings.observe == 0 {
+        if waits(sampling) {
+            return false;
+        }
+        // Nobody but a client of mail begins like that where mail is taken.
+        spoke = suspected;
+    }
+    if spoke {
+        sampling.mail = MailWatch::Caught as u8;
+        count(Counter::PacketsRefused);
+        tell(ctx, settings, sampling);
+        return settings.observe != 0;
+    }
+    sampling.line_word = line.word;
+    sampling.line_letters = line.letters;
+    sampling.line_others = line.others;
+    sampling.line_next = payload.sequence.wrapping_add(payload.bytes);
+    sampling.line_begun = 1;
+    if suspected {
+        sampling.held_ns = 0;
+    } else {
+        sampling.line_packets += 1;
+    }
+    true
+}
+
+/// The server's first payload tells whether the client has to be read further.
+#[inline(never)]
+pub fn server_speaks(ctx: &SkBuffContext, sampling: &mut Sampling) {
+    let Some(payload) = Payload::of(ctx) else {
+        return;
+    };
+    if payload.bytes == 0 {
+        return;
+    }
+    let at = payload.offset as usize;
+    let first = [
+        ctx.load::<u8>(at).unwrap_or(0),
+        ctx.load::<u8>(at + 1).unwrap_or(0),
+        ctx.load::<u8>(at + 2).unwrap_or(0),
+    ];
+    if !is_mail_server(first, payload.bytes) {
+        sampling.mail = MailWatch::Over as u8;
+        return;
+    }
+    sampling.mail = MailWatch::Suspected as u8;
+    sampling.held_ns = 0;
+    if sampling.line_packets >= SILENT_PACKETS {
+        // Not everything was read: go on with the next line.
+        sampling.line_begun = 0;
+        let rest = ClientLine::REST;
+        sampling.line_word = rest.word;
+        sampling.line_letters = rest.letters;
+        sampling.line_others = rest.others;
+    }
+}
+
+/// Whether bytes that may become mail still wait for more.
+#[inline(always)]
+fn waits(sampling: &mut Sampling) -> bool {
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    if sampling.held_ns == 0 {
+        sampling.held_ns = now;
+    }
+    now - sampling.held_ns < HOLD_NS
+}
+
+/// Payload that is read piece by piece, and what was made of it.
+struct Reader {
+    packet: *mut __sk_buff,
+    /// Where the rest of it begins, and how much that is.
+    offset: u32,
+    bytes: u32,
+    room: [u8; PIECE_BYTES],
+    line: ClientLine,
+    suspected: bool,
+    /// 1 when the client speaks mail. A word, because the verifier keeps track of words.
+    spoke: u64,
+}
+
+impl Reader {
+    /// Reads payload into the line and says whether the client speaks mail.
+    #[inline(always)]
+    fn read(&mut self) -> bool {
+        let pieces = if self.suspected {
+            SUSPECTED_PIECES
+        } else {
+            PIECES
+        };
+        each(pieces, read_piece, self);
+        if self.bytes > 0 && self.spoke == 0 {
+            // Only blanks go on for so long without a word: to a mail server, to tire whoever
+            // looks for one.
+            if self.suspected && self.line.may_become_mail(true) {
+                return true;
+            }
+            self.line = ClientLine::REST;
+        }
+        self.spoke != 0
+    }
+}
+
+/// Calls `step` so many times, or until it returns 1. By the helper (since 5.17), so that the
+/// verifier follows a step once, and not again for each time.
+#[inline(always)]
+fn each(times: u32, step: unsafe extern "C" fn(u32, *mut Reader) -> u64, reader: &mut Reader) {
+    // SAFETY: the callback gets the reader back, which lives longer than the call.
+    unsafe { bpf_loop(times, step as *mut c_void, (&raw mut *reader).cast(), 0) };
+}
+
+/// One piece.
+unsafe extern "C" fn read_piece(_index: u32, reader: *mut Reader) -> u64 {
+    // SAFETY: see `each`.
+    let reader = unsafe { &mut *reader };
+    let most = PIECE_BYTES as u32;
+    let wanted = if reader.bytes < most {
+        reader.bytes
+    } else {
+        most
+    };
+    if wanted == 0 {
+        return 1;
+    }
+    // Says to the verifier what is known here: between one byte and all there is room for.
+    let length = (core::hint::black_box(wanted.wrapping_sub(1)) & (most - 1)) + 1;
+    let room = reader.room.as_mut_ptr().cast();
+    // SAFETY: the room is PIECE_BYTES long, and `length` is not more.
+    let failed = unsafe { bpf_skb_load_bytes(reader.packet.cast(), reader.offset, room, length) };
+    if failed != 0 {
+        return 1;
+    }
+    each(length, read_byte, reader);
+    reader.offset += wanted;
+    reader.bytes -= wanted;
+    reader.spoke
+}
+
+/// One byte.
+unsafe extern "C" fn read_byte(index: u32, reader: *mut Reader) -> u64 {
+    // SAFETY: see `each`.
+    let reader = unsafe { &mut *reader };
+    let byte = reader.room[index as usize & (PIECE_BYTES - 1)];
+    reader.spoke = reader.line.read(byte, reader.suspected).into();
+    reader.spoke
+}
+
+/// The verdict names the process that connected; a packet may leave on behalf of anybody.
+#[inline(always)]
+fn tell(ctx: &SkBuffContext, settings: &Settings, sampling: &Sampling) {
+    let judged = Judged {
+        what: VerdictOrigin::Packet,
+        cookie: packet::cookie(ctx),
+        address: sampling.address,
+        port: sampling.port,
+        family: sampling.family,
+        own_port: 0,
+        observe: settings.observe,
+    };
+    let actor = Actor {
+        pid: sampling.pid,
+        uid: sampling.uid,
+        comm: [0; 16],
+        left: Left {
+            program: sampling.program,
+            culprit: sampling.culprit,
+            culprit_pid: sampling.culprit_pid,
+        },
+    };
+    let record = PROCESSES.get_ptr(sampling.pid);
+    // SAFETY: at worst the slot is reused meanwhile, and another process stands in a report.
+    let record: Option<&ProcessRecord> = record.map(|record| unsafe { &*record });
+    // The number may be another process's by now.
+    let record = record.filter(|record| {
+        (record.culprit, record.culprit_pid) == (sampling.culprit, sampling.culprit_pid)
+    });
+    verdict::tell(&judged, Reason::MailOnOtherPort, &actor, record);
+}

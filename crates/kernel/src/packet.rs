@@ -1,0 +1,153 @@
+//! Reading a packet of a cgroup_skb program: where its headers and its payload lie.
+
+use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock};
+use aya_ebpf::programs::SkBuffContext;
+
+pub const SOCK_STREAM: u32 = 1;
+pub const SOCK_DGRAM: u32 = 2;
+pub const IPPROTO_TCP: u8 = 6;
+pub const IPPROTO_UDP: u8 = 17;
+const IPV6_HEADER_BYTES: u32 = 40;
+/// Extension headers of IPv6 by their numbers.
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+const EXTENSIONS_MAX: u32 = 4;
+/// Flag in the fourteenth byte of a TCP header.
+const TCP_SYN: u8 = 2;
+
+/// The full socket that a packet belongs to, or null.
+#[inline(always)]
+pub fn full_socket(ctx: &SkBuffContext) -> *mut bpf_sock {
+    // SAFETY: the context is valid while the program runs.
+    let socket = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return socket;
+    }
+    // SAFETY: the socket is the context's own and not null.
+    unsafe { bpf_sk_fullsock(socket) }
+}
+
+#[inline(always)]
+pub fn cookie(ctx: &SkBuffContext) -> u64 {
+    // SAFETY: the helper takes the program's own context.
+    unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) }
+}
+
+/// Bytes of the packet, its IP header included.
+#[inline(always)]
+pub fn bytes(ctx: &SkBuffContext) -> u32 {
+    // SAFETY: the context is valid while the program runs.
+    unsafe { (*ctx.skb.skb).len }
+}
+
+/// What an IP header says.
+#[derive(Clone, Copy)]
+pub struct Header {
+    /// 4 or 6.
+    pub version: u8,
+    /// Of the transport. That of an IPv6 extension header where there is one.
+    pub protocol: u8,
+    /// Where the transport header begins.
+    pub transport: u32,
+}
+
+impl Header {
+    /// Reads it. What cannot be read is zero.
+    #[inline(always)]
+    pub fn of(ctx: &SkBuffContext) -> Self {
+        let first = ctx.load::<u8>(0).unwrap_or(0);
+        if first >> 4 == 4 {
+            Self {
+                version: 4,
+                protocol: ctx.load::<u8>(9).unwrap_or(0),
+                transport: u32::from(first & 0xf) * 4,
+            }
+        } else {
+            Self {
+                version: 6,
+                protocol: ctx.load::<u8>(6).unwrap_or(0),
+                transport: IPV6_HEADER_BYTES,
+            }
+        }
+    }
+
+    /// The same behind the extension headers of IPv6 (RFC 8200 section 4), four at most. None
+    /// where there are more.
+    #[inline(always)]
+    pub fn behind_extensions(mut self, ctx: &SkBuffContext) -> Option<Self> {
+        if self.version != 6 {
+            return Some(self);
+        }
+        let mut count = 0;
+        while count < EXTENSIONS_MAX {
+            let at = self.transport as usize;
+            let length = u32::from(ctx.load::<u8>(at + 1).unwrap_or(0));
+            let bytes = match self.protocol {
+                HOP_BY_HOP | ROUTING | DESTINATION => (length + 1) * 8,
+                FRAGMENT => 8,
+                AUTHENTICATION => (length + 2) * 4,
+                _ => return Some(self),
+            };
+            self.protocol = ctx.load::<u8>(at).unwrap_or(0);
+            self.transport += bytes;
+            count += 1;
+        }
+        None
+    }
+
+    /// The destination port in host order, where the transport has one.
+    #[inline(always)]
+    pub fn port(&self, ctx: &SkBuffContext) -> u16 {
+        u16::from_be(ctx.load::<u16>(self.transport as usize + 2).unwrap_or(0))
+    }
+
+    /// The destination in network order; IPv4 in the first four bytes.
+    #[inline(always)]
+    pub fn destination(&self, ctx: &SkBuffContext) -> [u8; 16] {
+        if self.version == 4 {
+            let mut address = [0; 16];
+            let destination: [u8; 4] = ctx.load(16).unwrap_or([0; 4]);
+            address[..4].copy_from_slice(&destination);
+            address
+        } else {
+            ctx.load(24).unwrap_or([0; 16])
+        }
+    }
+}
+
+/// Where the payload of a TCP packet lies.
+#[derive(Clone, Copy)]
+pub struct Payload {
+    /// From the packet's start.
+    pub offset: u32,
+    /// How long it is.
+    pub bytes: u32,
+    /// The sequence number of its first byte.
+    pub sequence: u32,
+}
+
+impl Payload {
+    /// Finds it; none in a packet that is no TCP or has extension headers.
+    #[inline(always)]
+    pub fn of(ctx: &SkBuffContext) -> Option<Self> {
+        let header = Header::of(ctx);
+        if header.protocol != IPPROTO_TCP {
+            return None;
+        }
+        let transport = header.transport;
+        let sequence = u32::from_be(ctx.load::<u32>(transport as usize + 4).ok()?);
+        let words = ctx.load::<u8>(transport as usize + 12).ok()? >> 4;
+        let flags = ctx.load::<u8>(transport as usize + 13).ok()?;
+        let offset = transport + u32::from(words) * 4;
+        Some(Self {
+            offset,
+            bytes: bytes(ctx).saturating_sub(offset),
+            // The SYN takes a number, and data may come with it (RFC 7413).
+            sequence: sequence.wrapping_add(u32::from(flags & TCP_SYN != 0)),
+        })
+    }
+}

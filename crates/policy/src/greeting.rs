@@ -1,0 +1,220 @@
+//! Does a client begin to speak SMTP or LMTP here? Mail ports are guarded by number; on any
+//! other port it is the first words of a client that tell (RFC 5321 section 4.1.4, RFC 2033).
+//!
+//! Fed byte by byte, so that it makes no difference how the bytes were cut into packets.
+
+/// Words with which only a client of SMTP or LMTP begins a line, whoever speaks first.
+const GREETINGS: [u32; 3] = [word(*b"EHLO"), word(*b"HELO"), word(*b"LHLO")];
+/// Words that mean mail where the server has said 220, as servers of SMTP, LMTP and FTP do.
+/// Many servers take mail without a greeting.
+const COMMANDS: [u32; 2] = [word(*b"MAIL"), word(*b"RCPT")];
+/// Words with which no client of FTP begins, though it knows one or the other.
+const FIRST_COMMANDS: [u32; 4] = [
+    word(*b"NOOP"),
+    word(*b"RSET"),
+    word(*b"VRFY"),
+    word(*b"EXPN"),
+];
+
+const LETTERS: u8 = 4;
+/// Value of [`ClientLine::letters`] in the rest of a line whose first word is another one.
+const REST: u8 = 5;
+/// Everything but the case of an ASCII letter.
+const UPPER: u8 = 0xdf;
+
+const fn word(letters: [u8; 4]) -> u32 {
+    u32::from_be_bytes(letters)
+}
+
+/// Where a client's stream stands: the beginning of the line that has been read so far.
+/// Blank lines and leading blanks are passed over, as servers do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientLine {
+    /// The first letters of the line, in upper case, the last one in the lowest byte.
+    pub word: u32,
+    /// How many letters `word` has; 5 when the line is not of interest any more.
+    pub letters: u8,
+    /// 1 when a line with another beginning came before.
+    pub others: u8,
+}
+
+impl ClientLine {
+    /// Somewhere in a line that was not read from its beginning.
+    pub const REST: Self = Self {
+        word: 0,
+        letters: REST,
+        others: 1,
+    };
+
+    /// Reads one more byte and says whether the client now has said a word of mail, the blank
+    /// or the line's end behind it included. `mail_server` when the server spoke first and
+    /// said 220.
+    #[inline(always)]
+    pub fn read(&mut self, byte: u8, mail_server: bool) -> bool {
+        let blank = byte == b' ' || byte == b'\t';
+        let ends = byte == b'\r' || byte == b'\n';
+        if blank || ends {
+            let is_mail = self.letters == LETTERS && self.begins_word_of_mail(mail_server);
+            if self.letters != 0 {
+                if ends {
+                    self.others = 1;
+                    self.letters = 0;
+                    self.word = 0;
+                } else {
+                    self.letters = REST;
+                }
+            }
+            return is_mail;
+        }
+        if self.letters < LETTERS {
+            let letter = if byte.is_ascii_lowercase() {
+                byte & UPPER
+            } else {
+                byte
+            };
+            self.word = self.word << 8 | letter as u32;
+            self.letters += 1;
+        } else {
+            self.letters = REST;
+        }
+        false
+    }
+
+    /// Whether what was read may still become a word of mail: letters with which one begins,
+    /// or nothing but blanks so far.
+    #[inline(always)]
+    pub fn may_become_mail(&self, mail_server: bool) -> bool {
+        match self.letters {
+            0 => self.others == 0,
+            1..=LETTERS => self.begins_word_of_mail(mail_server),
+            _ => false,
+        }
+    }
+
+    /// Whether the letters so far, four at most, are those with which a word of mail begins.
+    #[inline(always)]
+    fn begins_word_of_mail(&self, mail_server: bool) -> bool {
+        let missing = 8 * (LETTERS - self.letters) as u32;
+        begins(&GREETINGS, self.word, missing)
+            || (mail_server && begins(&COMMANDS, self.word, missing))
+            || (mail_server && self.others == 0 && begins(&FIRST_COMMANDS, self.word, missing))
+    }
+}
+
+#[inline(always)]
+fn begins(words: &[u32], beginning: u32, missing_bits: u32) -> bool {
+    let mut index = 0;
+    let mut found = false;
+    while index < words.len() {
+        found |= words[index] >> missing_bits == beginning;
+        index += 1;
+    }
+    found
+}
+
+/// Whether the first payload bytes of a server are those of one that may take mail: its
+/// first reply is 220 (RFC 5321 section 4.2). `length` bytes are known, three at most are
+/// looked at.
+#[inline(always)]
+pub fn is_mail_server(first: [u8; 3], length: u32) -> bool {
+    length > 0
+        && first[0] == b'2'
+        && (length < 2 || first[1] == b'2')
+        && (length < 3 || first[2] == b'0')
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::String;
+    use std::vec::Vec;
+
+    fn said(text: &[u8], mail_server: bool) -> bool {
+        let mut line = ClientLine::default();
+        text.iter().any(|byte| line.read(*byte, mail_server))
+    }
+
+    #[test]
+    fn greetings_are_known_however_they_are_written() {
+        for text in [
+            "EHLO host\r\n",
+            "ehlo host\r\n",
+            "HeLo\r\n",
+            "LHLO x\n",
+            "EHLO\r",
+            " \t EHLO x",
+            "\r\n\r\n \nehlo\tx",
+            "NOOP\r\nEHLO x\r\n",
+            "GET / HTTP/1.1\r\nHELO x\r\n",
+        ] {
+            assert!(said(text.as_bytes(), false), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn other_words_are_not_mail() {
+        for text in [
+            "HELLO 3\r\n",
+            "EHLOX y\r\n",
+            "EHL O x\r\n",
+            "HEAD / HTTP/1.1\r\n",
+            "X EHLO y\r\n",
+            "EHLO",
+            "USER x\r\nMAIL x\r\n",
+            "ehl\r\no\r\n",
+            "\u{1b}EHLO x\r\n",
+        ] {
+            assert!(!said(text.as_bytes(), false), "{text:?}");
+        }
+        assert!(said(b"MAIL FROM:<a@b>\r\n", true));
+        assert!(said(b"XYZZY\r\nrcpt to:<a@b>\r\n", true));
+        assert!(said(b"\r\nnoop\r\n", true));
+        assert!(!said(b"USER x\r\nPASS y\r\nNOOP\r\nRSET\r\n", true));
+        assert!(!said(b"USER x\r\nPASS y\r\nFEAT\r\n", true));
+    }
+
+    /// Every way through the four letters: what may become mail may, and nothing else.
+    #[test]
+    fn what_may_become_mail_is_exactly_what_begins_a_word_of_mail() {
+        let words = [
+            "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "NOOP", "RSET", "VRFY", "EXPN",
+        ];
+        let letters = b"EHLOMAIRCPTNSVFYX ";
+        let mut texts = std::vec![Vec::new()];
+        for _ in 0..4 {
+            let longer: Vec<Vec<u8>> = texts
+                .iter()
+                .flat_map(|text| {
+                    letters.iter().map(move |letter| {
+                        let mut text = text.clone();
+                        text.push(*letter);
+                        text
+                    })
+                })
+                .collect();
+            texts.extend(longer);
+        }
+        for text in texts {
+            let mut line = ClientLine::default();
+            let hit = text.iter().any(|byte| line.read(*byte, true));
+            let trimmed = String::from_utf8_lossy(&text)
+                .trim_start()
+                .to_ascii_uppercase();
+            let expected = words.iter().any(|word| word.starts_with(&trimmed));
+            if !hit {
+                assert_eq!(line.may_become_mail(true), expected, "{trimmed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_220_is_a_mail_server() {
+        assert!(is_mail_server(*b"220", 3));
+        assert!(is_mail_server(*b"22\0", 2));
+        assert!(!is_mail_server(*b"22\0", 3));
+        assert!(!is_mail_server(*b"200", 3));
+        assert!(!is_mail_server([0; 3], 0));
+        assert!(!is_mail_server(*b"SSH", 3));
+    }
+}
