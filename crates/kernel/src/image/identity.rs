@@ -207,8 +207,13 @@ extern "C" fn hash_script() -> u64 {
     // during the call.
     let path = unsafe { &(*scratch).script.path };
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for word in path.as_chunks::<8>().0 {
-        hash = (hash ^ u64::from_ne_bytes(*word)).wrapping_mul(0x0000_0100_0000_01b3);
+    let words = path.as_ptr().cast::<u64>();
+    for index in 0..SCRIPT_PATH_BYTES / 8 {
+        // Volatile, or the compiler reads all of them first, and needs more stack for that than
+        // older kernels (6.1) leave to what the exec hook calls.
+        // SAFETY: the path is so long, and aligned to eight bytes.
+        let word = unsafe { core::ptr::read_volatile(words.add(index)) };
+        hash = (hash ^ word).wrapping_mul(0x0000_0100_0000_01b3);
     }
     // What the multiplications left in the upper bits alone must not get lost.
     hash ^ (hash >> 32)
