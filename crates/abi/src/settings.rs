@@ -178,6 +178,14 @@ pub struct Offsets {
     pub cred_user_ns: u32,
     /// `user_namespace.ns.inum`
     pub user_ns_inum: u32,
+    /// `file.f_mode`
+    pub file_mode: u32,
+    /// `super_block.s_magic`
+    pub sb_magic: u32,
+    /// `proc_inode.vfs_inode`
+    pub proc_vfs_inode: u32,
+    /// `proc_inode.pid`
+    pub proc_pid: u32,
     /// `task_struct.flags`
     pub task_flags: u32,
     /// `sk_buff.sk`

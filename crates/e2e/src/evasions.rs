@@ -33,6 +33,7 @@ pub const OWN_ENGINE: &[&str] = &[
     "greeting-early",
     "greeting-noop",
     "greeting-long",
+    "greeting-burst",
     "double-fork",
     "setsid",
     "reparented",

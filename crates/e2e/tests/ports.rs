@@ -11,7 +11,7 @@ use stage::SmtpServer;
 const OTHER: &str = "127.0.0.1:2525";
 
 /// Ways to write and to connect, as on the mail ports themselves.
-const WAYS: [&str; 12] = [
+const WAYS: [&str; 13] = [
     "greeting-split",
     "greeting-lower",
     "greeting-blank",
@@ -21,6 +21,7 @@ const WAYS: [&str; 12] = [
     "greeting-early",
     "greeting-noop",
     "greeting-long",
+    "greeting-burst",
     "fastopen-sendto",
     "mptcp",
     "io-uring",

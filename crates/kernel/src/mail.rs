@@ -11,19 +11,17 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_loop, bpf_skb_load_bytes};
 use aya_ebpf::programs::SkBuffContext;
-use policy::{ClientLine, Reason, is_mail_server};
+use policy::{ClientLine, Reason, has_line_end, is_mail_server};
 
 use crate::hooks::verdict::{self, Actor, Judged, Left};
 use crate::maps::PROCESSES;
 use crate::packet::{self, Payload};
 use crate::report::count;
 
-/// How much of a packet is read, in pieces: while the server is silent, and when it is
-/// suspected.
-const PIECES: u32 = 2;
-const SUSPECTED_PIECES: u32 = 16;
-/// Bytes of a piece. A power of two.
+/// Bytes that are read at once.
 const PIECE_BYTES: usize = 64;
+/// Pieces of the largest packet that is put together for the hardware to cut (512 KiB).
+const PIECES_MAX: u32 = 8192;
 /// How many packets of a client are read while its server is silent. It is read on when the
 /// server says 220.
 const SILENT_PACKETS: u8 = 64;
@@ -64,7 +62,8 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
         packet: ctx.skb.skb,
         offset: payload.offset + known,
         bytes: payload.bytes - known,
-        room: [0; PIECE_BYTES],
+        piece: Piece([0; PIECE_BYTES]),
+        at: 0,
         line: ClientLine {
             word: sampling.line_word,
             letters: sampling.line_letters,
@@ -143,13 +142,19 @@ fn waits(sampling: &mut Sampling) -> bool {
     now - sampling.held_ns < HOLD_NS
 }
 
+/// Aligned, so that it can be read in words.
+#[repr(align(8))]
+struct Piece([u8; PIECE_BYTES]);
+
 /// Payload that is read piece by piece, and what was made of it.
 struct Reader {
     packet: *mut __sk_buff,
     /// Where the rest of it begins, and how much that is.
     offset: u32,
     bytes: u32,
-    room: [u8; PIECE_BYTES],
+    piece: Piece,
+    /// Where in the piece the word is that is read.
+    at: u32,
     line: ClientLine,
     suspected: bool,
     /// 1 when the client speaks mail. A word, because the verifier keeps track of words.
@@ -157,23 +162,11 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads payload into the line and says whether the client speaks mail.
+    /// Reads payload into the line and says whether the client speaks mail. All of it: whoever
+    /// speaks before the server may put a whole message into one packet.
     #[inline(always)]
     fn read(&mut self) -> bool {
-        let pieces = if self.suspected {
-            SUSPECTED_PIECES
-        } else {
-            PIECES
-        };
-        each(pieces, read_piece, self);
-        if self.bytes > 0 && self.spoke == 0 {
-            // Only blanks go on for so long without a word: to a mail server, to tire whoever
-            // looks for one.
-            if self.suspected && self.line.may_become_mail(true) {
-                return true;
-            }
-            self.line = ClientLine::REST;
-        }
+        each(PIECES_MAX, read_piece, self);
         self.spoke != 0
     }
 }
@@ -201,15 +194,30 @@ unsafe extern "C" fn read_piece(_index: u32, reader: *mut Reader) -> u64 {
     }
     // Says to the verifier what is known here: between one byte and all there is room for.
     let length = (core::hint::black_box(wanted.wrapping_sub(1)) & (most - 1)) + 1;
-    let room = reader.room.as_mut_ptr().cast();
+    let room = reader.piece.0.as_mut_ptr().cast();
     // SAFETY: the room is PIECE_BYTES long, and `length` is not more.
     let failed = unsafe { bpf_skb_load_bytes(reader.packet.cast(), reader.offset, room, length) };
     if failed != 0 {
         return 1;
     }
-    each(length, read_byte, reader);
+    each(length.div_ceil(8), read_word, reader);
     reader.offset += wanted;
     reader.bytes -= wanted;
+    reader.spoke
+}
+
+/// Eight bytes, most of which lie in the middle of a line.
+unsafe extern "C" fn read_word(index: u32, reader: *mut Reader) -> u64 {
+    // SAFETY: see `each`.
+    let reader = unsafe { &mut *reader };
+    let index = index as usize & (PIECE_BYTES / 8 - 1);
+    let word = u64::from_ne_bytes(reader.piece.0.as_chunks::<8>().0[index]);
+    if reader.line.waits_for_line_end() && !has_line_end(word) {
+        return 0;
+    }
+    reader.at = index as u32 * 8;
+    let left = reader.bytes.saturating_sub(reader.at);
+    each(if left < 8 { left } else { 8 }, read_byte, reader);
     reader.spoke
 }
 
@@ -217,7 +225,8 @@ unsafe extern "C" fn read_piece(_index: u32, reader: *mut Reader) -> u64 {
 unsafe extern "C" fn read_byte(index: u32, reader: *mut Reader) -> u64 {
     // SAFETY: see `each`.
     let reader = unsafe { &mut *reader };
-    let byte = reader.room[index as usize & (PIECE_BYTES - 1)];
+    let at = (reader.at + index) as usize & (PIECE_BYTES - 1);
+    let byte = reader.piece.0[at];
     reader.spoke = reader.line.read(byte, reader.suspected).into();
     reader.spoke
 }

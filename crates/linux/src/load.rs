@@ -38,6 +38,15 @@ enum Hook {
     /// does too.
     Writer(&'static str),
     Syscall(&'static str),
+    /// A call that only some architectures have.
+    OldSyscall(&'static str),
+}
+
+impl Hook {
+    /// Whether a gate is whole without it, because not every kernel has it.
+    const fn may_be_missing(&self) -> bool {
+        matches!(self, Self::Writer(_) | Self::OldSyscall(_))
+    }
 }
 
 /// In which gates a program is.
@@ -56,7 +65,7 @@ enum When {
 
 /// Every program with its hook, in the order in which they are attached. The name is also
 /// the link's pin.
-const HOOKS: [(&str, Hook, When); 14] = [
+const HOOKS: [(&str, Hook, When); 18] = [
     ("connect4", Hook::Connect, When::Always),
     ("connect6", Hook::Connect, When::Always),
     ("egress", Hook::Egress, When::Packets),
@@ -83,6 +92,10 @@ const HOOKS: [(&str, Hook, When); 14] = [
         Hook::Syscall("sys_enter_pidfd_getfd"),
         When::Calls,
     ),
+    ("opened_at", Hook::Syscall("sys_exit_openat"), When::Calls),
+    ("opened_at2", Hook::Syscall("sys_exit_openat2"), When::Calls),
+    ("opened_old", Hook::OldSyscall("sys_exit_open"), When::Calls),
+    ("created", Hook::OldSyscall("sys_exit_creat"), When::Calls),
 ];
 
 /// What is to be loaded.
@@ -193,9 +206,7 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
     let pins = request.pins();
     pins.prepare()?;
     let settings = request.settings()?;
-    let indispensable = request
-        .links()
-        .filter(|(_, hook)| !matches!(hook, Hook::Writer(_)));
+    let indispensable = request.links().filter(|(_, hook)| !hook.may_be_missing());
     if pins.is_whole(indispensable.map(|(name, _)| name)) {
         let mut gate = Gate::open(&pins)?;
         if gate.settings()?.cgroup_id == settings.cgroup_id {
@@ -265,7 +276,7 @@ fn load_new(
             continue;
         }
         let link = match attach(&mut gate, name, hook, &types, &cgroup, &tracefs) {
-            Err(Error::NoSuchHook(_)) if is_writer => continue,
+            Err(Error::NoSuchHook(_)) if hook.may_be_missing() => continue,
             link => link?,
         };
         has_writer |= is_writer;
@@ -366,7 +377,10 @@ fn attach(
             let link = program.attach().map_err(fail)?;
             Ok(program.take_link(link).map_err(fail)?.into())
         }
-        (Hook::Syscall(point), Program::TracePoint(program)) => {
+        (Hook::OldSyscall(point), _) if !tracefs.has_syscall(point) => {
+            Err(Error::NoSuchHook((*point).to_owned()))
+        }
+        (Hook::Syscall(point) | Hook::OldSyscall(point), Program::TracePoint(program)) => {
             program.load().map_err(fail)?;
             let link = program
                 .attach("syscalls", point)
@@ -442,6 +456,12 @@ impl Tracefs {
         Self {
             problem: done.err().map(|error| error.to_string()),
         }
+    }
+
+    /// Whether the kernel has this call, as far as can be told.
+    fn has_syscall(&self, point: &str) -> bool {
+        let calls = Path::new(Self::PLACE).join("events/syscalls");
+        !calls.is_dir() || calls.join(point).is_dir()
     }
 
     fn explain(&self, error: Error) -> Error {

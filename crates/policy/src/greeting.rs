@@ -80,6 +80,12 @@ impl ClientLine {
         false
     }
 
+    /// Whether nothing but a line's end makes a difference to what was read.
+    #[inline(always)]
+    pub const fn waits_for_line_end(&self) -> bool {
+        self.letters == REST
+    }
+
     /// Whether what was read may still become a word of mail: letters with which one begins,
     /// or nothing but blanks so far.
     #[inline(always)]
@@ -110,6 +116,16 @@ fn begins(words: &[u32], beginning: u32, missing_bits: u32) -> bool {
         index += 1;
     }
     found
+}
+
+/// Whether eight bytes have a line's end among them. The usual trick with words: a byte is zero
+/// when taking one from it borrows.
+#[inline(always)]
+pub const fn has_line_end(eight: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (feeds, returns) = (eight ^ (ONES * b'\n' as u64), eight ^ (ONES * b'\r' as u64));
+    let zero_bytes = (feeds.wrapping_sub(ONES) & !feeds) | (returns.wrapping_sub(ONES) & !returns);
+    zero_bytes & (ONES << 7) != 0
 }
 
 /// Whether the first payload bytes of a server are those of one that may take mail: its
@@ -204,6 +220,25 @@ mod tests {
             let expected = words.iter().any(|word| word.starts_with(&trimmed));
             if !hit {
                 assert_eq!(line.may_become_mail(true), expected, "{trimmed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_end_is_found_wherever_it_is() {
+        for filler in 0..=u8::MAX {
+            for end in [b'\r', b'\n'] {
+                for at in 0..8 {
+                    let mut eight = [filler; 8];
+                    let without = filler != b'\r' && filler != b'\n';
+                    assert_eq!(
+                        has_line_end(u64::from_ne_bytes(eight)),
+                        !without,
+                        "{filler}"
+                    );
+                    eight[at] = end;
+                    assert!(has_line_end(u64::from_ne_bytes(eight)), "{filler} {at}");
+                }
             }
         }
     }

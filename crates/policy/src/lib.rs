@@ -16,7 +16,7 @@ mod shell;
 mod tamper;
 mod words;
 
-pub use greeting::{ClientLine, is_mail_server};
+pub use greeting::{ClientLine, has_line_end, is_mail_server};
 pub use judge::{Rate, Reason, Verdict, may_send, may_submit};
 pub use lineage::{Blame, Program, Standing};
 pub use shell::{is_terminal, keeps_shell_interactive};

@@ -1,10 +1,12 @@
-//! `tracepoint/syscalls/sys_enter_process_vm_writev` and `sys_enter_pidfd_getfd`: who reaches
-//! into another process spoils it for good.
+//! `tracepoint/syscalls/sys_enter_process_vm_writev`, `sys_enter_pidfd_getfd` and the ends of
+//! the calls that open files: who reaches into another process spoils it for good.
 //!
-//! Why here: there is no LSM or kprobe to rely on. The calls are rare, but as soon as any
-//! syscall tracepoint is watched, the kernel sends every system call of the machine through
-//! its slow path (some 50 ns each); so these two are left out where Yama forbids the calls
-//! anyway (`call_watch`). Since 4.7; pidfd_getfd since 5.6.
+//! Why here: there is no LSM or kprobe to rely on. The first two calls are rare, but as soon
+//! as any syscall tracepoint is watched, the kernel sends every system call of the machine
+//! through its slow path (some 50 ns each); so all these are left out where Yama forbids to
+//! reach in anyway (`call_watch`). An open call is looked at when it ends, because only then
+//! the file is known and not just one of its many names. Since 4.7; pidfd_getfd and openat2
+//! since 5.6.
 
 use abi::{Counter, EventTag, ProcessRecord, TamperEvent};
 use aya_ebpf::bindings::BPF_ANY;
@@ -21,6 +23,9 @@ use crate::report::{current_process, current_user, header_for, reserve, submit};
 const FIRST_ARGUMENT: usize = 16;
 /// No process has more file descriptors (`fs.nr_open` at its highest).
 const DESCRIPTORS_MAX: u64 = 0x7fff_ffc0;
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+/// In `linux/fs.h`.
+const FMODE_WRITE: u32 = 2;
 
 #[tracepoint(category = "syscalls", name = "sys_enter_process_vm_writev")]
 pub fn vm_write(ctx: TracePointContext) -> u32 {
@@ -34,17 +39,9 @@ pub fn vm_write(ctx: TracePointContext) -> u32 {
 pub fn take_descriptor(ctx: TracePointContext) -> u32 {
     // SAFETY: a field of the tracepoint's own record.
     let descriptor: u64 = unsafe { ctx.read_at(FIRST_ARGUMENT) }.unwrap_or(u64::MAX);
-    if descriptor > DESCRIPTORS_MAX {
+    let Some(file) = file_of(descriptor) else {
         return 0;
-    }
-    let table = Address::current_task()
-        .follow(offset!(task_files))
-        .follow(offset!(files_fdt))
-        .follow(offset!(fdt_fd));
-    let file = table.follow(descriptor as usize * 8);
-    if file.is_null() {
-        return 0;
-    }
+    };
     // Since 6.9 a pidfd has an inode of its own, which knows the process.
     let mut process = file
         .follow(offset!(file_inode))
@@ -56,6 +53,65 @@ pub fn take_descriptor(ctx: TracePointContext) -> u32 {
         spoil_own_users(process.read(offset!(pid_number)), Tamper::DESCRIPTOR_TAKEN);
     }
     0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_openat")]
+pub fn opened_at(ctx: TracePointContext) -> u32 {
+    opened(&ctx)
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_openat2")]
+pub fn opened_at2(ctx: TracePointContext) -> u32 {
+    opened(&ctx)
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_open")]
+pub fn opened_old(ctx: TracePointContext) -> u32 {
+    opened(&ctx)
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_creat")]
+pub fn created(ctx: TracePointContext) -> u32 {
+    opened(&ctx)
+}
+
+/// A file was opened: is it another process's memory, and for writing?
+#[inline(always)]
+fn opened(ctx: &TracePointContext) -> u32 {
+    // SAFETY: a field of the tracepoint's own record. Of a call's end it is the result.
+    let descriptor: u64 = unsafe { ctx.read_at(FIRST_ARGUMENT) }.unwrap_or(u64::MAX);
+    let Some(file) = file_of(descriptor) else {
+        return 0;
+    };
+    let inode = file.follow(offset!(file_inode));
+    let filesystem: u64 = inode.follow(offset!(inode_sb)).read(offset!(sb_magic));
+    if filesystem != PROC_SUPER_MAGIC || file.read::<u32>(offset!(file_mode)) & FMODE_WRITE == 0 {
+        return 0;
+    }
+    let name: u32 = file
+        .follow(offset!(file_dentry))
+        .follow(offset!(dentry_name))
+        .read(0);
+    if name == u32::from_ne_bytes(*b"mem\0") {
+        let own = inode.0.wrapping_sub(offset!(proc_vfs_inode) as u64);
+        let process = Address(own).follow(offset!(proc_pid));
+        spoil_own_users(process.read(offset!(pid_number)), Tamper::MEMORY_WRITTEN);
+    }
+    0
+}
+
+/// An open file of the current process.
+#[inline(always)]
+fn file_of(descriptor: u64) -> Option<Address> {
+    if descriptor > DESCRIPTORS_MAX {
+        return None;
+    }
+    let table = Address::current_task()
+        .follow(offset!(task_files))
+        .follow(offset!(files_fdt))
+        .follow(offset!(fdt_fd));
+    let file = table.follow(descriptor as usize * 8);
+    (!file.is_null()).then_some(file)
 }
 
 /// Spoils a process before the call has done its work, because afterwards would be too late.

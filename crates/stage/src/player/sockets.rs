@@ -33,6 +33,20 @@ const BLANK_LINES: [u8; 4000] = {
     lines
 };
 
+/// A line that is none, and a whole message behind it, for a server that takes what comes
+/// before its greeting.
+const WHOLE_MESSAGE: [u8; 3000] = {
+    let message = b"\r\nEHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n";
+    let mut bytes = [b'X'; 3000];
+    let begin = bytes.len() - message.len();
+    let mut at = 0;
+    while at < message.len() {
+        bytes[begin + at] = message[at];
+        at += 1;
+    }
+    bytes
+};
+
 /// Ways to write the first line so that it is not recognized: what is written, and how long
 /// the client is silent before each piece.
 pub(super) fn odd_greeting(name: &str) -> Option<(Vec<&'static [u8]>, Duration)> {
@@ -46,6 +60,7 @@ pub(super) fn odd_greeting(name: &str) -> Option<(Vec<&'static [u8]>, Duration)>
         "greeting-none" => (vec![b"MAIL FROM:<bot@example.org>\r\n"], soon),
         "greeting-early" => (vec![FIRST_LINE], soon),
         "greeting-noop" => (vec![b"NOOP\r\n", FIRST_LINE], soon),
+        "greeting-burst" => (vec![&WHOLE_MESSAGE], soon),
         "greeting-long" => (vec![&BLANK_LINES, FIRST_LINE], soon),
         _ => return None,
     })

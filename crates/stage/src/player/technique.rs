@@ -35,6 +35,7 @@ pub const TECHNIQUES: &[&str] = &[
     "greeting-early",
     "greeting-noop",
     "greeting-long",
+    "greeting-burst",
     // Forks of itself that connect.
     "double-fork",
     "setsid",
@@ -152,7 +153,7 @@ fn odd_greeting(name: &str, args: &Args, limit: std::time::Duration) -> Result<R
             args.server()?,
             &pieces,
             silence,
-            name == "greeting-early",
+            matches!(name, "greeting-early" | "greeting-burst"),
             limit,
         ) {
             Ok((written, answer)) => Report::new(name, "sent", written).with_detail(answer),
