@@ -1,6 +1,7 @@
 //! Records of the ring buffer: a damaged or older one must do no harm.
 #![no_main]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use abi::{ProcessRecord, ProgramEvent};
@@ -17,6 +18,14 @@ impl Names for Numbered {
     fn seen(&mut self, _: &ProgramEvent) {}
 
     fn process(&mut self, _: u32) -> Option<ProcessRecord> {
+        None
+    }
+
+    fn owner(&mut self, _: u16, _: SocketAddr) -> Option<u32> {
+        None
+    }
+
+    fn path(&mut self, _: u32) -> Option<Arc<str>> {
         None
     }
 }

@@ -372,7 +372,7 @@ impl Theatre {
         self.daemon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The daemon's process id.
+    /// The daemon's process id: that of its keeper.
     ///
     /// # Panics
     /// When none runs.
@@ -380,13 +380,51 @@ impl Theatre {
         self.lock_daemon().as_ref().expect("a daemon").id()
     }
 
-    /// Sends the daemon a signal.
+    /// The process id of the daemon's watcher; none while there is none.
+    ///
+    /// # Panics
+    /// When no daemon runs.
+    pub fn watcher_pid(&self) -> Option<u32> {
+        let keeper = self.daemon_pid();
+        children(keeper).into_iter().find(|pid| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|byte| *byte == 0).nth(1) == Some(b"watch")
+        })
+    }
+
+    /// Both of the daemon's processes.
+    ///
+    /// # Panics
+    /// When no daemon runs.
+    pub fn daemon_pids(&self) -> Vec<u32> {
+        let mut pids = vec![self.daemon_pid()];
+        pids.extend(self.watcher_pid());
+        pids
+    }
+
+    /// Sends the daemon a signal: both of its processes when it is to stop or to go on, else
+    /// the one that whoever started it knows.
     ///
     /// # Panics
     /// When none runs.
     pub fn signal_daemon(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.daemon_pid().cast_signed()).expect("a process id");
-        kill_process(pid, signal).expect("signal the daemon");
+        let both = [Signal::STOP, Signal::CONT].contains(&signal);
+        let pids = if both {
+            self.daemon_pids()
+        } else {
+            vec![self.daemon_pid()]
+        };
+        pids.into_iter()
+            .for_each(|pid| Self::signal_process(pid, signal));
+    }
+
+    /// Sends one process a signal.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn signal_process(pid: u32, signal: Signal) {
+        let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
+        kill_process(pid, signal).expect("signal the process");
     }
 
     /// Ends the daemon with a signal and waits for it. Returns its exit status; -1 when the
@@ -539,10 +577,15 @@ impl Drop for Theatre {
             eprintln!("--- the daemon said:\n{}---", self.daemon_words());
         }
         if let Some(mut child) = self.lock_daemon().take() {
-            let pid = Pid::from_raw(child.id().cast_signed());
             // A stopped daemon hears nothing.
+            let tell = |pid: u32, signal| {
+                Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, signal))
+            };
+            for watcher in children(child.id()) {
+                tell(watcher, Signal::CONT);
+            }
             for signal in [Signal::CONT, Signal::TERM] {
-                let _ = pid.map(|pid| kill_process(pid, signal));
+                tell(child.id(), signal);
             }
             if wait_until(Duration::from_secs(10), || child.try_wait().ok().flatten()).is_none() {
                 let _ = child.kill();
@@ -563,6 +606,15 @@ impl Drop for Theatre {
             assert!(left.is_empty(), "left behind: {left:#?}");
         }
     }
+}
+
+/// The processes that a process has started itself.
+fn children(parent: u32) -> Vec<u32> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let list = fs::read_to_string(path).unwrap_or_default();
+    list.split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
 }
 
 /// The text of a field, or nothing.

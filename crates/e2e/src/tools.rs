@@ -27,6 +27,18 @@ pub fn is_missing(programs: &[&str]) -> bool {
     !missing.is_empty()
 }
 
+/// User and group of the daemon's watcher: the account that `install` makes, or the numbers
+/// that stand in for it.
+pub fn watcher_account() -> (u32, u32) {
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let line = accounts.lines().find(|line| line.starts_with("sekimori:"));
+    let mut numbers = line
+        .into_iter()
+        .flat_map(|line| line.split(':').skip(2))
+        .filter_map(|number| number.parse().ok());
+    numbers.next().zip(numbers.next()).unwrap_or((65525, 65525))
+}
+
 /// Asks again and again until there is an answer, for at most `limit`.
 pub fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + limit;

@@ -17,16 +17,20 @@ use rustix::process::Signal;
 use serde_json::Value;
 use stage::Place;
 
-/// Resident memory of a process in KiB.
-fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let line = line.unwrap().trim_end_matches("kB");
-    line.trim().parse().unwrap()
+/// Resident memory of processes in KiB.
+fn resident_kib(pids: &[u32]) -> u64 {
+    let of = |pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = line.unwrap().trim_end_matches("kB");
+        line.trim().parse::<u64>().unwrap()
+    };
+    pids.iter().map(of).sum()
 }
 
-fn open_files(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+fn open_files(pids: &[u32]) -> usize {
+    let of = |pid| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    pids.iter().map(of).sum()
 }
 
 /// Samples that nobody reads are counted and said; every verdict is told all the same.
@@ -139,7 +143,7 @@ fn a_flooded_control_socket_answers_others() {
     const ANSWER: Duration = Duration::from_millis(1500);
     let Some(scene) = Scene::open("") else { return };
     let web = scene.theatre.web(WEB);
-    let daemon = scene.theatre.daemon_pid();
+    let daemon = scene.theatre.daemon_pids();
     let ask = |user: Option<(u32, u32)>| {
         let begun = Instant::now();
         let ran = scene.theatre.sekimori_as(&["status", "--json"], user);
@@ -147,7 +151,7 @@ fn a_flooded_control_socket_answers_others() {
         begun.elapsed()
     };
     ask(None);
-    let before = (resident_kib(daemon), open_files(daemon));
+    let before = (resident_kib(&daemon), open_files(&daemon));
 
     let mut slowest = Duration::ZERO;
     let mut most_kib = 0;
@@ -155,7 +159,7 @@ fn a_flooded_control_socket_answers_others() {
     let (kept, hasty) = (flood(&scene, 600, 4000), flood(&scene, 20_000, 0));
     for user in [None, Some((1234, 1234))].into_iter().cycle().take(10) {
         slowest = slowest.max(ask(user));
-        most_kib = most_kib.max(resident_kib(daemon));
+        most_kib = most_kib.max(resident_kib(&daemon));
     }
     scene.enforces(&web);
     for mut flood in [hasty, kept] {
@@ -168,8 +172,8 @@ fn a_flooded_control_socket_answers_others() {
     assert!(slowest < ANSWER, "{slowest:?}");
     // Whoever flooded is answered again, too.
     assert!(ask(Some(PERSON)) < ANSWER);
-    wait_until(LIMIT, || (open_files(daemon) <= before.1).then_some(()))
-        .unwrap_or_else(|| panic!("{} files, {} before", open_files(daemon), before.1));
+    wait_until(LIMIT, || (open_files(&daemon) <= before.1).then_some(()))
+        .unwrap_or_else(|| panic!("{} files, {} before", open_files(&daemon), before.1));
     println!(
         "slowest answer {slowest:?}; {} KiB before, at most {most_kib} KiB",
         before.0
@@ -303,7 +307,7 @@ fn a_hundred_thousand_connections_leave_nothing() {
     const COUNT: u64 = 100_000;
     let Some(scene) = Scene::open("") else { return };
     let web = scene.theatre.web(WEB);
-    let daemon = scene.theatre.daemon_pid();
+    let daemon = scene.theatre.daemon_pids();
     let nobody: SocketAddr = address("127.0.0.1:8081");
     let attempt = |to: &dyn std::fmt::Display, count: u64| {
         let words = format!("technique visits --server {to} --count {count}");
@@ -312,8 +316,8 @@ fn a_hundred_thousand_connections_leave_nothing() {
     let settled = || {
         let status = scene.theatre.status();
         (
-            resident_kib(daemon),
-            open_files(daemon),
+            resident_kib(&daemon),
+            open_files(&daemon),
             status["processes"]["known"].as_u64().unwrap(),
             status["open_grants"].as_u64().unwrap(),
         )

@@ -40,6 +40,10 @@ pub trait Names {
     fn seen(&mut self, event: &ProgramEvent);
     /// The record of a process as it is now.
     fn process(&mut self, pid: u32) -> Option<ProcessRecord>;
+    /// Which process holds a TCP connection, by its own port and the other side.
+    fn owner(&mut self, own_port: u16, remote: SocketAddr) -> Option<u32>;
+    /// Where the program of a process lay when it was started.
+    fn path(&mut self, pid: u32) -> Option<Arc<str>>;
 }
 
 /// Names from the pinned gate.
@@ -73,6 +77,14 @@ impl Names for GateNames<'_> {
 
     fn process(&mut self, pid: u32) -> Option<ProcessRecord> {
         self.gate.process(pid)
+    }
+
+    fn owner(&mut self, own_port: u16, remote: SocketAddr) -> Option<u32> {
+        procfs::tcp_owner(own_port, remote)
+    }
+
+    fn path(&mut self, pid: u32) -> Option<Arc<str>> {
+        Some(procfs::program_path(pid)?.to_string_lossy().into())
     }
 }
 
@@ -149,7 +161,7 @@ fn verdict(event: &VerdictEvent, names: &mut impl Names) -> Result<Event, Error>
     let (mut pid, mut record) = (event.header.pid, event.record);
     if pid == 0
         && let Some(destination) = judged.destination()
-        && let Some(owner) = procfs::tcp_owner(event.own_port, destination)
+        && let Some(owner) = names.owner(event.own_port, destination)
     {
         pid = owner;
         record = names.process(owner).unwrap_or(record);
@@ -167,8 +179,8 @@ fn verdict(event: &VerdictEvent, names: &mut impl Names) -> Result<Event, Error>
     };
     if actor.program.is_empty() && actor.pid != 0 {
         // The gate has no name; /proc may still have one.
-        if let Some(path) = procfs::program_path(actor.pid) {
-            actor.program = path.to_string_lossy().into();
+        if let Some(path) = names.path(actor.pid) {
+            actor.program = path;
         }
     }
     Ok(Event::Verdict {
@@ -253,6 +265,12 @@ impl Names for NoNames {
     }
     fn seen(&mut self, _: &ProgramEvent) {}
     fn process(&mut self, _: u32) -> Option<ProcessRecord> {
+        None
+    }
+    fn owner(&mut self, _: u16, _: SocketAddr) -> Option<u32> {
+        None
+    }
+    fn path(&mut self, _: u32) -> Option<Arc<str>> {
         None
     }
 }

@@ -1,6 +1,6 @@
 //! The gate as it is pinned: settings, registrations, the process table, counters, events.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use abi::{
     Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey,
@@ -143,22 +143,22 @@ impl Gate {
         })
     }
 
-    /// The ring buffer of events. Only one process may read it at a time.
+    /// The ring buffer of events, to be handed to the one process that reads it.
     ///
     /// # Errors
     ///
     /// When the map is missing.
-    pub fn events(&self) -> Result<Events, Error> {
-        Ok(Events(typed(&self.pins, "events")?))
+    pub fn events(&self) -> Result<Ring, Error> {
+        Ring::open(&self.pins, "events")
     }
 
-    /// The ring buffer of samples. Only one process may read it at a time.
+    /// The ring buffer of samples, likewise.
     ///
     /// # Errors
     ///
     /// When the map is missing.
-    pub fn samples(&self) -> Result<Events, Error> {
-        Ok(Events(typed(&self.pins, "samples")?))
+    pub fn samples(&self) -> Result<Ring, Error> {
+        Ring::open(&self.pins, "samples")
     }
 
     /// Says what is wanted of a sampled connection from now on.
@@ -378,6 +378,16 @@ impl Gate {
             .map(|(_, bytes)| bytemuck::pod_read_unaligned(&bytes))
     }
 
+    /// The same, without the first so many. Their order stays the same until another is seen.
+    pub fn programs_from(&self, skip: usize) -> impl Iterator<Item = ProgramEntry> + '_ {
+        self.programs
+            .keys()
+            .filter_map(Result::ok)
+            .skip(skip)
+            .filter_map(|key| self.programs.get(&key, 0).ok())
+            .map(|bytes| bytemuck::pod_read_unaligned(&bytes))
+    }
+
     /// A counter, summed over all CPUs.
     pub fn counter(&self, counter: Counter) -> u64 {
         self.counters
@@ -391,17 +401,54 @@ impl Gate {
     }
 }
 
-/// Reports of the gate.
+/// A ring buffer that is held but not read: it takes no memory here.
+pub struct Ring(MapData);
+
+impl Ring {
+    fn open(pins: &Pins, name: &str) -> Result<Self, Error> {
+        let path = pins.map(name);
+        MapData::from_pin(&path)
+            .map(Self)
+            .map_err(|error| Error::failed(path.display(), &error))
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.fd().as_fd()
+    }
+}
+
+/// Reports of the gate, being read. Only one process may do so at a time.
 pub struct Events(RingBuf<MapData>);
 
 impl Events {
+    /// Begins to read a ring buffer that another process holds. Needs the privilege to ask for
+    /// a map's size; reading needs none.
+    ///
+    /// # Errors
+    ///
+    /// When the descriptor is that of something else.
+    pub fn of(ring: OwnedFd) -> Result<Self, Error> {
+        let failed = |error: MapError| Error::failed("a ring buffer", &error);
+        let map = MapData::from_fd(ring)
+            .and_then(Map::from_map_data)
+            .map_err(failed)?;
+        RingBuf::try_from(map).map(Self).map_err(failed)
+    }
+
     /// Hands each waiting report to `each`, at most `limit` of them, and returns how many
-    /// there were.
+    /// there were. A report is taken out before it is handled, so that one that breaks its
+    /// reader does not break the next one too.
     pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> usize {
         let mut count = 0;
+        let mut report = Vec::new();
         while count < limit {
             let Some(item) = self.0.next() else { break };
-            each(&item);
+            report.clear();
+            report.extend_from_slice(&item);
+            drop(item);
+            each(&report);
             count += 1;
         }
         count

@@ -7,6 +7,7 @@
 
 mod btf;
 pub mod cgroup;
+pub mod confine;
 pub mod decode;
 mod error;
 pub mod gate;

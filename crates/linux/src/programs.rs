@@ -20,12 +20,17 @@ impl Programs {
         self.names.get(&index).cloned()
     }
 
-    /// Keeps a name.
+    /// Keeps the name in a path.
     pub fn learn(&mut self, index: u32, path: &ProgramPath) {
+        self.keep(index, display(path).into());
+    }
+
+    /// Keeps a name.
+    pub fn keep(&mut self, index: u32, name: Arc<str>) {
         if self.names.len() >= NAMES_MAX {
             self.names.clear();
         }
-        self.names.insert(index, display(path).into());
+        self.names.insert(index, name);
     }
 }
 

@@ -117,6 +117,9 @@ pub enum Command {
     /// Load the gate: `run` starts this as a process of its own
     #[command(hide = true)]
     LoadGate,
+    /// Read what an older version kept in the journal: `run` starts this as a process of its own
+    #[command(hide = true)]
+    CarryOver { journal: PathBuf },
     /// Deliver a warning to one user's session: `run` starts this as a process of its own
     #[command(hide = true)]
     NotifyUser {

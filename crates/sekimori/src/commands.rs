@@ -7,6 +7,7 @@ mod install;
 pub mod load_gate;
 pub mod log;
 mod programs;
+mod reader;
 mod replay;
 mod setup;
 mod status;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 use crate::cli::{Cli, Command};
 use crate::failure::{Failure, need_root};
 use crate::paths::Paths;
-use crate::{daemon, notify};
+use crate::{keeper, notify, store};
 
 /// Runs the command and gives its exit status.
 pub fn dispatch(cli: Cli) -> ExitCode {
@@ -30,12 +31,12 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Demo(options) => demo::run(&options),
         Command::Run(options) => {
             need_root("run")?;
-            let options = daemon::Options {
+            let options = keeper::Options {
                 config: options.config,
                 cgroup: options.cgroup,
                 observe: options.observe,
             };
-            daemon::run(options, paths)
+            keeper::run(options, paths)
         }
         Command::Setup { yes } => setup::run(yes, &paths),
         Command::Register(options) => programs::register(&options, &paths),
@@ -51,6 +52,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => documents::completions(shell),
         Command::Manpage => documents::manpage(),
         Command::LoadGate => load_gate::run(),
+        Command::CarryOver { journal } => store::carry_over_main(&journal),
         Command::NotifyUser { uid } => notify::notify_user_main(uid)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Failure::from),

@@ -4,15 +4,16 @@
 #![forbid(unsafe_code)]
 
 mod catalog;
+pub mod channel;
 mod cli;
 mod clock;
 mod commands;
 pub mod config;
 pub mod control;
-mod daemon;
 mod demo;
 mod failure;
 mod install;
+mod keeper;
 mod notify;
 mod output;
 mod paths;
@@ -20,10 +21,19 @@ mod registry;
 mod render;
 mod setup;
 mod status;
+mod store;
+mod watcher;
 
 use std::process::ExitCode;
 
 /// The program: reads the command line and does what it asks for.
 pub fn main() -> ExitCode {
+    // The watcher is started often enough, and small: it does without the command line.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == watcher::COMMAND)
+    {
+        return watcher::main();
+    }
     commands::dispatch(cli::parse())
 }

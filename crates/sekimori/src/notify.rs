@@ -15,7 +15,6 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use engine::{FindingKind, Warning};
 use notify_rust::{Notification, Timeout, Urgency};
 use rustix::process::{Gid, Uid};
 use serde::{Deserialize, Serialize};
@@ -49,15 +48,15 @@ impl Notifier {
     /// Shows a warning to whom it concerns. Does not wait for it. Gives the number of people
     /// whom it could not be sent to because too much is under way, or because no process
     /// could be started.
-    pub fn deliver(&mut self, warning: &Warning) -> usize {
+    pub fn deliver(&mut self, uid: u32, message: &Message) -> usize {
         self.reap();
         let mut missed = 0;
-        for uid in targets(warning.uid) {
+        for uid in targets(uid) {
             if self.under_way.len() >= UNDER_WAY_MAX {
                 missed += 1;
                 continue;
             }
-            match spawn(&self.executable, uid, warning) {
+            match spawn(&self.executable, uid, message) {
                 Ok(child) => self.under_way.push(child),
                 Err(_) => missed += 1,
             }
@@ -109,8 +108,7 @@ fn has_bus(run_user: &Path, uid: u32) -> bool {
 /// # Errors
 ///
 /// The process could not be started.
-pub fn spawn(executable: &Path, uid: u32, warning: &Warning) -> io::Result<Child> {
-    let message = Message::from(warning);
+pub fn spawn(executable: &Path, uid: u32, message: &Message) -> io::Result<Child> {
     let runtime = format!("{RUN_USER}/{uid}");
     let mut child = Command::new(executable)
         .args([
@@ -133,7 +131,7 @@ pub fn spawn(executable: &Path, uid: u32, warning: &Warning) -> io::Result<Child
     if let Some(mut pipe) = child.stdin.take() {
         // The pipe is empty and holds more than a message, so this never blocks. When the
         // process is gone already, so is the warning; its exit status says why.
-        let _ = pipe.write_all(&serde_json::to_vec(&message)?);
+        let _ = pipe.write_all(&serde_json::to_vec(message)?);
     }
     Ok(child)
 }
@@ -233,23 +231,25 @@ fn show(message: Message) -> Result<()> {
 
 /// What travels to the process that shows it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Message {
+pub struct Message {
     title: String,
     body: String,
     urgent: bool,
 }
 
-impl From<&Warning> for Message {
-    fn from(warning: &Warning) -> Self {
+impl Message {
+    /// Plain text of bounded length, whatever came.
+    pub fn new(title: &str, body: &str, urgent: bool) -> Self {
         Self {
-            title: cut(&plain(&warning.title, ' '), TITLE_BYTES_MAX),
-            body: cut(&plain(&warning.body, '\n'), BODY_BYTES_MAX),
-            urgent: warning.finding == FindingKind::BotSuspected,
+            title: cut(&plain(title, ' '), TITLE_BYTES_MAX),
+            body: cut(&plain(body, '\n'), BODY_BYTES_MAX),
+            urgent,
         }
     }
 }
 
-fn cut(text: &str, bytes_max: usize) -> String {
+/// The beginning of a text, whole characters of it.
+pub fn cut(text: &str, bytes_max: usize) -> String {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -291,15 +291,8 @@ mod tests {
 
     use super::*;
 
-    fn warning(title: &str, body: &str) -> Warning {
-        Warning {
-            finding: FindingKind::BotSuspected,
-            uid: 1000,
-            culprit: Some("/tmp/x".into()),
-            title: title.to_owned(),
-            body: body.to_owned(),
-            suppressed: 0,
-        }
+    fn urgent(title: &str, body: &str) -> Message {
+        Message::new(title, body, true)
     }
 
     #[test]
@@ -312,11 +305,11 @@ mod tests {
 
     #[test]
     fn a_message_is_short_plain_and_whole() {
-        let message = Message::from(&warning("a\nb\0c", &"関".repeat(5000)));
+        let message = urgent("a\nb\0c", &"関".repeat(5000));
         assert_eq!(message.title, "a b c");
         assert!(message.body.len() <= BODY_BYTES_MAX && message.body.chars().all(|c| c == '関'));
-        assert_eq!(Message::from(&warning("", "a\n\u{1b}[0m")).body, "a\n [0m");
-        let longest = Message::from(&warning(&"\"".repeat(9000), &"\\".repeat(9000)));
+        assert_eq!(urgent("", "a\n\u{1b}[0m").body, "a\n [0m");
+        let longest = urgent(&"\"".repeat(9000), &"\\".repeat(9000));
         let bytes = serde_json::to_vec(&longest).unwrap();
         assert!(bytes.len() < 32 * 1024, "a pipe holds 64 KiB");
         assert_eq!(serde_json::from_slice::<Message>(&bytes).unwrap(), longest);
@@ -382,7 +375,7 @@ mod tests {
     #[test]
     #[ignore = "started by another test"]
     fn teller() {
-        show(Message::from(&warning("Refused", "by <b>x</b>"))).unwrap();
+        show(urgent("Refused", "by <b>x</b>")).unwrap();
     }
 
     #[test]

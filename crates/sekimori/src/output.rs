@@ -11,6 +11,13 @@ pub fn style() -> Style {
     }
 }
 
+/// The same for standard error.
+pub fn stderr_style() -> Style {
+    Style {
+        colour: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    }
+}
+
 /// Prints a line. `false` when nobody reads any more, as behind `| head`.
 pub fn say(line: &str) -> bool {
     writeln!(std::io::stdout(), "{line}").is_ok()

@@ -1,5 +1,5 @@
-//! The registered programs: how they get from the journal into the gate, and what happens
-//! when a file changes.
+//! The registered programs: how they get from the disk into the gate, and what happens when a
+//! file changes.
 //!
 //! A file that root owns, in folders that root owns, is accepted again by itself after a
 //! change, because only the machine's own updates can have changed it. So is any file whose
@@ -9,16 +9,21 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use journal::Journal;
 use linux::gate::{Gate, Registered};
 use linux::identity::{self, Program};
 use policy::{Kind, Role};
 
+use crate::paths::Paths;
+use crate::store::{Store, Stored};
+
 /// One registered program.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// As the journal keeps it.
-    pub stored: journal::Registered,
+    /// The file as it lies there now.
+    pub stored: Stored,
+    /// As it is kept on disk: the file that was registered or accepted. A changed one must be
+    /// found again by the next daemon.
+    kept: Stored,
     /// Every path that callers may write for it, when it is a script.
     pub script_paths: Vec<String>,
     /// Its file changed and was not accepted.
@@ -26,8 +31,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn new(stored: journal::Registered) -> Self {
+    fn new(stored: Stored) -> Self {
         Self {
+            kept: stored.clone(),
             stored,
             script_paths: Vec::new(),
             suspended: false,
@@ -64,42 +70,47 @@ impl Entry {
         self.stored.script = program.script.is_some();
         self.script_paths = script_paths(program);
     }
+
+    fn accept(&mut self) {
+        self.suspended = false;
+        self.kept.clone_from(&self.stored);
+    }
 }
 
-/// All of them.
-#[derive(Clone, Debug, Default)]
+/// All of them, and where they are kept.
+#[derive(Debug)]
 pub struct Registry {
     entries: Vec<Entry>,
+    store: Store,
 }
 
 impl Registry {
     /// Reads the registered programs. Files that are not what they were count as changed
     /// until [`Registry::verify`] has looked at them: nothing is hashed here, so that the
-    /// gate can close at once.
+    /// gate can close at once. Also returns what people have to know.
     ///
     /// # Errors
     ///
-    /// When the journal cannot be read.
-    pub fn load(journal: &Journal) -> Result<Self> {
-        let mut entries = Vec::new();
-        for stored in journal.registrations()? {
-            let mut entry = Entry::new(stored);
-            let path = Path::new(&entry.stored.path);
-            if entry.stored.script {
-                match identity::identify(path) {
-                    Ok(program) => entry.script_paths = script_paths(&program),
-                    Err(_) => entry.suspended = true,
-                }
-                // Even then the path must lead into the table of scripts, not of files.
-                if entry.script_paths.is_empty() {
-                    entry.script_paths.push(entry.stored.path.clone());
-                }
-            } else {
-                entry.suspended = !identity::stamp(path).is_ok_and(|stamp| entry.is_at(stamp));
-            }
-            entries.push(entry);
-        }
-        Ok(Self { entries })
+    /// See [`Store::open`].
+    pub fn open(paths: &Paths) -> Result<(Self, Vec<String>)> {
+        let (store, found) = Store::open(paths)?;
+        let entries = entries(found.programs);
+        Ok((Self { entries, store }, found.said))
+    }
+
+    /// Where they are kept.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether the disk has not taken everything yet.
+    pub fn is_unsaved(&self) -> bool {
+        self.store.is_unsaved()
+    }
+
+    /// Tries once more to write what the disk did not take. Whether it did now.
+    pub fn save_again(&mut self) -> bool {
+        self.store.is_unsaved() && self.save(&self.kept()).is_ok()
     }
 
     /// The programs.
@@ -112,8 +123,19 @@ impl Registry {
         self.entries.iter().map(Entry::for_gate).collect()
     }
 
-    /// Registers what lies at `path`, in the journal and, when there is one, in the gate.
-    /// Returns the registration.
+    fn kept(&self) -> Vec<Stored> {
+        self.entries
+            .iter()
+            .map(|entry| entry.kept.clone())
+            .collect()
+    }
+
+    fn save(&mut self, programs: &[Stored]) -> Result<()> {
+        self.store.save(programs)
+    }
+
+    /// Registers what lies at `path`, on disk and, when there is one, in the gate. Returns the
+    /// registration.
     ///
     /// # Errors
     ///
@@ -124,9 +146,8 @@ impl Registry {
         role: Role,
         kind: Kind,
         now_ns: u64,
-        journal: &mut Journal,
         gate: Option<&mut Gate>,
-    ) -> Result<journal::Registered> {
+    ) -> Result<Stored> {
         if role == Role::Unknown {
             bail!(
                 "{}: a program cannot be registered as unknown",
@@ -139,7 +160,7 @@ impl Registry {
             .to_str()
             .context("path is not text")?
             .to_owned();
-        let mut entry = Entry::new(journal::Registered {
+        let mut entry = Entry::new(Stored {
             path: path.clone(),
             role: role.word().to_owned(),
             kind: kind.word().to_owned(),
@@ -152,7 +173,12 @@ impl Registry {
             registered_ns: now_ns,
         });
         entry.adopt(&program);
-        journal.register(&entry.stored)?;
+        entry.accept();
+        let mut kept = self.kept();
+        kept.retain(|old| old.path != path);
+        kept.push(entry.kept.clone());
+        kept.sort_by(|a, b| a.path.cmp(&b.path));
+        self.save(&kept)?;
         if let Some(gate) = gate {
             if let Some(old) = self.entries.iter().find(|old| old.stored.path == path) {
                 gate.unregister(&old.for_gate())?;
@@ -172,12 +198,7 @@ impl Registry {
     /// # Errors
     ///
     /// When nothing is registered there.
-    pub fn unregister(
-        &mut self,
-        path: &Path,
-        journal: &mut Journal,
-        gate: Option<&mut Gate>,
-    ) -> Result<String> {
+    pub fn unregister(&mut self, path: &Path, gate: Option<&mut Gate>) -> Result<String> {
         let wanted = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let found = self.entries.iter().position(|entry| {
             Path::new(&entry.stored.path) == wanted || Path::new(&entry.stored.path) == path
@@ -188,8 +209,10 @@ impl Registry {
                 path.display()
             );
         };
+        let mut kept = self.kept();
+        kept.remove(index);
+        self.save(&kept)?;
         let entry = self.entries.remove(index);
-        journal.unregister(&entry.stored.path)?;
         if let Some(gate) = gate {
             gate.unregister(&entry.for_gate())?;
         }
@@ -200,13 +223,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// When journal or gate cannot be written.
-    pub fn verify(
-        &mut self,
-        index: usize,
-        journal: &mut Journal,
-        gate: &mut Gate,
-    ) -> Result<Option<String>> {
+    /// When disk or gate cannot be written.
+    pub fn verify(&mut self, index: usize, gate: &mut Gate) -> Result<Option<String>> {
         let Some(entry) = self.entries.get_mut(index) else {
             return Ok(None);
         };
@@ -216,14 +234,15 @@ impl Registry {
             return Ok(None);
         }
         let before = entry.for_gate();
+        let mut accepted = false;
         let said = match identity::identify(Path::new(&path)) {
             Ok(program) => {
                 let same = program.sha256 == entry.stored.sha256;
                 let was = (entry.stored.sha256.clone(), entry.suspended);
                 if program.root_owned || same {
                     entry.adopt(&program);
-                    entry.suspended = false;
-                    journal.register(&entry.stored)?;
+                    entry.accept();
+                    accepted = true;
                     (!same || was.1).then(|| {
                         let why = if same {
                             "its contents are the same"
@@ -239,7 +258,7 @@ impl Registry {
                 } else {
                     let sha256 = entry.stored.sha256.clone();
                     entry.adopt(&program);
-                    // The journal keeps what was registered, so that this is found again.
+                    // Compared with what was registered, whenever it changes again.
                     entry.stored.sha256 = sha256;
                     entry.suspended = true;
                     (!was.1).then(|| format!(
@@ -254,6 +273,12 @@ impl Registry {
             }
         };
         let after = entry.for_gate();
+        // When the disk does not take it, it is tried again, and the next daemon looks anew.
+        let saved = if accepted {
+            self.save(&self.kept())
+        } else {
+            Ok(())
+        };
         if before != after {
             gate.register(&after)?;
             if (before.device, before.inode, &before.script_paths)
@@ -263,8 +288,40 @@ impl Registry {
                 gate.register(&after)?;
             }
         }
+        saved?;
         Ok(said)
     }
+}
+
+fn entries(programs: Vec<Stored>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for stored in programs {
+        let mut entry = Entry::new(stored);
+        let path = Path::new(&entry.stored.path);
+        if entry.stored.script {
+            match identity::identify(path) {
+                Ok(program) => entry.script_paths = script_paths(&program),
+                Err(_) => entry.suspended = true,
+            }
+            // Even then the path must lead into the table of scripts, not of files.
+            if entry.script_paths.is_empty() {
+                entry.script_paths.push(entry.stored.path.clone());
+            }
+        } else {
+            entry.suspended = !identity::stamp(path).is_ok_and(|stamp| entry.is_at(stamp));
+        }
+        entries.push(entry);
+    }
+    entries
+}
+
+/// The registered programs without anything being changed: for commands that only show them.
+///
+/// # Errors
+///
+/// When the file cannot be read, or is none of ours.
+pub fn peek(paths: &Paths) -> Result<Vec<Entry>> {
+    crate::store::peek(paths).map(entries)
 }
 
 fn script_paths(program: &Program) -> Vec<String> {

@@ -1,5 +1,5 @@
-//! What `status`, `programs` and `tree` show, as JSON: put together by the daemon, or by the
-//! command itself when no daemon runs.
+//! What `status`, `programs` and `tree` show, as JSON: put together by the keeper, or by the
+//! command itself: `tree` always, the others when no daemon runs.
 
 use abi::Counter;
 use linux::decode::{GateNames, Names as _};

@@ -1,6 +1,7 @@
 //! `log`: entries of the journal, oldest first.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use journal::{Filter, Journal};
 use serde_json::Value;
 
+use super::reader;
 use crate::cli::LogArgs;
 use crate::clock;
 use crate::control::client::{ask, nudge};
@@ -94,10 +96,11 @@ pub fn run(options: &LogArgs, paths: &Paths) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Where entries come from: root reads the journal itself, which also works without a
-/// daemon; others ask the daemon, which shows them what is about them.
+/// Where entries come from: root's command reads the journal itself, which also works without
+/// a daemon; others ask the daemon, which shows them what is about them.
 enum Source<'a> {
-    Journal(Box<Journal>, &'a Paths),
+    /// And the control socket.
+    Journal(Box<Journal>, PathBuf),
     Daemon(&'a Paths),
 }
 
@@ -108,14 +111,8 @@ impl<'a> Source<'a> {
                 // A daemon whose journal was removed begins a new one.
                 nudge(&paths.socket);
             }
-            if !paths.journal.exists() {
-                return Err(Failure::failed(format!(
-                    "{}: no journal yet",
-                    paths.journal.display()
-                )));
-            }
-            let journal = Journal::open_read_only(&paths.journal)?;
-            return Ok(Self::Journal(Box::new(journal), paths));
+            let (journal, socket) = reader::open(paths)?;
+            return Ok(Self::Journal(Box::new(journal), socket));
         }
         Ok(Self::Daemon(paths))
     }
@@ -128,8 +125,8 @@ impl<'a> Source<'a> {
         mut each: impl FnMut(Value) -> bool,
     ) -> Result<(), Failure> {
         match self {
-            Self::Journal(journal, paths) => {
-                nudge(&paths.socket);
+            Self::Journal(journal, socket) => {
+                nudge(socket);
                 let filter = Filter {
                     since,
                     after_id: after,

@@ -1,10 +1,9 @@
 //! `register`, `unregister` and `programs`: through the daemon when one runs, else straight
-//! into the journal and the pinned gate.
+//! to the disk and into the pinned gate.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use journal::Journal;
 use linux::gate::Gate;
 use linux::pins::Pins;
 use policy::{Kind, Role};
@@ -14,11 +13,11 @@ use crate::catalog::{self, Catalog};
 use crate::cli::RegisterArgs;
 use crate::clock;
 use crate::control::client::ask;
-use crate::control::protocol::Request;
+use crate::control::protocol::{Request, RootRequest};
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
 use crate::paths::Paths;
-use crate::registry::Registry;
+use crate::registry::{Registry, peek};
 use crate::{render, status};
 
 /// `register PATH`.
@@ -53,26 +52,18 @@ pub fn register(options: &RegisterArgs, paths: &Paths) -> Result<ExitCode, Failu
 ///
 /// One line that names the path.
 pub fn register_one(path: &Path, role: Role, kind: Kind, paths: &Paths) -> Result<Value, Failure> {
-    let request = Request::Register {
+    let request = RootRequest::Register {
         path: path.to_owned(),
         role: role.word().to_owned(),
         kind: kind.word().to_owned(),
     };
     let mut done = Value::Null;
-    if ask(&paths.socket, &request, |value| done = value)? {
+    if ask(&paths.keeper, &request, |value| done = value)? {
         return Ok(done);
     }
-    let mut journal = Journal::open(&paths.journal)?.journal;
-    let mut registry = Registry::load(&journal)?;
+    let mut registry = open(paths)?;
     let mut gate = pinned_gate(paths)?;
-    let stored = registry.register(
-        path,
-        role,
-        kind,
-        clock::now().0,
-        &mut journal,
-        gate.as_mut(),
-    )?;
+    let stored = registry.register(path, role, kind, clock::now().0, gate.as_mut())?;
     let entry = registry
         .entries()
         .iter()
@@ -85,14 +76,12 @@ pub fn unregister(path: &Path, paths: &Paths) -> Result<ExitCode, Failure> {
     need_root("unregister")?;
     let path = absolute(path)?;
     let mut done = None;
-    let request = Request::Unregister { path: path.clone() };
-    if !ask(&paths.socket, &request, |value| {
+    let request = RootRequest::Unregister { path: path.clone() };
+    if !ask(&paths.keeper, &request, |value| {
         done = value["path"].as_str().map(str::to_owned)
     })? {
-        let mut journal = Journal::open(&paths.journal)?.journal;
-        let mut registry = Registry::load(&journal)?;
         let mut gate = pinned_gate(paths)?;
-        done = Some(registry.unregister(&path, &mut journal, gate.as_mut())?);
+        done = Some(open(paths)?.unregister(&path, gate.as_mut())?);
     }
     say(&format!(
         "{} is not registered any more",
@@ -108,14 +97,7 @@ pub fn list(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
         programs.push(value)
     })? {
         need_root("programs")?;
-        if paths.journal.exists() {
-            let journal = Journal::open_read_only(&paths.journal)?;
-            programs = Registry::load(&journal)?
-                .entries()
-                .iter()
-                .map(status::program)
-                .collect();
-        }
+        programs = peek(paths)?.iter().map(status::program).collect();
     }
     if json {
         programs.iter().all(|program| say(&program.to_string()));
@@ -136,6 +118,15 @@ pub fn list(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
         .collect();
     say(render::table(&["ROLE", "KIND", "STATE", "PATH"], &rows, style()).trim_end());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The registered programs, while no daemon has them.
+fn open(paths: &Paths) -> Result<Registry, Failure> {
+    let (registry, said) = Registry::open(paths)?;
+    for text in said {
+        eprintln!("sekimori: {text}");
+    }
+    Ok(registry)
 }
 
 /// The pinned gate, when there is one of our layout.

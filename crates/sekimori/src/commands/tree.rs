@@ -9,8 +9,6 @@ use linux::programs::Programs;
 use policy::{Origin, Role};
 use serde_json::Value;
 
-use crate::control::client::ask;
-use crate::control::protocol::Request;
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
 use crate::paths::Paths;
@@ -20,16 +18,14 @@ use crate::status;
 /// `tree [PID]`.
 pub fn run(pid: Option<u32>, json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     need_root("tree")?;
-    let mut found = Vec::new();
-    if !ask(&paths.socket, &Request::Tree, |value| found.push(value))? {
-        let pins = Pins::new(&paths.pins, linux::load::OBJECT);
-        if !pins.has_maps() {
-            return Err(Failure::failed(
-                "no gate guards this machine (sudo sekimori run, or sudo sekimori install)",
-            ));
-        }
-        found = status::tree(&Gate::open(&pins)?, &mut Programs::default());
+    // From the gate itself: the daemon's part that talks to others may not see every process.
+    let pins = Pins::new(&paths.pins, linux::load::OBJECT);
+    if !pins.has_maps() {
+        return Err(Failure::failed(
+            "no pinned gate guards this machine (sudo sekimori run, or sudo sekimori install)",
+        ));
     }
+    let mut found = status::tree(&Gate::open(&pins)?, &mut Programs::default());
     if let Some(pid) = pid {
         let kept = relatives(&found, pid);
         if !kept.contains(&pid) {

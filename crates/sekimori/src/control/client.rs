@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::protocol::{Line, Request};
+use super::protocol::Line;
 use crate::failure::Failure;
 
 /// A daemon that is stopped or stuck must not hold up whoever asks.
@@ -34,7 +34,11 @@ pub fn nudge(socket: &Path) {
 /// # Errors
 ///
 /// What the daemon says, with its exit status.
-pub fn ask(socket: &Path, request: &Request, mut each: impl FnMut(Value)) -> Result<bool, Failure> {
+pub fn ask(
+    socket: &Path,
+    request: &impl serde::Serialize,
+    mut each: impl FnMut(Value),
+) -> Result<bool, Failure> {
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", socket.display()));
     let mut stream = match UnixStream::connect(socket) {
         Ok(stream) => stream,

@@ -11,7 +11,7 @@ pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// Entries in one answer. Whoever wants more asks again from the last id.
 pub const ENTRIES_MAX: u32 = 1000;
 
-/// A question to the daemon.
+/// A question to the daemon, at the control socket: anybody may ask, and nothing changes by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
@@ -19,20 +19,6 @@ pub enum Request {
     Status,
     /// The registered programs.
     Programs,
-    /// Register a program. Root only.
-    Register {
-        /// Absolute path.
-        path: PathBuf,
-        /// Word of the role.
-        role: String,
-        /// Word of the kind.
-        kind: String,
-    },
-    /// Take a registration back. Root only.
-    Unregister {
-        /// Absolute path.
-        path: PathBuf,
-    },
     /// Entries of the journal; of others than root, about themselves only.
     Entries {
         /// At or after this moment, nanoseconds since 1970.
@@ -45,8 +31,26 @@ pub enum Request {
         /// Its id.
         id: u64,
     },
-    /// The live process tree. Root only.
-    Tree,
+}
+
+/// What root alone may ask for, at the keeper's own socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RootRequest {
+    /// Register a program.
+    Register {
+        /// Absolute path.
+        path: PathBuf,
+        /// Word of the role.
+        role: String,
+        /// Word of the kind.
+        kind: String,
+    },
+    /// Take a registration back.
+    Unregister {
+        /// Absolute path.
+        path: PathBuf,
+    },
 }
 
 /// One line of an answer.
@@ -115,6 +119,7 @@ mod tests {
             r#"{"request":"nonsense"}"#,
             r#"{"request":"entry","id":-1}"#,
             r#"{"request":"entry","id":1,"x":2}"#,
+            r#"{"request":"register","path":"/bin/ls","role":"mailer","kind":"batch"}"#,
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }

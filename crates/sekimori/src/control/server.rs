@@ -1,16 +1,13 @@
-//! The daemon's side of the control socket.
+//! The daemon's side of the control socket: the watcher's, without privilege.
 //!
 //! Each connection has a short-lived thread that reads one request and writes the answer,
 //! so that a slow or silent client holds up nobody but other connections of its user. What needs the daemon's state goes to
 //! its loop through a bounded queue; what only needs the journal is read by the thread.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,8 +18,7 @@ use journal::{Filter, Journal};
 
 use super::clients::Clients;
 use super::protocol::{Asker, ENTRIES_MAX, Line, REQUEST_BYTES_MAX, Request};
-use crate::failure::Failure;
-use crate::paths::Paths;
+use crate::watcher::Place;
 
 /// Questions that wait for the daemon's loop; more wait in their threads.
 const QUESTIONS_MAX: usize = 8;
@@ -40,48 +36,30 @@ struct Question {
     answer: SyncSender<Vec<Line>>,
 }
 
-/// The listening socket.
+/// Whoever waits for an answer.
 pub struct Server {
     questions: Receiver<Question>,
     wake: UnixStream,
-    socket: PathBuf,
 }
 
 impl Server {
-    /// Binds the socket and begins to accept.
+    /// Begins to accept, and is woken over `wake`, a pair whose first end does not block.
+    /// Answers that only need the journal are read from there.
     ///
     /// # Errors
     ///
-    /// When another daemon answers there already, or the folder cannot be written.
-    pub fn listen(paths: &Paths) -> Result<Self, Failure> {
-        let failed =
-            |error: std::io::Error| Failure::failed(format!("{}: {error}", paths.socket.display()));
-        if let Some(folder) = paths.socket.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
-        }
-        if UnixStream::connect(&paths.socket).is_ok() {
-            return Err(Failure::failed(format!(
-                "{}: another daemon is running already",
-                paths.socket.display()
-            )));
-        }
-        let _ = fs::remove_file(&paths.socket);
-        let listener = UnixListener::bind(&paths.socket).map_err(failed)?;
-        // Anybody may ask; what the answer is depends on who asks.
-        fs::set_permissions(&paths.socket, fs::Permissions::from_mode(0o666)).map_err(failed)?;
-        let (wake, waker) = UnixStream::pair().map_err(failed)?;
-        wake.set_nonblocking(true).map_err(failed)?;
+    /// When the system has no threads left.
+    pub fn start(
+        listener: UnixListener,
+        (wake, waker): (UnixStream, UnixStream),
+        journal: &Place,
+    ) -> std::io::Result<Self> {
         let (sender, questions) = sync_channel(QUESTIONS_MAX);
-        let journal = paths.journal.clone();
+        let journal = journal.clone();
         spawn("control", move || {
             accept(&listener, &sender, &waker, &journal)
-        })
-        .map_err(failed)?;
-        Ok(Self {
-            questions,
-            wake,
-            socket: paths.socket.clone(),
-        })
+        })?;
+        Ok(Self { questions, wake })
     }
 
     /// Becomes readable when a question waits.
@@ -100,12 +78,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.socket);
-    }
-}
-
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     thread::Builder::new()
         .name(name.to_owned())
@@ -118,7 +90,7 @@ fn accept(
     listener: &UnixListener,
     questions: &SyncSender<Question>,
     waker: &UnixStream,
-    journal: &Path,
+    journal: &Place,
 ) {
     let busy = Arc::new(AtomicUsize::new(0));
     let clients = Arc::new(Clients::default());
@@ -131,7 +103,7 @@ fn accept(
         while busy.load(Ordering::Acquire) >= THREADS_MAX {
             thread::sleep(Duration::from_millis(20));
         }
-        let (questions, journal) = (questions.clone(), journal.to_owned());
+        let (questions, journal) = (questions.clone(), journal.clone());
         let Ok(waker) = waker.try_clone() else {
             continue;
         };
@@ -161,10 +133,10 @@ fn serve(
     asker: Asker,
     questions: &SyncSender<Question>,
     mut waker: &UnixStream,
-    journal: &Path,
+    journal: &Place,
 ) -> std::io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
-    let line = read_line(stream)?;
+    let line = read_line(stream, PATIENCE)?;
     let mut out = std::io::BufWriter::new(stream);
     let request = match serde_json::from_slice(&line) {
         Ok(request) => request,
@@ -186,14 +158,15 @@ fn serve(
             entries(&mut out, journal, &filter)?;
         }
         Request::Entry { id } => {
-            let found = Journal::open_read_only(journal).and_then(|journal| journal.get(id));
+            let found =
+                Journal::open_read_only(&journal.inside).and_then(|journal| journal.get(id));
             let line = match found {
                 Ok(Some(entry)) if asker.is_root() || entry.uid == Some(asker.uid) => {
                     Line::Item(entry.to_json())
                 }
                 // Not even whether it exists is other users' business.
                 Ok(_) => failed(1, format!("no entry {id}")),
-                Err(error) => failed(1, error.to_string()),
+                Err(error) => failed(1, journal.shown(&error)),
             };
             write(&mut out, &line)?;
         }
@@ -218,8 +191,12 @@ fn serve(
 
 /// Reads up to the end of the line, and not for longer than the patience lasts, however
 /// small the pieces are in which it comes.
-fn read_line(mut stream: &UnixStream) -> std::io::Result<Vec<u8>> {
-    let deadline = Instant::now() + PATIENCE;
+///
+/// # Errors
+///
+/// When it lasts longer, or the connection breaks.
+pub fn read_line(mut stream: &UnixStream, patience: Duration) -> std::io::Result<Vec<u8>> {
+    let deadline = Instant::now() + patience;
     let mut line = Vec::new();
     let mut piece = [0; 1024];
     while line.len() < REQUEST_BYTES_MAX {
@@ -241,16 +218,16 @@ fn read_line(mut stream: &UnixStream) -> std::io::Result<Vec<u8>> {
 
 fn entries(
     out: &mut impl std::io::Write,
-    journal: &Path,
+    journal: &Place,
     filter: &Filter<'_>,
 ) -> std::io::Result<()> {
-    let journal = match Journal::open_read_only(journal) {
-        Ok(journal) => journal,
-        Err(error) => return write(out, &failed(1, error.to_string())),
+    let opened = match Journal::open_read_only(&journal.inside) {
+        Ok(opened) => opened,
+        Err(error) => return write(out, &failed(1, journal.shown(&error))),
     };
     let mut left = ENTRIES_MAX;
     let mut result = Ok(());
-    let queried = journal.query(filter, |entry| {
+    let queried = opened.query(filter, |entry| {
         result = write(out, &Line::Item(entry.to_json()));
         left -= 1;
         if result.is_err() || left == 0 {
@@ -260,7 +237,7 @@ fn entries(
         }
     });
     if let Err(error) = queried {
-        return write(out, &failed(1, error.to_string()));
+        return write(out, &failed(1, journal.shown(&error)));
     }
     result
 }
@@ -268,6 +245,20 @@ fn entries(
 /// An answer that is no.
 pub fn failed(status: u8, message: String) -> Line {
     Line::Failed { status, message }
+}
+
+/// Writes a whole answer.
+///
+/// # Errors
+///
+/// When the client does not take it.
+pub fn write_lines(stream: &UnixStream, lines: &[Line]) -> std::io::Result<()> {
+    let mut out = std::io::BufWriter::new(stream);
+    for line in lines {
+        write(&mut out, line)?;
+    }
+    write(&mut out, &Line::Done)?;
+    out.flush()
 }
 
 fn write(out: &mut impl std::io::Write, line: &Line) -> std::io::Result<()> {

@@ -1,14 +1,11 @@
 //! The stage on the real kernel: a sandbox with its own network namespace and cgroup, a mail
 //! server, an IRC server, the real gate and the real daemon.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use journal::{Filter, Journal};
 use policy::{Kind, Role};
 use serde_json::Value;
 use stage::{Desktop, IrcServer, Place, Sandbox, SandboxOptions, SmtpOptions, SmtpServer, Start};
@@ -160,18 +157,22 @@ impl Stage {
     }
 
     fn entry(&self, kind: &str) -> Result<Option<Value>, Failure> {
-        let journal = Journal::open_read_only(&self.paths.journal)?;
-        let filter = Filter {
-            after_id: Some(self.last_entry),
-            kind: Some(kind),
-            ..Filter::default()
-        };
         let mut found = None;
-        journal.query(&filter, |entry| {
-            found = Some(entry.to_json());
-            ControlFlow::Break(())
+        self.entries(|entry| {
+            if found.is_none() && entry["type"] == kind {
+                found = Some(entry);
+            }
         })?;
         Ok(found)
+    }
+
+    /// Those since the last scene.
+    fn entries(&self, each: impl FnMut(Value)) -> Result<(), Failure> {
+        let request = Request::Entries {
+            since: None,
+            after: Some(self.last_entry),
+        };
+        ask(&self.paths.socket, &request, each).map(drop)
     }
 }
 
@@ -188,7 +189,9 @@ impl Play for Stage {
         let verdict = self.wait_for("verdict")?;
         // A finding is written together with its verdict.
         let finding = self.entry("finding")?;
-        self.last_entry = Journal::open_read_only(&self.paths.journal)?.last_id()?;
+        let mut last = self.last_entry;
+        self.entries(|entry| last = entry["id"].as_u64().unwrap_or(last))?;
+        self.last_entry = last;
         Ok(Outcome {
             verdict,
             finding,
@@ -202,24 +205,14 @@ impl Play for Stage {
 /// The sandbox's init logs people in, the desktop is theirs, the mailer is registered. The
 /// bot is not.
 fn register(paths: &Paths, init: &Path, desktop: &Path, mailer: &Path) -> Result<(), Failure> {
-    fs::create_dir_all(&paths.state)
-        .map_err(|error| Failure::failed(format!("{}: {error}", paths.state.display())))?;
-    let mut journal = Journal::open(&paths.journal)?.journal;
-    let mut registry = Registry::default();
+    let (mut registry, _) = Registry::open(paths)?;
     let programs = [
         (init, Role::System),
         (desktop, Role::Session),
         (mailer, Role::Mailer),
     ];
     for (path, role) in programs {
-        registry.register(
-            path,
-            role,
-            Kind::Interactive,
-            clock::now().0,
-            &mut journal,
-            None,
-        )?;
+        registry.register(path, role, Kind::Interactive, clock::now().0, None)?;
     }
     Ok(())
 }

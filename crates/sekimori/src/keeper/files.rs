@@ -11,26 +11,26 @@ use crate::registry::Registry;
 
 /// An inotify instance: one watch for each file, and one for each folder, because updates
 /// put a new file in the old one's place.
-pub struct Watch {
+pub struct Files {
     fd: OwnedFd,
     files: HashMap<i32, String>,
     folders: HashMap<i32, String>,
     paths: HashSet<String>,
 }
 
-impl Watch {
+impl Files {
     /// Watches every registered file. `None` when the system allows no more watches; then
     /// updates are noticed at the next start.
     pub fn new(registry: &Registry) -> Option<Self> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
-        let mut watch = Self {
+        let mut files = Self {
             fd,
             files: HashMap::new(),
             folders: HashMap::new(),
             paths: HashSet::new(),
         };
-        watch.follow(registry);
-        Some(watch)
+        files.follow(registry);
+        Some(files)
     }
 
     /// Watches what is registered now. Watching a path again finds the file that lies there

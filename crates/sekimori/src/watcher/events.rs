@@ -1,13 +1,18 @@
 //! Reports and samples of the kernel programs → events → actions.
 
+use std::time::Instant;
+
 use abi::Counter;
 use engine::{Action, Entry, Event, FindingEntry};
-use linux::decode::{self, GateNames, Names};
-use linux::gate::{Events, Gate};
+use linux::decode::{self, Names};
+use linux::gate::Events;
 use linux::sample;
 use policy::Tamper;
 
-use super::Daemon;
+use super::names::Asked;
+use super::{LOSSES_AFTER, Watcher};
+use crate::channel::link::Link;
+use crate::channel::request::Request;
 use crate::clock;
 
 /// What the kernel counts as lost, in the words that the user reads.
@@ -23,20 +28,34 @@ const LOSSES: [(Counter, &str); 5] = [
 pub struct LostTold([u64; LOSSES.len()]);
 
 impl LostTold {
-    /// What was lost before this daemon started is not news.
-    pub fn at(gate: &Gate) -> Self {
-        Self(LOSSES.map(|(counter, _)| gate.counter(counter)))
+    /// What was lost before this watcher started is not news.
+    pub fn at(link: &mut Link) -> Self {
+        Self(losses(link).unwrap_or_default())
     }
 }
 
-impl Daemon {
+/// What was lost until now, of each kind. None when the keeper does not say.
+fn losses(link: &mut Link) -> Option<[u64; LOSSES.len()]> {
+    let counters = link.ask(&Request::Counters).ok().flatten()?;
+    let of = |wanted: Counter| {
+        let place = Counter::ALL
+            .iter()
+            .position(|(counter, _)| *counter as u32 == wanted as u32)?;
+        let number = counters.chunks_exact(8).nth(place)?;
+        Some(u64::from_le_bytes(number.try_into().ok()?))
+    };
+    let all: Option<Vec<u64>> = LOSSES.iter().map(|(counter, _)| of(*counter)).collect();
+    all?.try_into().ok()
+}
+
+impl Watcher {
     /// Handles the samples that wait, at most `limit` of them. They come before the verdicts:
     /// what a program said before it tried to send belongs to the finding.
     pub(super) fn take_samples(&mut self, samples: &mut Events, limit: usize) {
-        let (gate, programs) = (&mut self.gate, &mut self.programs);
-        let (engine, outbox, journal) = (&mut self.engine, &mut self.outbox, &mut self.journal);
-        samples.drain(limit, |bytes| {
-            let mut names = GateNames { gate, programs };
+        let (link, known) = (&mut self.link, &mut self.known);
+        let (engine, outbox) = (&mut self.engine, &mut self.outbox);
+        let count = samples.drain(limit, |bytes| {
+            let mut names = Asked { link, known };
             match sample::decode(bytes, &mut names) {
                 Ok((boot_ns, sample)) => {
                     let at = clock::since_boot(boot_ns);
@@ -44,57 +63,66 @@ impl Daemon {
                     for action in &mut actions {
                         match action {
                             Action::Sample { cookie, wish } => {
-                                if let Ok(interest) = sample::interest(bytes, *wish)
-                                    && let Err(error) = gate.set_interest(*cookie, &interest)
-                                {
-                                    outbox.trouble(&error.to_string());
+                                let wanted = sample::interest(bytes, *wish).map(|interest| {
+                                    let cookie = *cookie;
+                                    names.link.ask(&Request::SetInterest { cookie, interest })
+                                });
+                                if let Ok(Err(error)) = wanted {
+                                    outbox.trouble(&error);
                                 }
                             }
                             Action::Append(Entry::Finding(finding)) => {
-                                let mut names = GateNames { gate, programs };
                                 add_lineage(finding, &mut names);
                             }
                             Action::Append(_) | Action::Warn(_) => {}
                         }
                     }
-                    outbox.perform(journal, actions, at);
+                    outbox.perform(names.link, actions, at);
                 }
                 Err(error) => outbox.trouble(&error.to_string()),
             }
         });
-        outbox.flush(journal);
+        self.taken(count);
     }
 
     /// Handles what waits in the ring buffer, at most `limit` reports.
     pub(super) fn take_reports(&mut self, reports: &mut Events, limit: usize) {
-        let (gate, programs) = (&self.gate, &mut self.programs);
-        let (engine, outbox, journal) = (&mut self.engine, &mut self.outbox, &mut self.journal);
-        reports.drain(limit, |bytes| {
-            let mut names = GateNames { gate, programs };
+        let (link, known) = (&mut self.link, &mut self.known);
+        let (engine, outbox) = (&mut self.engine, &mut self.outbox);
+        let count = reports.drain(limit, |bytes| {
+            let mut names = Asked { link, known };
             match decode::decode(bytes, &mut names) {
                 Ok(Some((boot_ns, event))) => {
                     let at = clock::since_boot(boot_ns);
                     let actions = engine.handle(event, at);
-                    outbox.perform(journal, actions, at);
+                    outbox.perform(names.link, actions, at);
                 }
                 Ok(None) => {}
                 Err(error) => outbox.trouble(&error.to_string()),
             }
         });
-        outbox.flush(journal);
+        self.taken(count);
+    }
+
+    fn taken(&mut self, count: usize) {
+        self.outbox.flush();
+        if count > 0 && self.losses_due.is_none() {
+            self.losses_due = Some(Instant::now() + LOSSES_AFTER);
+        }
     }
 
     /// Says what was lost since it was last said.
     pub(super) fn tell_losses(&mut self) {
+        let Some(losses) = losses(&mut self.link) else {
+            return;
+        };
         let now = clock::now();
-        for (slot, (counter, what)) in LOSSES.into_iter().enumerate() {
-            let total = self.gate.counter(counter);
-            let told = &mut self.lost_told.0[slot];
-            if total > *told {
-                let count = total - *told;
-                *told = total;
+        for (slot, (_, what)) in LOSSES.into_iter().enumerate() {
+            let told = std::mem::replace(&mut self.lost_told.0[slot], losses[slot]);
+            let count = losses[slot].saturating_sub(told);
+            if count > 0 {
                 let actions = self.engine.handle(Event::Lost { what, count }, now);
-                self.outbox.perform(&mut self.journal, actions, now);
+                self.perform(actions, now);
             }
         }
     }

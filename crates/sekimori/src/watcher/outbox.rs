@@ -1,15 +1,19 @@
 //! Performs what the engine asks for: entries go to the journal and to the log on standard
-//! error, warnings to the terminal and the desktop.
+//! error, warnings to the terminal, and by the keeper to the desktop.
 //!
 //! Enforcement does not depend on any of it. When the journal cannot be written, that is
 //! said once, and what was not kept is counted.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine::{Action, Timestamp, Warning};
+use engine::{Action, FindingKind, Timestamp, Warning};
 use journal::{Journal, NewEntry};
 
-use crate::notify::Notifier;
+use super::Place;
+use crate::channel::link::Link;
+use crate::channel::request::{BODY_BYTES_MAX, Request, TITLE_BYTES_MAX};
+use crate::notify::cut;
 use crate::render::{self, Style};
 
 /// Entries that are written in one transaction.
@@ -36,10 +40,13 @@ impl Pending {
     }
 }
 
-/// What waits to be written or delivered.
+/// The journal, and what waits to be written.
 pub struct Outbox {
     pending: Vec<Pending>,
-    notifier: Option<Notifier>,
+    place: Place,
+    journal: Option<Journal>,
+    /// When it was last tried to open it for writing.
+    tried: Instant,
     style: Style,
     /// Entries that the journal did not take.
     unwritten: u64,
@@ -49,35 +56,67 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An empty one. `notify`: whether warnings go to the desktop too.
-    pub fn new(notify: bool) -> Self {
-        use std::io::IsTerminal as _;
-        let style = Style {
-            colour: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-        };
-        let mut outbox = Self {
+    /// An empty one, without a journal.
+    pub fn new(place: Place, style: Style) -> Self {
+        Self {
             pending: Vec::new(),
-            notifier: None,
+            place,
+            journal: None,
+            tried: Instant::now(),
             style,
             unwritten: 0,
             journal_failed: false,
             renewed: None,
-        };
-        outbox.set_notify(notify);
-        outbox
+        }
     }
 
-    /// Whether warnings go to the desktop too.
-    pub fn set_notify(&mut self, notify: bool) {
-        // The link, not what it leads to now: after an upgrade of the file it still works.
-        self.notifier = notify.then(|| Notifier::new("/proc/self/exe".into()));
+    /// Opens the journal. Where it cannot be written, it is tried again later. Returns what
+    /// has to be told of it.
+    pub fn open_journal(&mut self) -> Option<String> {
+        self.tried = Instant::now();
+        match Journal::open(&self.place.inside) {
+            Ok(opened) => {
+                self.journal = Some(opened.journal);
+                Some(set_aside(&self.place, &opened.set_aside?))
+            }
+            Err(error) => {
+                self.not_kept(&error);
+                None
+            }
+        }
+    }
+
+    /// A journal that could not be written may be by now. Returns what has to be told of it.
+    pub fn reopen_journal(&mut self, every: Duration) -> Option<String> {
+        if self.journal.is_some() || self.tried.elapsed() < every {
+            return None;
+        }
+        let said = self.open_journal();
+        self.journal.as_ref()?;
+        self.journal_failed = false;
+        Some(said.unwrap_or_else(|| {
+            format!(
+                "the journal can be written again; {} entries were not kept",
+                self.unwritten
+            )
+        }))
+    }
+
+    /// Removes what is old.
+    pub fn prune(&mut self, keep_ns: u64, max_entries: u64) {
+        let now_ns = crate::clock::now().0;
+        let pruned = self
+            .journal
+            .as_mut()
+            .map(|journal| journal.prune(now_ns, keep_ns, max_entries));
+        if let Some(Err(error)) = pruned {
+            self.trouble(&self.place.shown(&error));
+        }
     }
 
     /// Whether something has to be looked after without any new event.
     pub fn has_work(&self) -> bool {
-        self.notifier.as_ref().is_some_and(Notifier::is_busy)
-            || !self.pending.is_empty()
-            || self.journal_failed
+        !self.pending.is_empty() || self.journal_failed || self.journal.is_none()
     }
 
     /// Entries that were lost because the journal could not be written.
@@ -86,39 +125,26 @@ impl Outbox {
     }
 
     /// Performs actions that follow from an event at `at`.
-    pub fn perform(&mut self, journal: &mut Journal, actions: Vec<Action>, at: Timestamp) {
+    pub fn perform(&mut self, link: &mut Link, actions: Vec<Action>, at: Timestamp) {
         for action in actions {
             match action {
                 Action::Append(entry) => {
                     self.pending.push(Pending::new(&entry, at));
                     if self.pending.len() >= BATCH {
-                        self.flush(journal);
+                        self.flush();
                     }
                 }
-                Action::Warn(warning) => self.warn(&warning),
+                Action::Warn(warning) => self.warn(link, &warning),
                 // The gate's, see `events`.
                 Action::Sample { .. } => {}
             }
         }
     }
 
-    /// A notice of the daemon's own, when there is no engine yet.
-    pub fn notice(&mut self, journal: &mut Journal, text: String) {
-        let entry = engine::Entry::Notice(engine::NoticeEntry {
-            text,
-            ..engine::NoticeEntry::default()
-        });
-        self.perform(journal, vec![Action::Append(entry)], crate::clock::now());
-        self.flush(journal);
-    }
-
     /// Writes what waits, and prints it.
-    pub fn flush(&mut self, journal: &mut Journal) {
-        if let Some(notifier) = &mut self.notifier {
-            notifier.reap();
-        }
-        if let Err(error) = journal.check()
-            && !self.renew(journal, &error)
+    pub fn flush(&mut self) {
+        if let Some(Err(error)) = self.journal.as_mut().map(Journal::check)
+            && !self.renew(&error)
             && error.is_damage()
         {
             self.not_kept(&error);
@@ -126,14 +152,14 @@ impl Outbox {
         if self.pending.is_empty() {
             return;
         }
-        let mut written = self.append(journal);
-        if let Err(error) = &written
-            && self.renew(journal, error)
+        let mut written = self.append();
+        if let Some(Err(error)) = &written
+            && self.renew(error)
         {
-            written = self.append(journal);
+            written = self.append();
         }
         let ids = match written {
-            Ok(ids) => {
+            Some(Ok(ids)) => {
                 if self.journal_failed {
                     self.journal_failed = false;
                     eprintln!(
@@ -143,9 +169,11 @@ impl Outbox {
                 }
                 ids
             }
-            Err(error) => {
+            failed => {
                 self.unwritten += self.pending.len() as u64;
-                self.not_kept(&error);
+                if let Some(Err(error)) = failed {
+                    self.not_kept(&error);
+                }
                 vec![0; self.pending.len()]
             }
         };
@@ -161,7 +189,8 @@ impl Outbox {
         }
     }
 
-    fn append(&self, journal: &mut Journal) -> Result<Vec<u64>, journal::Error> {
+    /// None when there is no journal.
+    fn append(&mut self) -> Option<Result<Vec<u64>, journal::Error>> {
         let entries: Vec<_> = self
             .pending
             .iter()
@@ -172,14 +201,19 @@ impl Outbox {
                 body: &entry.body,
             })
             .collect();
-        journal.append(&entries)
+        self.journal
+            .as_mut()
+            .map(|journal| journal.append(&entries))
     }
 
     /// Goes on with another journal when this one broke while it was open. Whether there is
     /// one; it begins with saying so.
-    fn renew(&mut self, journal: &mut Journal, because: &journal::Error) -> bool {
+    fn renew(&mut self, because: &journal::Error) -> bool {
         let lately = self.renewed.is_some_and(|at| at.elapsed() < RENEW_EVERY);
-        if lately || !because.is_damage() {
+        let Some(journal) = self.journal.as_mut().filter(|_| !lately) else {
+            return false;
+        };
+        if !because.is_damage() {
             return false;
         }
         self.renewed = Some(Instant::now());
@@ -190,18 +224,11 @@ impl Outbox {
                 return false;
             }
         };
-        let happened = match &renewed.set_aside {
-            Some(aside) => format!(
-                "the journal was damaged: it was set aside as {} and a new one begun",
-                aside.display()
-            ),
+        let text = match &renewed.set_aside {
+            Some(aside) => set_aside(&self.place, aside),
             None if renewed.begun => "the journal was removed: a new one was begun".to_owned(),
             None => "the journal was replaced: what lies there now is gone on with".to_owned(),
         };
-        let text = format!(
-            "{happened}; {} registered programs were carried over",
-            renewed.programs
-        );
         let entry = engine::Entry::Notice(engine::NoticeEntry {
             text,
             ..engine::NoticeEntry::default()
@@ -215,25 +242,38 @@ impl Outbox {
     fn not_kept(&mut self, error: &journal::Error) {
         if !self.journal_failed {
             self.journal_failed = true;
+            let error = self.place.shown(error);
             eprintln!("sekimori: {error}; the gate goes on, but what it does is not kept");
         }
     }
 
     /// Something went wrong that is no event of the gate.
-    pub fn trouble(&mut self, text: &str) {
+    pub fn trouble(&self, text: &str) {
         eprintln!("sekimori: {text}");
     }
 
-    fn warn(&mut self, warning: &Warning) {
+    fn warn(&mut self, link: &mut Link, warning: &Warning) {
         eprintln!("WARNING: {}\n{}", warning.title, warning.body);
-        let missed = self
-            .notifier
-            .as_mut()
-            .map_or(0, |notifier| notifier.deliver(warning));
+        let request = Request::Warn {
+            uid: warning.uid,
+            urgent: warning.finding == FindingKind::BotSuspected,
+            title: cut(&warning.title, TITLE_BYTES_MAX),
+            body: cut(&warning.body, BODY_BYTES_MAX),
+        };
+        let missed = link.ask(&request).ok().flatten();
+        let missed = missed.and_then(|bytes| bytes.try_into().ok());
+        let missed = missed.map_or(0, u32::from_le_bytes);
         if missed > 0 {
             self.trouble(&format!(
                 "{missed} desktop notifications could not be started"
             ));
         }
     }
+}
+
+fn set_aside(place: &Place, aside: &Path) -> String {
+    place.shown(&format_args!(
+        "the journal was damaged: it was set aside as {} and a new one begun",
+        aside.display()
+    ))
 }

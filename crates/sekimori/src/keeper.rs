@@ -1,0 +1,546 @@
+//! `run`: the keeper, the part of the daemon that has privilege. It sees that the gate stands,
+//! holds it, owns the registered programs and watches their files, starts the watcher, and
+//! answers the watcher's short table of requests and root's own.
+//!
+//! It reads the configuration, which is root's, and nothing that came from the network or that
+//! another user wrote: that is the watcher's. The gate needs neither of them: what it permits
+//! or refuses is decided in the kernel.
+
+mod account;
+mod answers;
+mod child;
+mod files;
+mod folder;
+mod root;
+mod signals;
+mod sockets;
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use linux::cgroup::Cgroup;
+use linux::confine::Account;
+use linux::gate::{Gate, Ring};
+use linux::hold::Hold;
+use linux::load::{Loaded, Request};
+use linux::pins::Pins;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::channel::news::{Hello, News, Retention};
+use crate::channel::served::{Broken, Waiting};
+use crate::commands::load_gate;
+use crate::config::{Config, PacketWatch};
+use crate::failure::Failure;
+use crate::install;
+use crate::notify::Notifier;
+use crate::paths::Paths;
+use crate::registry::Registry;
+use answers::Allowance;
+use child::{Restarts, Watcher};
+
+/// How often what could not be done is tried again, and children are reaped, while there is
+/// something to do. An idle keeper sleeps.
+const ROUND: Duration = Duration::from_secs(10);
+/// How long the watcher may take to write down what is left when the daemon ends.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How the daemon was asked to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file, when one was named.
+    pub config: Option<PathBuf>,
+    /// The guarded cgroup, when not all.
+    pub cgroup: Option<PathBuf>,
+    /// Refuse nothing.
+    pub observe: bool,
+}
+
+/// The keeper's state.
+pub struct Keeper {
+    options: Options,
+    config: Config,
+    paths: Paths,
+    cgroup: Cgroup,
+    account: Account,
+    registry: Registry,
+    gate: Gate,
+    rings: [Ring; 2],
+    hold: Hold,
+    loaded: Loaded,
+    sockets: sockets::Sockets,
+    notifier: Notifier,
+    allowance: Allowance,
+    watcher: Option<Watcher>,
+    waiting: Waiting,
+    restarts: Restarts,
+    restart_at: Option<Instant>,
+    /// The watcher may not write its folder yet.
+    unshared: bool,
+    /// Why not was said.
+    unshared_told: bool,
+    tried: Instant,
+    /// Until when the watcher may take to end.
+    ending: Option<Instant>,
+    started: Instant,
+}
+
+/// Runs until it is told to end.
+///
+/// # Errors
+///
+/// When the gate cannot be had: status 3 when this machine or user cannot have it.
+pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
+    let begun = Instant::now();
+    let config = Config::load(options.config.as_deref())?;
+    let cgroup = match &options.cgroup {
+        Some(folder) => Cgroup::at(folder)?,
+        None => Cgroup::root()?,
+    };
+    let signals = signals::Signals::listen()?;
+    // Before the gate: two daemons must not read one ring buffer.
+    let sockets = sockets::Sockets::bind(&paths)?;
+    let (registry, said) = Registry::open(&paths)?;
+    // While the gate is loaded, it gets ready to be greeted.
+    let watcher = Watcher::start();
+    let request = request(&config, &options, &paths, &cgroup, &registry);
+    let loaded = load_gate::in_own_process(&request)?;
+    registry.store().share();
+    let closed_after = begun.elapsed();
+    let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
+    let hold = Hold::of(&request.pins())?;
+    let rings = [gate.events()?, gate.samples()?];
+    if let Err(error) = install::tell_starter("READY=1") {
+        trouble(&format!("the service manager does not listen: {error}"));
+    }
+
+    let mut keeper = Keeper {
+        options,
+        config,
+        paths,
+        cgroup,
+        account: account::find(),
+        registry,
+        gate,
+        rings,
+        hold,
+        loaded,
+        sockets,
+        // The link, not what it leads to now: after an upgrade of the file it still works.
+        notifier: Notifier::new("/proc/self/exe".into()),
+        allowance: Allowance::default(),
+        watcher: None,
+        waiting: Waiting::default(),
+        restarts: Restarts::default(),
+        restart_at: None,
+        unshared: true,
+        unshared_told: false,
+        tried: begun,
+        ending: None,
+        started: begun,
+    };
+    said.into_iter().for_each(|text| keeper.notice(text));
+    keeper.notice(keeper.opening_words(closed_after));
+    keeper.share_folder();
+    keeper.greet(watcher, true);
+    keeper.serve(&signals)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Something went wrong that is nothing for the journal.
+fn trouble(text: &str) {
+    eprintln!("sekimori: {text}");
+}
+
+fn request(
+    config: &Config,
+    options: &Options,
+    paths: &Paths,
+    cgroup: &Cgroup,
+    registry: &Registry,
+) -> Request {
+    Request {
+        pins: paths.pins.clone(),
+        cgroup: cgroup.path.clone(),
+        mail_ports: config.mail_ports.clone(),
+        irc_ports: (*config.irc_ports.start(), *config.irc_ports.end()),
+        observe: options.observe,
+        guard_submitters: config.guard_submitters,
+        watch_packets: config.packet_watch != PacketWatch::Off,
+        sample: config.packet_watch == PacketWatch::Full,
+        watch_calls: config.call_watch.applies(),
+        rate_per_minute: config.rate_per_minute,
+        registered: registry.for_gate(),
+    }
+}
+
+impl Keeper {
+    fn opening_words(&self, closed_after: Duration) -> String {
+        let how = if self.loaded.adopted {
+            "adopted the gate that was there".to_owned()
+        } else {
+            format!(
+                "closed mail ports after {} ms, and the whole gate stood",
+                self.loaded.closed_after_ms
+            )
+        };
+        let ports = self
+            .config
+            .mail_ports
+            .iter()
+            .map(u16::to_string)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let mode = if self.options.observe {
+            "; observing only, nothing is refused"
+        } else {
+            ""
+        };
+        let seeded = if self.loaded.seeded == 0 {
+            String::new()
+        } else {
+            format!(
+                "; {} processes are older than the gate, {} of them foreign",
+                self.loaded.seeded, self.loaded.foreign
+            )
+        };
+        let mailers = self
+            .registry
+            .entries()
+            .iter()
+            .filter(|entry| entry.stored.role == "mailer")
+            .count();
+        let hint = if mailers == 0 {
+            "; no mailer is registered yet (sudo sekimori setup)"
+        } else {
+            ""
+        };
+        format!(
+            "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{hint}",
+            closed_after.as_millis(),
+            self.cgroup.path.display()
+        )
+    }
+
+    /// The loop. Sleeps until a request, a changed file, a signal or a deadline.
+    fn serve(&mut self, signals: &signals::Signals) -> Result<(), Failure> {
+        let mut files = files::Files::new(&self.registry);
+        self.verify_all();
+        while !self.is_over() {
+            let woken = self.wait(signals, files.as_ref())?;
+            if woken.watcher {
+                self.turn();
+            }
+            if woken.ended {
+                self.watcher_ended();
+            }
+            if woken.root {
+                self.answer_root();
+                // A registration may have come or gone.
+                if let Some(files) = &mut files {
+                    files.follow(&self.registry);
+                }
+            }
+            if let Some(files) = &mut files
+                && woken.files
+            {
+                for path in files.changed() {
+                    self.verify(&path);
+                }
+                files.follow(&self.registry);
+            }
+            if woken.signal {
+                match signals.take() {
+                    Some(signals::Signal::End) => self.end(),
+                    Some(signals::Signal::Reload) => self.reload(),
+                    None => {}
+                }
+            }
+            self.housekeeping();
+        }
+        Ok(())
+    }
+
+    fn wait(
+        &self,
+        signals: &signals::Signals,
+        files: Option<&files::Files>,
+    ) -> Result<Woken, Failure> {
+        let timeout = self.timeout();
+        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut waiting = vec![
+            readable(signals.as_fd()),
+            readable(self.sockets.root.as_fd()),
+        ];
+        // Those that may not be there have an end that never has anything to say in their place.
+        waiting.push(files.map_or_else(|| silent(signals), |files| readable(files.as_fd())));
+        match &self.watcher {
+            Some(watcher) => {
+                waiting.push(if watcher.gone {
+                    silent(signals)
+                } else {
+                    watcher.served.poll(&self.waiting)
+                });
+                waiting.push(readable(watcher.ended()));
+            }
+            None => waiting.extend([silent(signals), silent(signals)]),
+        }
+        waiting.extend(self.hold.poll());
+        match poll(&mut waiting, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Woken::default()),
+            Err(error) => return Err(Failure::failed(format!("poll: {error}"))),
+        }
+        let woken = |at: usize| !waiting[at].revents().is_empty();
+        Ok(Woken {
+            signal: woken(0),
+            root: woken(1),
+            files: woken(2),
+            watcher: woken(3),
+            ended: woken(4),
+        })
+    }
+
+    /// Until there is something to do unasked; none when nothing is due.
+    fn timeout(&self) -> Option<Timespec> {
+        let busy = self.notifier.is_busy() || self.unshared || self.registry.is_unsaved();
+        let until = |moment: Instant| moment.saturating_duration_since(Instant::now());
+        let due = [
+            self.restart_at.map(until),
+            self.ending.map(until),
+            busy.then_some(ROUND),
+        ];
+        let due = due.into_iter().flatten().min()?;
+        Some(Timespec {
+            tv_sec: i64::try_from(due.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: due.subsec_nanos().into(),
+        })
+    }
+
+    fn housekeeping(&mut self) {
+        self.notifier.reap();
+        if self.hold.lost_pins() {
+            self.notice(format!(
+                "pins of the gate in {} are gone: mail ports stay closed only as long as this daemon runs; restart it to set the gate up anew",
+                self.paths.pins.display()
+            ));
+        }
+        if self.tried.elapsed() >= ROUND {
+            self.tried = Instant::now();
+            if self.registry.save_again() {
+                self.notice("the registered programs could be written".to_owned());
+            }
+            self.share_folder();
+        }
+        if self.restart_at.is_some_and(|at| at <= Instant::now()) {
+            self.restart_at = None;
+            self.greet(Watcher::start(), false);
+        }
+    }
+
+    /// Lets the watcher use the state folder, and gives it a journal of before. Not before
+    /// what that journal has of registrations is safe: it is not believed afterwards.
+    fn share_folder(&mut self) {
+        if !self.unshared || self.registry.is_unsaved() {
+            return;
+        }
+        let folder = self.registry.store().folder();
+        let shared = folder::share(folder, self.account)
+            .and_then(|()| folder::hand_over_journal(folder, self.account));
+        match shared {
+            Ok(()) => self.unshared = false,
+            Err(error) if !self.unshared_told => {
+                self.unshared_told = true;
+                trouble(&format!(
+                    "{}: the watcher cannot be let in: {error}",
+                    self.paths.state.display()
+                ));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Gives a new watcher all that it needs, or tries again a little later.
+    fn greet(&mut self, watcher: std::io::Result<Watcher>, first: bool) {
+        let hello = Hello {
+            state: self.paths.state.clone(),
+            account: (self.account.user, self.account.group),
+            keeper: std::process::id(),
+            keeper_seconds: self.started.elapsed().as_secs(),
+            cgroup: self.cgroup.path.clone(),
+            adopted: self.loaded.adopted,
+            seeded: self.loaded.seeded,
+            foreign: self.loaded.foreign,
+            colour: crate::output::stderr_style().colour,
+            first,
+            retention: self.retention(),
+        };
+        let descriptors: [BorrowedFd<'_>; 4] = [
+            self.rings[0].as_fd(),
+            self.rings[1].as_fd(),
+            self.sockets.control.as_fd(),
+            self.registry.store().folder().as_fd(),
+        ];
+        match watcher {
+            Ok(watcher) => {
+                // One that is gone already is noticed as such.
+                if let Err(error) = watcher.served.greet(&hello, descriptors) {
+                    trouble(&format!("the watcher: {error}"));
+                }
+                self.watcher = Some(watcher);
+            }
+            Err(error) => {
+                trouble(&format!("the watcher cannot be started: {error}"));
+                self.restart_at = Some(Instant::now() + ROUND);
+            }
+        }
+    }
+
+    /// Answers one request of the watcher's.
+    fn turn(&mut self) {
+        let Some(mut watcher) = self.watcher.take() else {
+            return;
+        };
+        let pid = watcher.pid();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let turned = watcher
+            .served
+            .turn(&mut waiting, |request| self.answer(request, pid));
+        waiting.append(std::mem::take(&mut self.waiting));
+        self.waiting = waiting;
+        if let Err(broken) = turned {
+            if broken != Broken::Ended {
+                trouble(&format!("the watcher is ended: {broken}"));
+            }
+            // Its end is noticed like any other. One that was told to end may take its time.
+            if broken != Broken::Ended || self.ending.is_none() {
+                watcher.kill();
+            }
+            watcher.gone = true;
+        }
+        self.watcher = Some(watcher);
+    }
+
+    /// The watcher has ended: says so, and has the next one started.
+    fn watcher_ended(&mut self) {
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        let Some(status) = watcher.status() else {
+            return;
+        };
+        if self.ending.is_none() {
+            let how = status.to_string();
+            let pause = self.restarts.pause_after(watcher);
+            trouble(&format!("the watcher ended ({how}); the gate goes on"));
+            self.restart_at = Some(Instant::now() + pause);
+            if let Some(words) = self.restarts.words(&how) {
+                self.notice(words);
+            }
+        }
+        self.watcher = None;
+    }
+
+    fn end(&mut self) {
+        if self.ending.is_none() {
+            self.ending = Some(Instant::now() + LAST_WORDS);
+            self.restart_at = None;
+            self.waiting.push(News::End);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ending
+            .is_some_and(|until| self.watcher.is_none() || until <= Instant::now())
+    }
+
+    fn retention(&self) -> Retention {
+        Retention {
+            days: self.config.journal_keep_days,
+            entries: self.config.journal_max_entries,
+        }
+    }
+
+    /// Something for the journal. It waits until there is a watcher that writes it.
+    fn notice(&mut self, text: String) {
+        self.waiting.push(News::Notice(text));
+    }
+
+    fn verify_all(&mut self) {
+        for index in 0..self.registry.entries().len() {
+            self.verify_index(index);
+        }
+    }
+
+    fn verify(&mut self, path: &str) {
+        if let Some(index) = self
+            .registry
+            .entries()
+            .iter()
+            .position(|entry| entry.stored.path == path)
+        {
+            self.verify_index(index);
+        }
+    }
+
+    fn verify_index(&mut self, index: usize) {
+        match self.registry.verify(index, &mut self.gate) {
+            Ok(Some(said)) => self.notice(said),
+            Ok(None) => {}
+            Err(error) => trouble(&format!("{error:#}")),
+        }
+    }
+
+    /// Reads the configuration again. A broken one changes nothing.
+    fn reload(&mut self) {
+        let config = match Config::load(self.options.config.as_deref()) {
+            Ok(config) => config,
+            Err(error) => {
+                return self.notice(format!(
+                    "configuration not read again, the old one stays in force: {error:#}"
+                ));
+            }
+        };
+        if (config.packet_watch, config.call_watch)
+            != (self.config.packet_watch, self.config.call_watch)
+        {
+            self.notice("packet_watch and call_watch change with the next start only".to_owned());
+        }
+        let request = request(
+            &config,
+            &self.options,
+            &self.paths,
+            &self.cgroup,
+            &self.registry,
+        );
+        match request
+            .settings()
+            .and_then(|settings| self.gate.apply_settings(&settings))
+        {
+            Ok(()) => {
+                self.config = config;
+                self.waiting.push(News::Retention(self.retention()));
+                self.notice("configuration read again".to_owned());
+            }
+            Err(error) => self.notice(format!(
+                "configuration not read again, the old one stays in force: {error}"
+            )),
+        }
+    }
+}
+
+/// Who has something to say.
+#[derive(Default)]
+struct Woken {
+    signal: bool,
+    root: bool,
+    files: bool,
+    watcher: bool,
+    ended: bool,
+}
+
+/// A place in the list for something that is not there.
+fn silent(signals: &signals::Signals) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::empty())
+}

@@ -1,0 +1,128 @@
+//! The two sockets. The keeper makes both, so that a watcher that is started again goes on
+//! with the same one; at the control socket it never accepts anybody itself.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::control::protocol::{Line, RootRequest};
+use crate::control::server::{failed, read_line, write_lines};
+use crate::failure::Failure;
+use crate::paths::Paths;
+
+/// A watcher whose keeper was killed ends with it, but perhaps not in the same moment.
+const LEFT_OVER: Duration = Duration::from_secs(1);
+/// Only root can connect to the keeper, and it has nothing to wait for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Both sockets. Their files go with this.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For everybody.
+    pub control: UnixListener,
+    /// For root.
+    pub root: UnixListener,
+    files: [PathBuf; 2],
+}
+
+impl Sockets {
+    /// Binds them.
+    ///
+    /// # Errors
+    ///
+    /// When another daemon answers there already, or the folder cannot be written.
+    pub fn bind(paths: &Paths) -> Result<Self, Failure> {
+        let taken = || {
+            Failure::failed(format!(
+                "{}: another daemon is running already",
+                paths.socket.display()
+            ))
+        };
+        if UnixStream::connect(&paths.keeper).is_ok() {
+            return Err(taken());
+        }
+        let begun = Instant::now();
+        while UnixStream::connect(&paths.socket).is_ok() {
+            if begun.elapsed() > LEFT_OVER {
+                return Err(taken());
+            }
+            sleep(Duration::from_millis(5));
+        }
+        let control = bind(&paths.socket, 0o666)?;
+        let files = [paths.socket.clone(), paths.keeper.clone()];
+        let root = bind(&paths.keeper, 0o600).inspect_err(|_| {
+            let _ = fs::remove_file(&paths.socket);
+        })?;
+        let sockets = Self {
+            control,
+            root,
+            files,
+        };
+        sockets
+            .root
+            .set_nonblocking(true)
+            .map_err(|error| Failure::failed(format!("{}: {error}", paths.keeper.display())))?;
+        Ok(sockets)
+    }
+
+    /// The next one who waits at root's socket.
+    pub fn next_root(&self) -> Option<Caller> {
+        self.root.accept().ok().map(|(stream, _)| Caller(stream))
+    }
+}
+
+/// Whoever connected to root's socket.
+#[derive(Debug)]
+pub struct Caller(UnixStream);
+
+impl Caller {
+    /// Reads the request and writes the answer.
+    pub fn answer(self, answer: impl FnOnce(RootRequest) -> Vec<Line>) {
+        // Who leaves early has no answer; the rest is as it was.
+        let _ = serve(&self.0, answer);
+    }
+}
+
+fn serve(
+    stream: &UnixStream,
+    answer: impl FnOnce(RootRequest) -> Vec<Line>,
+) -> std::io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    // The file's mode says so too; the kernel vouches for this.
+    let who = rustix::net::sockopt::socket_peercred(stream)?;
+    if !who.uid.is_root() {
+        return write_lines(
+            stream,
+            &[failed(3, "only root may do this (try sudo)".to_owned())],
+        );
+    }
+    let line = read_line(stream, PATIENCE)?;
+    let lines = match serde_json::from_slice(&line) {
+        Ok(request) => answer(request),
+        Err(error) => vec![failed(1, format!("request not understood: {error}"))],
+    };
+    write_lines(stream, &lines)
+}
+
+fn bind(path: &Path, mode: u32) -> Result<UnixListener, Failure> {
+    let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let _ = fs::remove_file(path);
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(listener)
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+    }
+}
