@@ -332,11 +332,17 @@ fn a_hundred_thousand_connections_leave_nothing() {
     attempt(&SERVER, COUNT);
     assert_eq!(scene.theatre.counter("connects_refused"), judged + COUNT);
     scene.enforces(&web);
-    let after = settled();
+    // The last answer's connection may still be closing, and others on this machine work too.
+    let as_before = || {
+        let after = settled();
+        let same = after.0 <= before.0 + 4096
+            && after.1 <= before.1
+            && after.2 <= before.2 + 8
+            && after.3 == 0;
+        same.then_some(after)
+    };
+    let after = wait_until(LONG, as_before);
     println!("resident KiB, open files, processes, grants: {before:?} before, {after:?} after");
-    assert!(after.0 <= before.0 + 4096, "{before:?} {after:?}");
-    assert!(after.1 <= before.1, "{before:?} {after:?}");
-    assert!(after.2 <= before.2 + 8, "{before:?} {after:?}");
-    assert_eq!(after.3, 0);
+    assert!(after.is_some(), "{before:?} {:?}", settled());
     assert_eq!(scene.mail.connection_count(), 1);
 }

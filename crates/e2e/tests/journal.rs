@@ -179,10 +179,12 @@ fn registered(theatre: &Theatre) -> Vec<String> {
 fn aside(path: &Path) -> Option<PathBuf> {
     let begin = format!("{}.damaged-", path.display());
     let files = fs::read_dir(path.parent().expect("a folder")).expect("a folder");
-    files
-        .flatten()
-        .map(|file| file.path())
-        .find(|file| file.to_string_lossy().starts_with(&begin))
+    // Its log may have come along.
+    let is_log = |name: &str| name.ends_with("-wal") || name.ends_with("-shm");
+    files.flatten().map(|file| file.path()).find(|file| {
+        let name = file.to_string_lossy();
+        name.starts_with(&begin) && !is_log(&name)
+    })
 }
 
 #[test]
