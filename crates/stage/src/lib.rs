@@ -22,6 +22,7 @@
 mod accept;
 mod cgroup;
 mod channel;
+pub mod deeds;
 mod desktop;
 mod dns;
 mod error;

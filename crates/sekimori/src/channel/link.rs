@@ -110,6 +110,12 @@ impl Link {
         self.socket.as_fd()
     }
 
+    /// Sends bytes as they are: for tests that play somebody who has taken the watcher over.
+    #[cfg(debug_assertions)]
+    pub(crate) fn send_raw(&mut self, packet: &[u8]) -> Result<(), Gone> {
+        self.send(packet)
+    }
+
     fn lost(&mut self) -> Gone {
         self.gone = true;
         Gone
