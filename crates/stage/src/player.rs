@@ -15,6 +15,7 @@ mod mailer;
 mod memory;
 mod orders;
 mod packets;
+mod proxy;
 mod relay;
 mod resolver;
 mod say;
@@ -41,7 +42,8 @@ usage: ROLE ...
   mailer --server A:P [--from A] [--to A]... [--subject S] [--body S] [--delay-ms N] [--linger-ms N]
          [--timeout-ms N] [--fd N] [--give-fd PATH]
   submit --spool PATH [--from A] [--to A]... [--body S]      put a message into a queue
-  bot [--smtp A:P]... [--irc A:P --nick N --channel C [--key K] [--in-pieces yes] | --http A:P [--anew yes | --poll-ms N] | --other A:P --say TEXT]
+  piped PROGRAM ARGS...                          deliver by a program's standard streams
+  bot [--smtp A:P]... [--socks A:P | --proxy A:P] [--irc A:P --nick N --channel C [--key K] [--in-pieces yes] | --http A:P [--anew yes | --poll-ms N] | --other A:P --say TEXT]
       [--decoys A:P] [--await TEXT] [--rounds N] [--resolver A:P [--mx NAME]... [--host NAME]...] [--count N] [--hold-ms N]
       [--apart yes] [--start-mailer PROGRAM ARGS...]
   relay --listen A:P --server A:P                pass one connection on
@@ -66,6 +68,7 @@ pub fn player_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         "submit" => mailer::submit(&args),
         "bot" => bot::run(&args),
         "relay" => relay::run(&args),
+        "piped" => proxy::piped(&args),
         "flood" => flood::run(&args),
         "say" => say::run(&args),
         "technique" => technique::run(&args),

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use serde::Serialize;
 
 use super::args::Args;
-use super::{calls, errno_name, sockets};
+use super::{calls, errno_name, proxy, sockets};
 use crate::smtp::client::{Mail, SmtpFailure, send_over};
 
 /// What is printed at the end. Whoever reads it looks at `outcome` first.
@@ -134,7 +134,10 @@ pub(super) fn submit(args: &Args) -> Result<ExitCode, String> {
 
 /// Delivers over a connection and reports.
 pub(super) fn converse(technique: &str, stream: &TcpStream, mail: &Mail) -> Report {
-    let mut writer = sockets::Counting { stream, written: 0 };
+    let mut writer = sockets::Counting {
+        inner: stream,
+        written: 0,
+    };
     let result = send_over(stream, &mut writer, mail);
     match result {
         Ok(()) => Report::new(technique, "delivered", writer.written),
@@ -149,7 +152,7 @@ pub(super) fn connect_and_converse(
     args: &Args,
 ) -> Result<Report, String> {
     let limit = args.duration("--timeout-ms", 10_000)?;
-    Ok(match sockets::connect_plainly(server, limit) {
+    Ok(match proxy::connect(server, args, limit)? {
         Ok(stream) => converse(technique, &stream, &mail(args)),
         Err(failure) => Report::failed(technique, &failure, 0),
     })

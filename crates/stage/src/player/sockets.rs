@@ -103,20 +103,20 @@ pub(super) fn say_oddly(
 }
 
 /// Counts the payload bytes that the kernel accepted.
-pub(super) struct Counting<'a> {
-    pub stream: &'a TcpStream,
+pub(super) struct Counting<W> {
+    pub inner: W,
     pub written: u64,
 }
 
-impl Write for Counting<'_> {
+impl<W: Write> Write for Counting<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.stream.write(bytes)?;
+        let written = self.inner.write(bytes)?;
         self.written += written as u64;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.stream.flush()
+        self.inner.flush()
     }
 }
 
