@@ -1,0 +1,334 @@
+//! Real programs that start others for whoever asks: sudo, cron, at, a session bus, autostart,
+//! the user's own service manager. They are registered as the catalog has them.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use e2e::{LIMIT, PERSON, SERVER, Scene, Theatre, evasions, is_missing, wait_until, word};
+use rustix::mount::{MountFlags, mount, mount_bind};
+use serde_json::Value;
+use stage::{Process, Start};
+
+const SUDO: &str = "/usr/bin/sudo";
+const CRON: &str = "/usr/sbin/cron";
+const ATD: &str = "/usr/sbin/atd";
+const AT: &str = "/usr/bin/at";
+const BUS: &str = "/usr/bin/dbus-daemon";
+const BUS_SEND: &str = "/usr/bin/dbus-send";
+const DEX: &str = "/usr/bin/dex";
+const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+const SYSTEMD_RUN: &str = "/usr/bin/systemd-run";
+
+/// A scene with a batch mailer, which sends whatever it is handed.
+fn scene(programs: &[(&str, &str, Option<&str>)]) -> Option<(Scene, PathBuf)> {
+    let mut batch = PathBuf::new();
+    let scene = Scene::open_after("", |theatre| {
+        for (program, role, kind) in programs {
+            theatre.register_as(Path::new(program), role, *kind);
+        }
+        batch = theatre.registered("batch-mailer", "mailer", Some("batch"));
+    })?;
+    Some((scene, batch))
+}
+
+fn send(mailer: &Path) -> String {
+    format!("{} mailer --server {SERVER}", mailer.display())
+}
+
+/// Gives a file to the person.
+fn give(path: &Path) {
+    chown(path, Some(PERSON.0), Some(PERSON.1)).unwrap();
+}
+
+/// Lays a file or folder over another, for the sandbox alone.
+fn lay_over(theatre: &Theatre, what: &Path, place: &str) {
+    let laid = || mount_bind(what, place);
+    theatre
+        .sandbox()
+        .run_inside(laid)
+        .unwrap()
+        .unwrap_or_else(|error| panic!("{place}: {error}"));
+}
+
+/// An empty `/run`, for the sandbox alone: what servers leave there is not the machine's.
+fn own_run_folder(theatre: &Theatre) {
+    let mounted = || mount("none", "/run", "tmpfs", MountFlags::empty(), c"mode=0755");
+    theatre.sandbox().run_inside(mounted).unwrap().unwrap();
+}
+
+/// The first refusal of this mailer after an entry.
+fn refusal(scene: &Scene, before: u64, mailer: &Path) -> Value {
+    scene.theatre.wait_after(before, "refusal", |entry| {
+        word(entry, "verdict") == "refuse" && Some(word(entry, "program")) == mailer.to_str()
+    })
+}
+
+/// The lineage has no culprit where only registered programs stand in it: the mailer is one
+/// that a person has to start.
+fn nobody_asked(scene: &Scene, row: &str, before: u64, mailer: &Path) {
+    let refusal = refusal(scene, before, mailer);
+    assert_eq!(refusal["reason"], "needs-terminal", "{refusal}");
+    evasions::stopped(row, scene.mail.payload_bytes(), "needs-terminal");
+}
+
+fn blamed(scene: &Scene, row: &str, before: u64, mailer: &Path, culprit: &str) {
+    let refusal = refusal(scene, before, mailer);
+    assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
+    let culprit = fs::canonicalize(culprit).unwrap();
+    evasions::refused(row, scene.mail.payload_bytes(), &refusal, culprit);
+}
+
+/// It passes the origin on and vouches for nothing.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn sudo_vouches_for_nobody() {
+    if is_missing(&[SUDO]) {
+        return;
+    }
+    let Some((scene, batch)) = scene(&[(SUDO, "launcher", None)]) else {
+        return;
+    };
+    let rules = scene
+        .theatre
+        .write("sudoers", "nobody ALL=(ALL) NOPASSWD: ALL\n");
+    scene
+        .theatre
+        .crew("chmod", &["0440", rules.to_str().unwrap()]);
+    lay_over(&scene.theatre, &rules, "/etc/sudoers");
+    own_run_folder(&scene.theatre);
+    let line = format!("launcher {SUDO} -n -u daemon {}", send(&batch));
+    let before = scene.theatre.newest();
+    scene.run_bot(&line);
+    blamed(&scene, "sudo", before, &batch, scene.bot.to_str().unwrap());
+    // The desktop asked for it: nobody typed that.
+    let before = scene.theatre.newest();
+    let words = format!("-n -u daemon {}", send(&batch));
+    let pid = scene.start(Path::new(SUDO), &words);
+    scene.desktop.wait(pid, LIMIT).unwrap();
+    nobody_asked(&scene, "sudo-desktop", before, &batch);
+}
+
+/// A line in a table of jobs, and a job that is put off until now.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_job_is_nobodys_wish() {
+    if is_missing(&[CRON, ATD, AT]) {
+        return;
+    }
+    let roles = [
+        (CRON, "system", Some("service")),
+        (ATD, "system", Some("service")),
+    ];
+    let Some((scene, batch)) = scene(&roles) else {
+        return;
+    };
+    let theatre = &scene.theatre;
+    let folder = theatre.sandbox().folder().join("jobs");
+    let spool = folder.join("spool");
+    fs::create_dir(&folder).unwrap();
+    theatre.crew("cp", &["-a", "/var/spool/cron", spool.to_str().unwrap()]);
+    fs::create_dir(folder.join("none")).unwrap();
+    let nothing = theatre.write("jobs/nothing", "");
+    own_run_folder(theatre);
+    // The machine's own jobs are not to run here.
+    lay_over(theatre, &nothing, "/etc/crontab");
+    lay_over(theatre, &folder.join("none"), "/etc/cron.d");
+    lay_over(theatre, &nothing, "/etc/at.deny");
+    lay_over(theatre, &spool, "/var/spool/cron");
+    let quietly = format!("{} > /dev/null 2>&1", send(&batch));
+
+    let table = format!(
+        "MAILTO=\"\"\nHOME={}\n@reboot {quietly}\n",
+        theatre.home().display()
+    );
+    let table = theatre.write("jobs/spool/crontabs/nobody", &table);
+    give(&table);
+    theatre.crew("chmod", &["0600", table.to_str().unwrap()]);
+    let before = theatre.newest();
+    let cron = theatre
+        .sandbox()
+        .start(&Start::new(CRON).arg("-f"))
+        .unwrap();
+    blamed(&scene, "cron", before, &batch, "/bin/sh");
+    end(&cron);
+
+    let atd = theatre.sandbox().start(&Start::new(ATD).arg("-f")).unwrap();
+    wait_until(LIMIT, || {
+        let there = || Path::new("/run/atd.pid").exists();
+        theatre.sandbox().run_inside(there).unwrap().then_some(())
+    })
+    .expect("a running atd");
+    let job = format!("{quietly}\n");
+    let job = theatre.write("job", &job);
+    let before = theatre.newest();
+    scene.start_bot(&format!("launcher {AT} -f {} now", job.display()));
+    blamed(&scene, "at", before, &batch, "/bin/sh");
+    end(&atd);
+}
+
+fn end(process: &Process) {
+    let _ = process.signal(rustix::process::Signal::TERM.as_raw());
+    process.wait(LIMIT).unwrap();
+}
+
+/// A name on the session bus whose owner is started when somebody speaks to it.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_session_bus_starts_programs_for_anybody() {
+    if is_missing(&[BUS, BUS_SEND]) {
+        return;
+    }
+    let Some((scene, batch)) = scene(&[(BUS, "system", None)]) else {
+        return;
+    };
+    let theatre = &scene.theatre;
+    let services = theatre.sandbox().folder().join("services");
+    fs::create_dir(&services).unwrap();
+    let submitter = theatre.registered("sendmail", "submitter", None);
+    let queue = theatre.home().join("queue");
+    let submit = format!("{} submit --spool {}", submitter.display(), queue.display());
+    for (name, command) in [("Mailer", &send(&batch)), ("Submitter", &submit)] {
+        let text = format!("[D-BUS Service]\nName=org.example.{name}\nExec={command}\n");
+        theatre.write(&format!("services/{name}.service"), &text);
+    }
+    let socket = theatre.home().join("bus");
+    let config = format!(
+        "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\"\n \
+         \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n<busconfig><type>session</type>\
+         <listen>unix:path={}</listen><auth>EXTERNAL</auth><servicedir>{}</servicedir>\
+         <policy context=\"default\"><allow send_destination=\"*\" eavesdrop=\"true\"/><allow receive_sender=\"*\"/><allow own=\"*\"/></policy></busconfig>\n",
+        socket.display(),
+        services.display()
+    );
+    let config = theatre.write("bus.conf", &config);
+    let bus = scene.start(
+        Path::new(BUS),
+        &format!("--nofork --config-file={}", config.display()),
+    );
+    wait_until(LIMIT, || socket.exists().then_some(())).expect("a session bus");
+    let ask = |name: &str| {
+        let address = format!("--bus=unix:path={}", socket.display());
+        let words = format!(
+            "launcher {BUS_SEND} {address} --dest=org.example.{name} --type=method_call / org.example.Send"
+        );
+        let pid = scene.start_bot(&words);
+        scene.desktop.wait(pid, LIMIT).unwrap();
+    };
+    let before = theatre.newest();
+    ask("Mailer");
+    nobody_asked(&scene, "bus", before, &batch);
+    let before = theatre.newest();
+    ask("Submitter");
+    let refusal = refusal(&scene, before, &submitter);
+    assert_eq!(refusal["reason"], "needs-terminal", "{refusal}");
+    let queued = fs::metadata(&queue).map_or(0, |file| file.len());
+    evasions::stopped("bus-submitter", queued, "needs-terminal");
+    let pid = rustix::process::Pid::from_raw(bus.cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    scene.desktop.wait(bus, LIMIT).unwrap();
+}
+
+/// What the session starts by itself: the bot's own engine, and a mailer.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn autostart_is_nobodys_wish() {
+    if is_missing(&[DEX]) {
+        return;
+    }
+    let Some((scene, batch)) = scene(&[(DEX, "launcher", None)]) else {
+        return;
+    };
+    let home = scene.theatre.home();
+    let folder = home.join(".config/autostart");
+    fs::create_dir_all(&folder).unwrap();
+    let engine = format!("{} bot --smtp {SERVER}", scene.bot.display());
+    for (name, command) in [("engine", &engine), ("mailer", &send(&batch))] {
+        let text = format!("[Desktop Entry]\nType=Application\nName={name}\nExec={command}\n");
+        scene
+            .theatre
+            .write(&format!("home/.config/autostart/{name}.desktop"), &text);
+    }
+    let before = scene.theatre.newest();
+    let words = format!(
+        "--autostart --environment STAGE --search-paths {}",
+        folder.display()
+    );
+    let pid = scene.start(Path::new(DEX), &words);
+    scene.desktop.wait(pid, LIMIT).unwrap();
+    let refused = refusal(&scene, before, &scene.bot);
+    assert_eq!(refused["reason"], "not-a-mailer", "{refused}");
+    evasions::refused(
+        "autostart",
+        scene.mail.payload_bytes(),
+        &refused,
+        &scene.bot,
+    );
+    nobody_asked(&scene, "autostart-mailer", before, &batch);
+}
+
+/// The user's own service manager, asked by the bot: at once, and by a timer.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn the_users_service_manager_speaks_for_nobody() {
+    if is_missing(&[SYSTEMD, SYSTEMD_RUN]) {
+        return;
+    }
+    let Some((scene, batch)) = scene(&[(SYSTEMD, "system", None)]) else {
+        return;
+    };
+    let theatre = &scene.theatre;
+    own_run_folder(theatre);
+    let runtime = format!("/run/user/{}", PERSON.0);
+    let ready = || {
+        // Whether the machine was booted with systemd: it looks for this folder.
+        fs::create_dir_all("/run/systemd/system").unwrap();
+        fs::create_dir_all(&runtime).unwrap();
+        give(Path::new(&runtime));
+        // The one hierarchy, where a machine of today has it.
+        mount(
+            "none",
+            "/sys/fs/cgroup",
+            "cgroup2",
+            MountFlags::empty(),
+            c"",
+        )
+        .unwrap();
+    };
+    theatre.sandbox().run_inside(ready).unwrap();
+    // A group of its own, as a login gives it.
+    let group = theatre.sandbox().cgroup().join("user");
+    fs::create_dir(&group).unwrap();
+    give(&group);
+    for file in ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+        give(&group.join(file));
+    }
+    let environment = |start: Start| start.env("XDG_RUNTIME_DIR", &runtime);
+    let procs = group.join("cgroup.procs");
+    let manager = environment(Start::new(SYSTEMD).arg("--user"));
+    let manager = theatre.start(manager);
+    fs::write(&procs, manager.pid().to_string()).unwrap();
+    let bot = scene.bot.to_str().unwrap();
+    let ask = |words: &str| {
+        let line = format!("launcher {SYSTEMD_RUN} --user {words} {}", send(&batch));
+        let start = Start::new(bot).args(line.split_whitespace());
+        theatre.start(environment(start)).output(LIMIT).unwrap()
+    };
+    let answered = wait_until(LIMIT, || {
+        let ran = ask("--collect --quiet /bin/true");
+        ran.exit.success().then_some(())
+    });
+    answered.unwrap_or_else(|| panic!("no service manager: {}", manager.stderr()));
+    for (row, words) in [
+        ("user-unit", "--collect --quiet"),
+        (
+            "user-timer",
+            "--collect --quiet --on-active=100ms --timer-property=AccuracySec=10ms",
+        ),
+    ] {
+        let before = theatre.newest();
+        ask(words);
+        blamed(&scene, row, before, &batch, batch.to_str().unwrap());
+    }
+    end(&manager);
+}
