@@ -22,6 +22,10 @@ pub const OWN_ENGINE: &[&str] = &[
     "fastopen-connect",
     "mptcp",
     "io-uring",
+    "io-uring-worker",
+    "io-uring-poller",
+    "reconnect",
+    "mptcp-fastopen",
     "thread",
     "send-fd",
     "greeting-split",
@@ -60,6 +64,8 @@ pub const DRIVING: &[&str] = &[
     "new-pid-exec",
     "new-mount-exec",
     "exec",
+    "thread-exec",
+    "exec-descriptor",
     "exec-empty-path",
     "exec-symlink",
     "env-exec",
@@ -73,6 +79,15 @@ pub const IMPOSTORS: &[&str] = &[
     "exec-copy",
     "exec-loader",
     "exec-mounted-over",
+];
+
+/// Packets made by hand that a raw socket sends, which takes CAP_NET_RAW.
+pub const RAW: &[&str] = &[
+    "raw",
+    "raw-options",
+    "raw-fragments",
+    "raw-ipv6",
+    "raw-ipv6-options",
 ];
 
 /// Ways to start a program that takes mail for others.

@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use e2e::evasions::{self, DRIVING, IMPOSTORS, OWN_ENGINE};
-use e2e::{LIMIT, Options, SERVER, Theatre, Top, word};
+use e2e::evasions::{self, DRIVING, Expected, IMPOSTORS, OWN_ENGINE, RAW};
+use e2e::{LIMIT, Options, SERVER, Theatre, Top, wait_until, word};
 use serde_json::Value;
 use stage::{Desktop, SmtpServer, Start};
 
@@ -110,6 +110,17 @@ fn no_way_of_starting_the_mailer_gets_through() {
     scene.user_delivers();
 }
 
+/// A supervisor that connects in the mailer's stead is judged for what it is.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_supervisor_does_not_connect_for_the_mailer() {
+    let Some(scene) = Scene::open() else { return };
+    let refusal = scene.refusal_of("seccomp-exec");
+    assert_eq!(refusal["reason"], "not-a-mailer", "{refusal}");
+    assert_eq!(refusal["program"], scene.bot.to_str().unwrap(), "{refusal}");
+    assert_eq!(scene.server.connection_count(), 0);
+}
+
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn no_impostor_gets_through() {
@@ -128,22 +139,27 @@ fn no_impostor_gets_through() {
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_packet_made_by_hand_is_dropped() {
     let Some(scene) = Scene::open() else { return };
-    let raw = Start::new(&scene.bot).args(["technique", "raw", "--server", SERVER]);
-    scene
-        .theatre
-        .sandbox()
-        .start(&raw)
-        .unwrap()
-        .output(LIMIT)
-        .unwrap();
-    let refusal = scene
-        .theatre
-        .wait_for("refused packet", |entry| word(entry, "judged") == "packet");
-    assert_eq!(refusal["reason"], "no-grant", "{refusal}");
-    assert_eq!(refusal["destination"], SERVER, "{refusal}");
-    assert!(scene.theatre.counter("packets_refused") >= 1);
-    evasions::stopped("raw", scene.server.payload_bytes(), "no-grant");
-    assert_eq!(scene.server.connection_count(), 0);
+    for name in RAW {
+        let (before, bytes) = (scene.theatre.newest(), scene.server.payload_bytes());
+        let raw = Start::new(&scene.bot).args(["technique", name, "--server", SERVER]);
+        let ran = scene.theatre.sandbox().start(&raw).unwrap();
+        let ran = ran.output(LIMIT).unwrap();
+        let arrived = || scene.server.payload_bytes() - bytes;
+        let row = evasions::rows().find(|row| row.id == *name).unwrap();
+        if row.expected == Expected::Open {
+            wait_until(LIMIT, || (arrived() > 0).then_some(()))
+                .unwrap_or_else(|| panic!("{name} is not open any more: {ran:?}"));
+            evasions::got_through(name, arrived(), None, &scene.bot);
+            continue;
+        }
+        let refusal = scene
+            .theatre
+            .wait_after(before, name, |entry| word(entry, "judged") == "packet");
+        assert_eq!(refusal["reason"], "no-grant", "{refusal}");
+        assert!(word(&refusal, "destination").ends_with(":25"), "{refusal}");
+        assert!(scene.theatre.counter("packets_refused") >= 1);
+        evasions::stopped(name, arrived(), "no-grant");
+    }
 }
 
 /// Without CAP_NET_RAW nobody makes packets by hand, and the one that everybody can get in a

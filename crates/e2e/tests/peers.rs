@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use e2e::evasions::{self, DRIVING, IMPOSTORS, OWN_ENGINE};
+use e2e::evasions::{self, DRIVING, IMPOSTORS, OWN_ENGINE, RAW};
 use e2e::peers::{OpenSnitch, raise_nftables};
 use e2e::{LIMIT, SERVER, Theatre, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
@@ -101,7 +101,8 @@ impl Ground {
 
     fn techniques(&self) {
         let mailer = self.mailer.to_str().unwrap();
-        for name in [OWN_ENGINE, DRIVING, IMPOSTORS].into_iter().flatten() {
+        let lists = [OWN_ENGINE, DRIVING, IMPOSTORS, &["seccomp-exec"]];
+        for name in lists.into_iter().flatten() {
             let words = evasions::technique_words(name, SERVER, mailer);
             self.play(name, || {
                 self.desktop.run(&self.bot, &words, 2 * LIMIT).unwrap();
@@ -114,13 +115,16 @@ impl Ground {
     }
 
     fn packets(&self) {
-        for name in ["raw", "packet"] {
+        for name in RAW.iter().chain(&["packet"]) {
             let words = ["technique", name, "--server", SERVER];
             let start = Start::new(&self.bot).args(words);
             self.play(name, || {
                 let sent = self.theatre.sandbox().start(&start).unwrap();
                 sent.output(LIMIT).unwrap();
             });
+            if !matches!(*name, "raw" | "packet") {
+                continue;
+            }
             let row = format!("{name}-unprivileged");
             self.play(&row, || {
                 self.theatre.start(start.clone()).output(LIMIT).unwrap();

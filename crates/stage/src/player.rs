@@ -21,6 +21,7 @@ mod resolver;
 mod say;
 mod sockets;
 mod storm;
+mod supervise;
 mod technique;
 
 use std::ffi::OsString;

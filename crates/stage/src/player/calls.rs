@@ -195,12 +195,31 @@ fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> io::Result
     check(libc::c_long::from(result)).map(drop)
 }
 
+/// Whose hands do what a ring is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum RingHands {
+    /// The caller's, inside its call.
+    Caller,
+    /// A worker thread of the kernel's.
+    Worker,
+    /// A thread of the kernel's that looks at the ring by itself: no call is made.
+    Poller,
+}
+
 /// Connects through io_uring. Returns what the ring's connect returned.
-pub(super) fn connect_by_ring(socket: &OwnedFd, server: SocketAddr) -> io::Result<()> {
+pub(super) fn connect_by_ring(
+    socket: &OwnedFd,
+    server: SocketAddr,
+    hands: RingHands,
+) -> io::Result<()> {
     let SocketAddr::V4(server) = server else {
         return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
     };
-    let mut ring = io_uring::IoUring::new(4)?;
+    let mut builder = io_uring::IoUring::<io_uring::squeue::Entry>::builder();
+    if hands == RingHands::Poller {
+        builder.setup_sqpoll(1000);
+    }
+    let mut ring = builder.build(4)?;
     let address = libc::sockaddr_in {
         sin_family: libc::AF_INET as u16,
         sin_port: server.port().to_be(),
@@ -215,8 +234,12 @@ pub(super) fn connect_by_ring(socket: &OwnedFd, server: SocketAddr) -> io::Resul
         (&raw const address).cast(),
         length,
     );
+    let mut connect = connect.build();
+    if hands == RingHands::Worker {
+        connect = connect.flags(io_uring::squeue::Flags::ASYNC);
+    }
     // SAFETY: the address lives until the completion has been waited for.
-    unsafe { ring.submission().push(&connect.build()) }
+    unsafe { ring.submission().push(&connect) }
         .map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
     ring.submit_and_wait(1)?;
     match ring.completion().next().map(|entry| entry.result()) {
@@ -224,6 +247,11 @@ pub(super) fn connect_by_ring(socket: &OwnedFd, server: SocketAddr) -> io::Resul
         Some(_) => Ok(()),
         None => Err(io::Error::from_raw_os_error(libc::EIO)),
     }
+}
+
+/// Ends a connection and leaves the socket as if it were new.
+pub(super) fn disconnect(socket: &OwnedFd) -> io::Result<()> {
+    Ok(rustix::net::connect_unspec(socket)?)
 }
 
 /// Sends a whole link-layer frame on the loopback interface.
@@ -304,4 +332,117 @@ pub(super) fn unshare(flags: rustix::thread::UnshareFlags) -> io::Result<()> {
     // SAFETY: no caller passes FILES, which is what could break descriptors.
     unsafe { rustix::thread::unshare_unsafe(flags & !rustix::thread::UnshareFlags::FILES) }?;
     Ok(())
+}
+
+/// A connect() that another process waits in.
+pub(super) struct Notified {
+    id: u64,
+    /// The process, as this one sees it.
+    pub pid: u32,
+    /// Its descriptor.
+    pub socket: i32,
+    /// Where in its memory the address lies, and how long it is.
+    pub address: u64,
+    pub length: u64,
+}
+
+/// From now on, each connect() of this process and its descendants waits for whoever holds the
+/// descriptor that is returned.
+pub(super) fn hand_over_connects() -> io::Result<OwnedFd> {
+    let statement = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    // The number of the call is the first word of what the filter sees.
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            libc::SYS_connect as u32,
+            0,
+            1,
+        ),
+        statement(
+            libc::BPF_RET | libc::BPF_K,
+            libc::SECCOMP_RET_USER_NOTIF,
+            0,
+            0,
+        ),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: takes numbers only.
+    check(libc::c_long::from(unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    }))?;
+    // SAFETY: the kernel copies the program, which outlives the call.
+    let listener = check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+            &raw const program,
+        )
+    })?;
+    // SAFETY: the kernel has just made this descriptor for this process.
+    Ok(unsafe { OwnedFd::from_raw_fd(listener as i32) })
+}
+
+/// Takes the next call that waits.
+pub(super) fn next_connect(listener: &OwnedFd) -> io::Result<Notified> {
+    // `_IOWR('!', 0, struct seccomp_notif)`.
+    const RECEIVE: libc::Ioctl = 0xc050_2100u32 as libc::Ioctl;
+    // SAFETY: an all-zero seccomp_notif is valid, and what the kernel asks for.
+    let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one seccomp_notif.
+    check(libc::c_long::from(unsafe {
+        libc::ioctl(listener.as_raw_fd(), RECEIVE, &raw mut call)
+    }))?;
+    Ok(Notified {
+        id: call.id,
+        pid: call.pid,
+        socket: call.data.args[0] as i32,
+        address: call.data.args[1],
+        length: call.data.args[2],
+    })
+}
+
+/// Lets it return.
+pub(super) fn answer_connect(
+    listener: &OwnedFd,
+    call: &Notified,
+    answer: io::Result<()>,
+) -> io::Result<()> {
+    // `_IOWR('!', 1, struct seccomp_notif_resp)`.
+    const SEND: libc::Ioctl = 0xc018_2101u32 as libc::Ioctl;
+    let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+    let answer = libc::seccomp_notif_resp {
+        id: call.id,
+        val: 0,
+        error: answer.err().map_or(0, |error| -errno(error)),
+        flags: 0,
+    };
+    // SAFETY: the kernel reads one seccomp_notif_resp.
+    check(libc::c_long::from(unsafe {
+        libc::ioctl(listener.as_raw_fd(), SEND, &raw const answer)
+    }))
+    .map(drop)
+}
+
+/// Connects to an address in the form that the kernel reads.
+pub(super) fn connect_to_bytes(socket: &OwnedFd, address: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as is said.
+    let connected = unsafe {
+        libc::connect(
+            socket.as_raw_fd(),
+            address.as_ptr().cast(),
+            address.len() as u32,
+        )
+    };
+    check(libc::c_long::from(connected)).map(drop)
 }

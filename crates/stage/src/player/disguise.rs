@@ -57,6 +57,7 @@ pub(super) fn prepare(name: &str, args: &Args) -> io::Result<Disguised> {
             plain(How::DescriptorPath(reopened.into()))
         }
         "exec-empty-path" => plain(How::Descriptor(open_to_execute(Path::new(program))?)),
+        "exec-descriptor" => plain(How::DescriptorPath(open_to_execute(Path::new(program))?)),
         "exec-deleted" => {
             let (scratch, copy) = copied(program)?;
             let descriptor = open_to_execute(&copy)?;

@@ -41,6 +41,19 @@ pub(super) fn become_program(args: &Args) -> Result<ExitCode, String> {
     ))
 }
 
+/// Becomes the program from a thread that is not the first one.
+pub(super) fn exec_in_thread(name: &str, args: &Args) -> Report {
+    let Some((program, arguments)) = args.program.split_first() else {
+        return Report::new(name, "failed", 0).with_detail("no program after --");
+    };
+    let exec = || Command::new(program).args(arguments).exec();
+    let error = std::thread::scope(|scope| scope.spawn(exec).join());
+    match error {
+        Ok(error) => system_failure(name, "become the program", error),
+        Err(_) => Report::new(name, "failed", 0),
+    }
+}
+
 /// Tries a technique of this file by its name.
 pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String> {
     match name {

@@ -3,7 +3,7 @@
 //! and then a segment with the same data. Both need CAP_NET_RAW.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use rustix::net::{
     AddressFamily, Protocol, SendFlags, SocketFlags, SocketType, ipproto, sendto, socket_with,
@@ -17,25 +17,60 @@ use crate::smtp::client::SmtpFailure;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const SYN: u8 = 0x02;
 const PUSH_ACK: u8 = 0x18;
+const DO_NOT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
+/// Any number but zero.
+const FRAGMENTED: u16 = 0x2525;
+/// Four options of IPv4 that do nothing.
+const NO_OPERATIONS: [u8; 4] = [1; 4];
+/// A header of options for an IPv6 destination: TCP comes next, eight bytes in all, padding.
+const DESTINATION_OPTIONS: [u8; 8] = [libc::IPPROTO_TCP as u8, 0, 1, 4, 0, 0, 0, 0];
 
-/// By a raw IPv4 socket whose headers the program writes itself.
-pub(super) fn raw(server: SocketAddr) -> Report {
+/// By a raw socket whose headers the program writes itself: plain IPv4, IPv4 with options, in
+/// fragments, plain IPv6, or IPv6 with a header between that of IP and that of TCP.
+pub(super) fn raw(name: &str, server: SocketAddr) -> Report {
     let send = || -> io::Result<usize> {
-        let server = ipv4(server)?;
+        let (family, to, packets) = match name {
+            "raw-ipv6" | "raw-ipv6-options" => {
+                // The same port on the loopback address; a raw socket's own port is its protocol.
+                let server = SocketAddrV6::new(Ipv6Addr::LOCALHOST, server.port(), 0, 0);
+                let to = SocketAddr::V6(SocketAddrV6::new(*server.ip(), 0, 0, 0));
+                let options = name == "raw-ipv6-options";
+                let packets = segments(SocketAddr::V6(server))
+                    .map(|segment| ipv6_packet(server, &segment, options));
+                (AddressFamily::INET6, to, packets.to_vec())
+            }
+            _ => {
+                let server = ipv4(server)?;
+                let packets = segments(SocketAddr::V4(server));
+                let packets = packets.iter().flat_map(|segment| match name {
+                    "raw-options" => vec![ipv4_packet(server, segment, &NO_OPERATIONS, 0)],
+                    "raw-fragments" => {
+                        // As little as a fragment may carry: both ports, and four bytes more.
+                        let (first, rest) = segment.split_at(8);
+                        vec![
+                            ipv4_packet(server, first, &[], MORE_FRAGMENTS),
+                            ipv4_packet(server, rest, &[], 1),
+                        ]
+                    }
+                    _ => vec![ipv4_packet(server, segment, &[], 0)],
+                });
+                let to = SocketAddr::V4(server);
+                (AddressFamily::INET, to, packets.collect())
+            }
+        };
         let socket = socket_with(
-            AddressFamily::INET,
+            family,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
             Some(ipproto::RAW),
         )?;
-        let mut sent = 0;
-        for packet in packets(server) {
-            sendto(&socket, &packet, SendFlags::empty(), &server)?;
-            sent += FIRST_LINE.len();
+        for packet in packets {
+            sendto(&socket, &packet, SendFlags::empty(), &to)?;
         }
-        Ok(sent)
+        Ok(2 * FIRST_LINE.len())
     };
-    report("raw", send())
+    report(name, send())
 }
 
 /// By a packet socket on the loopback interface.
@@ -51,7 +86,8 @@ pub(super) fn link_layer(server: SocketAddr) -> Report {
             none,
         )?;
         let mut sent = 0;
-        for packet in packets(server) {
+        for segment in segments(SocketAddr::V4(server)) {
+            let packet = ipv4_packet(server, &segment, &[], 0);
             let mut frame = vec![0; 12];
             frame.extend(ETHERTYPE_IPV4.to_be_bytes());
             frame.extend(packet);
@@ -78,33 +114,34 @@ fn ipv4(server: SocketAddr) -> io::Result<SocketAddrV4> {
 }
 
 /// A SYN with data and a later segment of the same connection.
-fn packets(server: SocketAddrV4) -> [Vec<u8>; 2] {
+fn segments(server: SocketAddr) -> [Vec<u8>; 2] {
     // The port differs from process to process, so that repeated runs are new connections.
     let port = 20_000 + (std::process::id() % 40_000) as u16;
-    let source = SocketAddrV4::new(
-        if server.ip().is_loopback() {
-            Ipv4Addr::LOCALHOST
-        } else {
-            *server.ip()
-        },
-        port,
-    );
-    let first = segment(source, server, 1000, 0, SYN, FIRST_LINE);
-    let second = segment(source, server, 1001, 1, PUSH_ACK, FIRST_LINE);
+    let first = segment(port, server, 1000, 0, SYN, FIRST_LINE);
+    let second = segment(port, server, 1001, 1, PUSH_ACK, FIRST_LINE);
     [first, second]
 }
 
-/// An IPv4 packet with a TCP segment.
+/// The loopback address for a server there, and for another of this machine its own.
+fn source(server: SocketAddrV4) -> Ipv4Addr {
+    if server.ip().is_loopback() {
+        Ipv4Addr::LOCALHOST
+    } else {
+        *server.ip()
+    }
+}
+
+/// A TCP segment.
 fn segment(
-    source: SocketAddrV4,
-    server: SocketAddrV4,
+    port: u16,
+    server: SocketAddr,
     sequence: u32,
     acknowledged: u32,
     flags: u8,
     data: &[u8],
 ) -> Vec<u8> {
     let mut tcp = Vec::with_capacity(20 + data.len());
-    tcp.extend(source.port().to_be_bytes());
+    tcp.extend(port.to_be_bytes());
     tcp.extend(server.port().to_be_bytes());
     tcp.extend(sequence.to_be_bytes());
     tcp.extend(acknowledged.to_be_bytes());
@@ -114,22 +151,65 @@ fn segment(
     tcp.extend(data);
 
     let mut pseudo_header = Vec::new();
-    pseudo_header.extend(source.ip().octets());
-    pseudo_header.extend(server.ip().octets());
+    match server {
+        SocketAddr::V4(server) => {
+            pseudo_header.extend(source(server).octets());
+            pseudo_header.extend(server.ip().octets());
+        }
+        SocketAddr::V6(server) => {
+            pseudo_header.extend(Ipv6Addr::LOCALHOST.octets());
+            pseudo_header.extend(server.ip().octets());
+        }
+    }
+    // Zero, protocol and length, whose order makes no difference to the sum.
     pseudo_header.extend([0, libc::IPPROTO_TCP as u8]);
     pseudo_header.extend((tcp.len() as u16).to_be_bytes());
     pseudo_header.extend(&tcp);
     let sum = checksum(&pseudo_header).to_be_bytes();
     tcp[16..18].copy_from_slice(&sum);
+    tcp
+}
 
-    let mut packet = vec![0x45, 0];
-    packet.extend((20 + tcp.len() as u16).to_be_bytes());
-    packet.extend([0, 0, 0x40, 0, 64, libc::IPPROTO_TCP as u8, 0, 0]);
-    packet.extend(source.ip().octets());
+/// An IPv4 packet with options and a place among fragments: a flag, or the offset in units of
+/// eight bytes.
+fn ipv4_packet(server: SocketAddrV4, payload: &[u8], options: &[u8], fragment: u16) -> Vec<u8> {
+    let header = 20 + options.len();
+    let mut packet = vec![0x40 | (header / 4) as u8, 0];
+    packet.extend(((header + payload.len()) as u16).to_be_bytes());
+    // Fragments of one packet have its number; whole packets may not be cut.
+    let number: u16 = if fragment == 0 { 0 } else { FRAGMENTED };
+    packet.extend(number.to_be_bytes());
+    let place = if fragment == 0 {
+        DO_NOT_FRAGMENT
+    } else {
+        fragment
+    };
+    packet.extend(place.to_be_bytes());
+    packet.extend([64, libc::IPPROTO_TCP as u8, 0, 0]);
+    packet.extend(source(server).octets());
     packet.extend(server.ip().octets());
+    packet.extend(options);
     let sum = checksum(&packet).to_be_bytes();
     packet[10..12].copy_from_slice(&sum);
-    packet.extend(tcp);
+    packet.extend(payload);
+    packet
+}
+
+/// An IPv6 packet from the loopback address, with options for the destination when asked for.
+fn ipv6_packet(server: SocketAddrV6, payload: &[u8], options: bool) -> Vec<u8> {
+    let between: &[u8] = if options { &DESTINATION_OPTIONS } else { &[] };
+    let mut packet = vec![0x60, 0, 0, 0];
+    packet.extend(((between.len() + payload.len()) as u16).to_be_bytes());
+    let next = if options {
+        libc::IPPROTO_DSTOPTS
+    } else {
+        libc::IPPROTO_TCP
+    };
+    packet.extend([next as u8, 64]);
+    packet.extend(Ipv6Addr::LOCALHOST.octets());
+    packet.extend(server.ip().octets());
+    packet.extend(between);
+    packet.extend(payload);
     packet
 }
 
@@ -159,9 +239,13 @@ mod tests {
 
     #[test]
     fn a_packet_sums_up_to_zero() {
-        let server = "127.0.0.1:25".parse().unwrap();
-        let [packet, _] = packets(server);
-        assert_eq!(checksum(&packet[..20]), 0);
-        assert_eq!(packet.len(), 40 + FIRST_LINE.len());
+        let server: SocketAddrV4 = "127.0.0.1:25".parse().unwrap();
+        let [segment, _] = segments(SocketAddr::V4(server));
+        for options in [&[][..], &NO_OPERATIONS] {
+            let packet = ipv4_packet(server, &segment, options, 0);
+            let header = 20 + options.len();
+            assert_eq!(checksum(&packet[..header]), 0);
+            assert_eq!(packet.len(), header + 20 + FIRST_LINE.len());
+        }
     }
 }

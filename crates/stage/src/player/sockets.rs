@@ -2,18 +2,18 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, connect, ipproto, recvmsg, sendmsg,
-    sendto, socket_with, sockopt,
+    AddressFamily, Protocol, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, connect,
+    ipproto, recvmsg, sendmsg, sendto, socket_with, sockopt,
 };
 
-use super::calls;
+use super::calls::{self, RingHands};
 use crate::smtp::client::SmtpFailure;
 
 /// `MSG_FASTOPEN`, which has no name in the wrapper.
@@ -187,8 +187,9 @@ pub(super) fn connect_multipath(server: SocketAddr, limit: Duration) -> io::Resu
 pub(super) fn fast_open_by_sendto(
     server: SocketAddr,
     limit: Duration,
+    protocol: Option<Protocol>,
 ) -> io::Result<(TcpStream, usize)> {
-    let socket = open(server, None)?;
+    let socket = open(server, protocol)?;
     bound(&socket, limit)?;
     let sent = sendto(
         &socket,
@@ -214,11 +215,34 @@ pub(super) fn fast_open_by_connect(
 }
 
 /// By io_uring.
-pub(super) fn connect_by_ring(server: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+pub(super) fn connect_by_ring(
+    server: SocketAddr,
+    limit: Duration,
+    hands: RingHands,
+) -> io::Result<TcpStream> {
     let socket = open(server, None)?;
     bound(&socket, limit)?;
-    calls::connect_by_ring(&socket, server)?;
+    calls::connect_by_ring(&socket, server, hands)?;
     Ok(TcpStream::from(socket))
+}
+
+/// With a socket that was connected somewhere else before, where it was let.
+pub(super) fn reconnect(server: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
+    let socket = open(server, None)?;
+    bound(&socket, limit)?;
+    let elsewhere = TcpListener::bind(SocketAddr::new(loopback(server), 0))?;
+    connect(&socket, &elsewhere.local_addr()?)?;
+    calls::disconnect(&socket)?;
+    connect(&socket, &server)?;
+    Ok(TcpStream::from(socket))
+}
+
+fn loopback(server: SocketAddr) -> IpAddr {
+    if server.is_ipv4() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        IpAddr::V6(Ipv6Addr::LOCALHOST)
+    }
 }
 
 /// Sends one descriptor over a UNIX socket.
@@ -254,7 +278,7 @@ pub(super) fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
     received.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
 }
 
-fn open(server: SocketAddr, protocol: Option<rustix::net::Protocol>) -> io::Result<OwnedFd> {
+fn open(server: SocketAddr, protocol: Option<Protocol>) -> io::Result<OwnedFd> {
     Ok(socket_with(
         family(server),
         SocketType::STREAM,

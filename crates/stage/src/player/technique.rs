@@ -3,9 +3,12 @@
 use std::io;
 use std::process::ExitCode;
 
+use rustix::net::ipproto;
+
 use super::args::Args;
+use super::calls::{self, RingHands};
 use super::mailer::{Report, converse, mail};
-use super::{calls, lineage, memory, packets, sockets, storm};
+use super::{lineage, memory, packets, sockets, storm, supervise};
 use crate::smtp::client::SmtpFailure;
 
 /// Every technique that `technique NAME` knows.
@@ -19,7 +22,15 @@ pub const TECHNIQUES: &[&str] = &[
     "fastopen-connect",
     "mptcp",
     "io-uring",
+    "io-uring-worker",
+    "io-uring-poller",
+    "reconnect",
+    "mptcp-fastopen",
     "raw",
+    "raw-options",
+    "raw-fragments",
+    "raw-ipv6",
+    "raw-ipv6-options",
     "packet",
     "thread",
     "send-fd",
@@ -58,6 +69,9 @@ pub const TECHNIQUES: &[&str] = &[
     "new-pid-exec",
     "new-mount-exec",
     "exec",
+    "thread-exec",
+    "seccomp-exec",
+    "exec-descriptor",
     "exec-memfd",
     "exec-deleted",
     "exec-empty-path",
@@ -106,17 +120,28 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
         Ok(stream) => converse(name, &stream, &mail(args)),
         Err(failure) => Report::failed(name, &failure, 0),
     };
+    let ring =
+        |hands| -> Result<_, String> { Ok(sockets::connect_by_ring(args.server()?, limit, hands)) };
     Ok(Some(match name {
         "plain" => plainly(args.server()?),
         "ipv6" => plainly(sockets::over_ipv6(args.server()?)),
         "mapped" => plainly(sockets::mapped(args.server()?)),
         "nonblocking" => talk(sockets::connect_nonblocking(args.server()?, limit)),
         "mptcp" => talk(sockets::connect_multipath(args.server()?, limit)),
-        "io-uring" => talk(sockets::connect_by_ring(args.server()?, limit)),
-        "fastopen-sendto" => fast_open(name, sockets::fast_open_by_sendto(args.server()?, limit)),
+        "io-uring" => talk(ring(RingHands::Caller)?),
+        "io-uring-worker" => talk(ring(RingHands::Worker)?),
+        "io-uring-poller" => talk(ring(RingHands::Poller)?),
+        "reconnect" => talk(sockets::reconnect(args.server()?, limit)),
+        "fastopen-sendto" | "mptcp-fastopen" => {
+            let multipath = (name != "fastopen-sendto").then_some(ipproto::MPTCP);
+            fast_open(
+                name,
+                sockets::fast_open_by_sendto(args.server()?, limit, multipath),
+            )
+        }
         "fastopen-connect" => fast_open(name, sockets::fast_open_by_connect(args.server()?, limit)),
         _ if name.starts_with("greeting-") => odd_greeting(name, args, limit)?,
-        "raw" => packets::raw(args.server()?),
+        _ if name.starts_with("raw") => packets::raw(name, args.server()?),
         "packet" => packets::link_layer(args.server()?),
         "visits" => storm::visits(args)?,
         "thread" => {
@@ -128,6 +153,8 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
         | "ptrace-traceme" => {
             return memory::attempt(name, args);
         }
+        "thread-exec" => lineage::exec_in_thread(name, args),
+        "seccomp-exec" => return Ok(supervise::run(name, args)),
         _ => return lineage::attempt(name, args),
     }))
 }
