@@ -110,6 +110,37 @@ fn no_way_of_starting_the_mailer_gets_through() {
     scene.user_delivers();
 }
 
+/// The number of a mailer that has sent and ended. To get it at once takes a privilege, which
+/// a program with patience can do without.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn the_number_of_a_mailer_proves_nothing() {
+    let Some(scene) = Scene::open() else { return };
+    let words = ["mailer", "--server", SERVER];
+    let mailer = scene.desktop.launch(&scene.mailer, words).unwrap();
+    assert!(scene.desktop.wait(mailer, LIMIT).unwrap().success());
+    let (before, sent) = (scene.theatre.newest(), scene.server.payload_bytes());
+    let number = mailer.to_string();
+    let words = [
+        "technique",
+        "pid-reuse",
+        "--pid",
+        &number,
+        "--server",
+        SERVER,
+    ];
+    let bot = Start::new(&scene.bot).args(words);
+    let ran = scene.theatre.sandbox().start(&bot).unwrap();
+    let ran = ran.output(LIMIT).unwrap();
+    let refusal = scene.theatre.wait_after(before, "refusal", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
+    assert_eq!(refusal["pid"], mailer, "{refusal} {ran:?}");
+    assert_eq!(refusal["reason"], "not-a-mailer", "{refusal}");
+    let bytes = scene.server.payload_bytes() - sent;
+    evasions::refused("pid-reuse", bytes, &refusal, &scene.bot);
+}
+
 /// A supervisor that connects in the mailer's stead is judged for what it is.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]

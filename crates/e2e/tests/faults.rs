@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use abi::ProcessRecord;
-use e2e::{LIMIT, LONG, PERSON, SERVER, Scene, WEB, address, wait_until, word};
+use e2e::{LIMIT, LONG, PERSON, SERVER, Scene, WEB, address, evasions, wait_until, word};
 use linux::gate::Gate;
 use linux::pins::Pins;
 use rustix::mount::{UnmountFlags, unmount};
@@ -270,6 +270,12 @@ fn a_full_process_table_lets_nobody_send_and_everything_else_flow() {
     let words = format!("bot --smtp {SERVER}");
     assert!(!scene.bot_succeeds(&words));
     assert_eq!(scene.mail.messages().len(), 0);
+    let refusal = scene
+        .theatre
+        .wait_for("refusal", |entry| word(entry, "verdict") == "refuse");
+    // A process without a record has no lineage, and so no culprit.
+    let bytes = scene.mail.payload_bytes();
+    evasions::stopped("table-full", bytes, word(&refusal, "reason"));
     // The table is the machine's: wherever a process ends, there is room for another.
     let refused = (0..20).any(|_| {
         fill();

@@ -84,6 +84,7 @@ const REACHING: &[&str] = &[
     "vm-writev",
     "proc-mem",
     "pidfd-getfd",
+    "pid-reuse",
     "tiocsti",
     "storm",
     "visits",
@@ -241,6 +242,20 @@ fn other_processes_can_be_reached_into() {
         "{output:?}"
     );
     assert_eq!(scene.server.wait_for_messages(1, LIMIT).unwrap().len(), 1);
+}
+
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn an_id_can_be_used_again() {
+    let Some(scene) = Scene::new() else { return };
+    let gone = Start::new(&scene.player).arg("techniques");
+    let gone = scene.sandbox.start(&gone).unwrap();
+    gone.wait(LIMIT).unwrap();
+    let output = scene.technique(&format!(
+        "pid-reuse --pid {} --server 127.0.0.1:25",
+        gone.pid()
+    ));
+    assert_eq!(scene.server.messages().len(), 1, "{output:?}");
 }
 
 #[test]

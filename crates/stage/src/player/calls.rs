@@ -65,6 +65,36 @@ pub(super) fn fork_by_clone3() -> io::Result<Forked> {
     }
 }
 
+/// Forks a child that gets this process id, which must be free. Takes CAP_CHECKPOINT_RESTORE.
+pub(super) fn fork_as(pid: i32) -> io::Result<Forked> {
+    // The fields above, and tls, set_tid, set_tid_size.
+    let ids = [pid];
+    let arguments: [u64; 10] = [
+        0,
+        0,
+        0,
+        0,
+        libc::SIGCHLD as u64,
+        0,
+        0,
+        0,
+        ids.as_ptr() as u64,
+        ids.len() as u64,
+    ];
+    // SAFETY: without CLONE_VM this is a fork; the kernel only reads the arguments and the
+    // array, which outlive the call and are as long as is said.
+    match check(unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            arguments.as_ptr(),
+            std::mem::size_of_val(&arguments),
+        )
+    })? {
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid as i32)),
+    }
+}
+
 /// Forks with flags of clone, without a new stack or shared memory.
 pub(super) fn fork_with(flags: i32) -> io::Result<Forked> {
     let flags =

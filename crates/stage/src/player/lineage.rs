@@ -41,6 +41,31 @@ pub(super) fn become_program(args: &Args) -> Result<ExitCode, String> {
     ))
 }
 
+/// A fork with the process id `--pid`, which another process had before, connects.
+pub(super) fn reuse_id(name: &str, args: &Args) -> Result<Option<Report>, String> {
+    let pid = args.number("--pid")?.ok_or("--pid is missing")? as i32;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match calls::fork_as(pid) {
+            Ok(Forked::Child) => match technique::attempt("plain", args)? {
+                Some(report) => leave(&report),
+                None => std::process::exit(1),
+            },
+            Ok(Forked::Parent(pid)) => {
+                let _ = calls::wait_for(pid);
+                return Ok(None);
+            }
+            // Whoever had it may not be gone altogether.
+            Err(error)
+                if error.raw_os_error() == Some(libc::EEXIST) && Instant::now() < deadline =>
+            {
+                sleep(Duration::from_millis(5));
+            }
+            Err(error) => return Ok(Some(system_failure(name, "fork", error))),
+        }
+    }
+}
+
 /// Becomes the program from a thread that is not the first one.
 pub(super) fn exec_in_thread(name: &str, args: &Args) -> Report {
     let Some((program, arguments)) = args.program.split_first() else {

@@ -89,6 +89,7 @@ pub const TECHNIQUES: &[&str] = &[
     "vm-writev",
     "proc-mem",
     "pidfd-getfd",
+    "pid-reuse",
     "tiocsti",
 ];
 
@@ -153,6 +154,7 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
         | "ptrace-traceme" => {
             return memory::attempt(name, args);
         }
+        "pid-reuse" => return lineage::reuse_id(name, args),
         "thread-exec" => lineage::exec_in_thread(name, args),
         "seccomp-exec" => return Ok(supervise::run(name, args)),
         _ => return lineage::attempt(name, args),
