@@ -1,9 +1,11 @@
 //! A real Postfix on the stage: the machine's own service, which relays what people hand
 //! over, by SMTP and by sendmail. Its files are a copy that only the sandbox sees.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, SERVER, Terminal, Theatre, is_missing, wait_until, word};
+use e2e::{LIMIT, PERSON, SERVER, Terminal, Theatre, evasions, is_missing, wait_until, word};
 use rustix::mount::mount_bind;
 use serde_json::Value;
 use stage::{SmtpServer, Start};
@@ -11,10 +13,14 @@ use stage::{SmtpServer, Start};
 const POSTFIX: &str = "/usr/sbin/postfix";
 const SENDMAIL: &str = "/usr/sbin/sendmail";
 const SMTP: &str = "/usr/lib/postfix/sbin/smtp";
+const LOCAL: &str = "/usr/lib/postfix/sbin/local";
 const MASTER: &str = "/usr/lib/postfix/sbin/master";
 
 /// Where the world's mail server stands.
 const WORLD: &str = "198.51.100.25:25";
+
+/// A machine of this name takes mail for its users, where it is told to.
+const HERE: &str = "here.example.org";
 
 const MAIN: &str = "\
 compatibility_level = 3.6
@@ -52,6 +58,7 @@ defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 proxymap unix - - n - - proxymap
 smtp unix - - n - - smtp
+local unix - n n - - local
 error unix - - n - - error
 retry unix - - n - - error
 anvil unix - - n - 1 anvil
@@ -68,6 +75,11 @@ struct Scene {
 impl Scene {
     /// A guarded stage on which the system has started Postfix.
     fn open() -> Option<Self> {
+        Self::open_with(|_| String::new())
+    }
+
+    /// The same with more lines in its configuration.
+    fn open_with(settings: impl FnOnce(&Theatre) -> String) -> Option<Self> {
         if is_missing(&[POSTFIX, SENDMAIL, SMTP, MASTER, "/usr/bin/msmtp"]) {
             return None;
         }
@@ -87,7 +99,10 @@ impl Scene {
                 .unwrap()
                 .unwrap();
         }
-        theatre.write("postfix/etc/main.cf", MAIN);
+        theatre.write(
+            "postfix/etc/main.cf",
+            &format!("{MAIN}{}", settings(&theatre)),
+        );
         theatre.write("postfix/etc/master.cf", SERVICES);
         // The roles of the catalog.
         for program in [
@@ -163,19 +178,55 @@ impl Scene {
             .wait_after(before, what, |entry| word(entry, "verdict") == "refuse")
     }
 
-    /// Messages in Postfix's queues, wherever they stand.
-    fn queued(&self) -> usize {
+    /// Sizes of the messages in Postfix's queues, wherever they stand.
+    fn queue(&self) -> Vec<u64> {
         let spool = self.theatre.sandbox().folder().join("postfix/spool");
-        let files = |queue: &str| {
-            let listed = self
-                .theatre
-                .crew("find", &[spool.join(queue).to_str().unwrap(), "-type", "f"]);
-            listed.lines().count()
+        let sizes = |queue: &str| -> Vec<u64> {
+            let queue = spool.join(queue);
+            let words = [queue.to_str().unwrap(), "-type", "f", "-printf", "%s\\n"];
+            let listed = self.theatre.crew("find", &words);
+            listed
+                .lines()
+                .filter_map(|size| size.parse().ok())
+                .collect()
         };
         ["maildrop", "incoming", "active", "deferred"]
             .into_iter()
-            .map(files)
-            .sum()
+            .flat_map(sizes)
+            .collect()
+    }
+
+    fn queued_bytes(&self) -> u64 {
+        self.queue().iter().sum()
+    }
+
+    /// Lets somebody on the network, who is no part of the guarded machine, send mail to a
+    /// user of it.
+    fn mail_arrives_for(&self, user: &str) {
+        let mut stream = self.theatre.connect(SERVER.parse().unwrap()).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut answers = BufReader::new(stream.try_clone().unwrap());
+        let to = format!("RCPT TO:<{user}@{HERE}>");
+        for line in [
+            "",
+            "HELO example.net",
+            "MAIL FROM:<>",
+            &to,
+            "DATA",
+            "Hello.\r\n.",
+            "QUIT",
+        ] {
+            if !line.is_empty() {
+                stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+            }
+            let mut answer = String::new();
+            answers.read_line(&mut answer).unwrap();
+            assert!(
+                answer.starts_with(['2', '3']),
+                "{line}: {answer}{}",
+                self.maillog()
+            );
+        }
     }
 }
 
@@ -289,13 +340,17 @@ fn postfix_gets_nothing_from_a_bot() {
         );
     }
     // By the submitters, and by the program that speaks SMTP for the service.
-    let submitters: [(&str, &[&str]); 4] = [
-        (SENDMAIL, &["-f", "a@example.org", "bob@example.net"]),
-        ("/usr/sbin/postdrop", &["-r"]),
-        (SENDMAIL, &["-t"]),
-        (SMTP, &["-n", "smtp"]),
+    let submitters: [(&str, &str, &[&str]); 4] = [
+        (
+            "postfix-sendmail",
+            SENDMAIL,
+            &["-f", "a@example.org", "bob@example.net"],
+        ),
+        ("postfix-postdrop", "/usr/sbin/postdrop", &["-r"]),
+        ("postfix-sendmail-t", SENDMAIL, &["-t"]),
+        ("postfix-smtp", SMTP, &["-n", "smtp"]),
     ];
-    for (program, words) in submitters {
+    for (row, program, words) in submitters {
         let before = scene.theatre.newest();
         let words = [&["launcher", program], words].concat();
         assert!(!desktop.run(&scene.bot, words, LIMIT).unwrap().success());
@@ -306,6 +361,9 @@ fn postfix_gets_nothing_from_a_bot() {
             "{refusal}"
         );
         assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
+        // What waits in a queue has got through as well.
+        let bytes = scene.world.payload_bytes() + scene.queued_bytes();
+        evasions::refused(row, bytes, &refusal, bot);
     }
     // By the desktop, which starts what anybody asks for.
     let before = scene.theatre.newest();
@@ -322,6 +380,86 @@ fn postfix_gets_nothing_from_a_bot() {
         "needs-terminal"
     );
 
-    assert_eq!(scene.queued(), 0, "{}", scene.maillog());
+    assert_eq!(scene.queue(), [0; 0], "{}", scene.maillog());
     assert_eq!(scene.world.payload_bytes(), 0);
+}
+
+/// What only Postfix's own programs may write to: its sockets, and the folder of new mail.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn postfix_listens_to_nobody_else() {
+    let Some(scene) = Scene::open() else { return };
+    let spool = scene.theatre.sandbox().folder().join("postfix/spool");
+    let spool = spool.display();
+    for (row, line) in [
+        (
+            "postfix-socket",
+            format!(
+                "use IO::Socket::UNIX; for (<{spool}/public/*>, \"{spool}/public/cleanup\", \"{spool}/public/pickup\") \
+                 {{ my $s = IO::Socket::UNIX->new(Peer => $_) or next; print $s \"mail\"; exit 1 }} print $!+0"
+            ),
+        ),
+        (
+            "postfix-maildrop",
+            format!(
+                "open(my $f, '>', \"{spool}/maildrop/0123456789\") and (print $f \"mail\"), exit 1; print $!+0"
+            ),
+        ),
+    ] {
+        let start = Start::new(&scene.bot).args(["launcher", "/usr/bin/perl", "-e", &line]);
+        let ran = scene.theatre.start(start).output(LIMIT).unwrap();
+        assert!(ran.exit.success(), "{ran:?}");
+        // EACCES
+        assert_eq!(ran.stdout, "13", "{ran:?}");
+        let bytes = scene.world.payload_bytes() + scene.queued_bytes();
+        evasions::stopped(row, bytes, "EACCES");
+    }
+}
+
+/// The user's file that says where mail for the user goes on: to a program, or to another
+/// address.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_forward_file_is_the_mail_servers_own_matter() {
+    let forward = |scene: &Scene, text: &str| {
+        let file = scene.theatre.home().join(".forward");
+        std::fs::write(&file, text).unwrap();
+        chown(&file, Some(PERSON.0), Some(PERSON.1)).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
+        scene.mail_arrives_for("nobody");
+    };
+    let settings = |theatre: &Theatre| {
+        let home = theatre.home();
+        format!(
+            "mydestination = {HERE}\nforward_path = {}/.forward\n",
+            home.display()
+        )
+    };
+    let Some(scene) = Scene::open_with(settings) else {
+        return;
+    };
+    let before = scene.theatre.newest();
+    let bot = scene.bot.display();
+    forward(&scene, &format!("\"|{bot} bot --smtp {WORLD}\"\n"));
+    let refusal = scene.refusal_after(before, "forward");
+    assert_eq!(
+        refusal["reason"],
+        "not-a-mailer",
+        "{refusal} {}",
+        scene.maillog()
+    );
+    // The culprit is the first in the lineage that nobody registered; the bot comes after it.
+    assert_eq!(word(&refusal, "culprit"), LOCAL, "{refusal}");
+    assert_eq!(word(&refusal, "program"), scene.bot.to_str().unwrap());
+    evasions::refused("forward", scene.world.payload_bytes(), &refusal, &scene.bot);
+
+    forward(&scene, "bob@example.net\n");
+    scene.relayed(1);
+    evasions::got_through(
+        "forward-address",
+        scene.world.payload_bytes(),
+        None,
+        &scene.bot,
+    );
 }
