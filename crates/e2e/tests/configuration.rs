@@ -253,3 +253,29 @@ fn a_library_beside_the_mailer() {
     );
     scene.obeyed("library-beside", folder.join("mailer").to_str().unwrap());
 }
+
+/// A line that the user's shell reads when it starts.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_line_in_a_start_up_file() {
+    let mut batch = PathBuf::new();
+    let Some(scene) = Scene::open(&[], |theatre| {
+        batch = theatre.registered("batch-mailer", "mailer", Some("batch"));
+    }) else {
+        return;
+    };
+    // The bot itself first: what the shell starts for it is nobody's wish.
+    let engine = format!("{} bot --smtp {SERVER}", scene.bot.display());
+    let send = format!("{} mailer --server {SERVER}", batch.display());
+    let prompt = format!("PS1='{}'\n", Terminal::PROMPT);
+    let plant = |line: &str| scene.file(".bashrc", &format!("{line} > /dev/null\n{prompt}"));
+    plant(&engine);
+    let before = scene.theatre.newest();
+    drop(scene.theatre.terminal());
+    let refusal = scene.refusal_after(before, "start-up-engine");
+    let bytes = scene.server.payload_bytes();
+    evasions::refused("start-up-engine", bytes, &refusal, &scene.bot);
+    plant(&send);
+    drop(scene.theatre.terminal());
+    scene.obeyed("start-up-mailer", "true");
+}

@@ -141,6 +141,29 @@ fn the_number_of_a_mailer_proves_nothing() {
     evasions::refused("pid-reuse", bytes, &refusal, &scene.bot);
 }
 
+/// Not the mailer is reached into but what starts it.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn whoever_starts_the_mailer_is_watched_too() {
+    for technique in ["ptrace-attach", "vm-writev"] {
+        let Some(scene) = Scene::open() else { return };
+        let desktop = scene.desktop.process().pid().to_string();
+        let words = ["technique", technique, "--pid", &desktop];
+        let reached = scene.theatre.start(Start::new(&scene.bot).args(words));
+        let reached = reached.output(LIMIT).unwrap();
+        assert!(reached.exit.success(), "{reached:?}");
+        let before = scene.theatre.newest();
+        let words = ["mailer", "--server", SERVER];
+        scene.desktop.run(&scene.mailer, words, LIMIT).unwrap();
+        let refusal = scene.theatre.wait_after(before, technique, |entry| {
+            word(entry, "verdict") == "refuse"
+        });
+        assert_eq!(refusal["reason"], "tampered", "{refusal}");
+        let row = format!("{technique}-desktop");
+        evasions::refused(&row, scene.server.payload_bytes(), &refusal, &scene.bot);
+    }
+}
+
 /// A supervisor that connects in the mailer's stead is judged for what it is.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]

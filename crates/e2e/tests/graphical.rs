@@ -258,3 +258,53 @@ fn what_is_typed_into_a_window_is_the_users() {
     evasions::refused("terminal-e-shell", more, &refusal, shell);
     assert_eq!(screen.server.connection_count(), 1);
 }
+
+/// A program that types into the user's terminal: by the display, and by the very descriptor
+/// that the terminal emulator holds.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn typing_into_the_users_window() {
+    if is_missing(&[XTERM]) {
+        return;
+    }
+    let Some(screen) = Screen::open() else { return };
+    let theatre = &screen.theatre;
+    theatre.register_as(Path::new(XTERM), "launcher", None);
+    theatre.register_as(Path::new("/bin/bash"), "shell", None);
+    let batch = theatre.registered("batch", "mailer", Some("batch"));
+    let send = format!("{} mailer --server {SERVER}", batch.display());
+    let _session = screen.session(&format!("{XTERM} -T typed-here"));
+    screen.window("typed-here");
+    let bot = screen.bot.to_str().unwrap();
+    let by_display = [
+        "launcher",
+        XDOTOOL,
+        "type",
+        "--delay",
+        "2",
+        &format!("{send}\n"),
+    ];
+    let pid = screen.keys(&["search", "--name", "typed-here", "getwindowpid"]);
+    let by_descriptor = [
+        "technique",
+        "pidfd-terminal",
+        "--pid",
+        pid.trim(),
+        "--text",
+        &send,
+    ];
+    for (row, words) in [("xdotool", by_display), ("pidfd-terminal", by_descriptor)] {
+        let before = screen.server.messages().len();
+        let bytes = screen.server.payload_bytes();
+        let ran = screen.on_display(Start::new(bot).args(words));
+        let ran = ran.output(LIMIT).unwrap();
+        let sent = screen.server.wait_for_messages(before + 1, LIMIT);
+        sent.unwrap_or_else(|error| panic!("{row}: {error}: {ran:?}"));
+        let bytes = screen.server.payload_bytes() - bytes;
+        evasions::got_through(row, bytes, None, bot);
+    }
+    // Who took the descriptor is told of.
+    screen.theatre.wait_for("notice", |entry| {
+        entry["type"] == "notice" && entry["program"] == bot
+    });
+}

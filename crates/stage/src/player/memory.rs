@@ -3,7 +3,7 @@
 //! What is written into memory is what stood there before, so nothing breaks.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
@@ -37,6 +37,7 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
                 .open(format!("/proc/{pid}/mem"))?
                 .write_all_at(bytes, address)
         }),
+        "pidfd-terminal" => type_as(pid, args.text("--text").unwrap_or_default()),
         "pidfd-getfd" => match take_socket(pid, args.number("--fd")?) {
             Ok(socket) => {
                 return Ok(Some(converse(
@@ -118,8 +119,18 @@ fn writable_start(line: &str) -> Option<u64> {
 fn take_socket(pid: i32, number: Option<u64>) -> io::Result<OwnedFd> {
     let number = match number {
         Some(number) => number as i32,
-        None => last_socket(pid)?,
+        None => last_descriptor(pid, "socket:")?,
     };
+    take(pid, number)
+}
+
+/// Writes to the terminal that the process holds, as if the process had.
+fn type_as(pid: i32, text: &str) -> io::Result<()> {
+    let mut terminal = File::from(take(pid, last_descriptor(pid, "/dev/ptmx")?)?);
+    terminal.write_all(format!("{text}\n").as_bytes())
+}
+
+fn take(pid: i32, number: i32) -> io::Result<OwnedFd> {
     let process = pidfd_open(
         Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?,
         PidfdFlags::empty(),
@@ -127,14 +138,14 @@ fn take_socket(pid: i32, number: Option<u64>) -> io::Result<OwnedFd> {
     Ok(pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?)
 }
 
-fn last_socket(pid: i32) -> io::Result<i32> {
-    let is_socket = |entry: &fs::DirEntry| {
-        fs::read_link(entry.path())
-            .is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+/// The last descriptor of the process that is of this kind.
+fn last_descriptor(pid: i32, kind: &str) -> io::Result<i32> {
+    let is_meant = |entry: &fs::DirEntry| {
+        fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with(kind))
     };
     let entries = fs::read_dir(format!("/proc/{pid}/fd"))?
         .flatten()
-        .filter(is_socket);
+        .filter(is_meant);
     let numbers = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
     numbers.max().ok_or_else(|| io::ErrorKind::NotFound.into())
 }

@@ -89,6 +89,7 @@ pub const TECHNIQUES: &[&str] = &[
     "vm-writev",
     "proc-mem",
     "pidfd-getfd",
+    "pidfd-terminal",
     "pid-reuse",
     "tiocsti",
 ];
@@ -150,8 +151,8 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
             std::thread::scope(|scope| scope.spawn(|| plainly(server)).join())
                 .unwrap_or_else(|_| Report::new(name, "failed", 0))
         }
-        "ptrace-attach" | "vm-writev" | "proc-mem" | "pidfd-getfd" | "tiocsti"
-        | "ptrace-traceme" => {
+        "ptrace-attach" | "vm-writev" | "proc-mem" | "pidfd-getfd" | "pidfd-terminal"
+        | "tiocsti" | "ptrace-traceme" => {
             return memory::attempt(name, args);
         }
         "pid-reuse" => return lineage::reuse_id(name, args),
