@@ -79,6 +79,7 @@ pub const IMPOSTORS: &[&str] = &[
     "exec-copy",
     "exec-loader",
     "exec-mounted-over",
+    "exec-overlay",
 ];
 
 /// Packets made by hand that a raw socket sends, which takes CAP_NET_RAW.

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cron;
 pub mod evasions;
 mod fault;
 mod herd;
@@ -23,6 +24,7 @@ mod tools;
 
 use std::time::Duration;
 
+pub use cron::CRON;
 pub use fault::{LONG, WEB};
 pub use herd::Herd;
 pub use scene::{Scene, detail, details};

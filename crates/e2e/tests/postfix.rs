@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, PERSON, SERVER, Terminal, Theatre, evasions, is_missing, wait_until, word};
+use e2e::{CRON, LIMIT, PERSON, SERVER, Terminal, Theatre, evasions, is_missing, wait_until, word};
 use rustix::mount::mount_bind;
 use serde_json::Value;
 use stage::{SmtpServer, Start};
@@ -462,4 +462,33 @@ fn a_forward_file_is_the_mail_servers_own_matter() {
         None,
         &scene.bot,
     );
+}
+
+/// What a job writes is sent by cron, to whatever address the user's table names.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn cron_sends_no_mail_for_a_job() {
+    if is_missing(&[CRON]) {
+        return;
+    }
+    let Some(scene) = Scene::open() else { return };
+    scene
+        .theatre
+        .register_as(Path::new(CRON), "system", Some("service"));
+    scene.theatre.own_job_folders();
+    let before = scene.theatre.newest();
+    let home = scene.theatre.home();
+    let table = format!(
+        "MAILTO=bob@example.net\nHOME={}\n@reboot echo Spam\n",
+        home.display()
+    );
+    let cron = scene.theatre.cron(&table);
+    let refusal = scene
+        .theatre
+        .wait_after(before, "refusal", |entry| word(entry, "judged") == "submit");
+    assert_eq!(refusal["verdict"], "refuse", "{refusal}");
+    cron.signal(rustix::process::Signal::TERM.as_raw()).unwrap();
+    cron.wait(LIMIT).unwrap();
+    let bytes = scene.world.payload_bytes() + scene.queued_bytes();
+    evasions::refused("cron-mail", bytes, &refusal, SENDMAIL);
 }

@@ -5,13 +5,12 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, PERSON, SERVER, Scene, Theatre, evasions, is_missing, wait_until, word};
-use rustix::mount::{MountFlags, mount, mount_bind};
+use e2e::{CRON, LIMIT, PERSON, SERVER, Scene, evasions, is_missing, wait_until, word};
+use rustix::mount::{MountFlags, mount};
 use serde_json::Value;
 use stage::{Process, Start};
 
 const SUDO: &str = "/usr/bin/sudo";
-const CRON: &str = "/usr/sbin/cron";
 const ATD: &str = "/usr/sbin/atd";
 const AT: &str = "/usr/bin/at";
 const BUS: &str = "/usr/bin/dbus-daemon";
@@ -39,22 +38,6 @@ fn send(mailer: &Path) -> String {
 /// Gives a file to the person.
 fn give(path: &Path) {
     chown(path, Some(PERSON.0), Some(PERSON.1)).unwrap();
-}
-
-/// Lays a file or folder over another, for the sandbox alone.
-fn lay_over(theatre: &Theatre, what: &Path, place: &str) {
-    let laid = || mount_bind(what, place);
-    theatre
-        .sandbox()
-        .run_inside(laid)
-        .unwrap()
-        .unwrap_or_else(|error| panic!("{place}: {error}"));
-}
-
-/// An empty `/run`, for the sandbox alone: what servers leave there is not the machine's.
-fn own_run_folder(theatre: &Theatre) {
-    let mounted = || mount("none", "/run", "tmpfs", MountFlags::empty(), c"mode=0755");
-    theatre.sandbox().run_inside(mounted).unwrap().unwrap();
 }
 
 /// The first refusal of this mailer after an entry.
@@ -95,8 +78,8 @@ fn sudo_vouches_for_nobody() {
     scene
         .theatre
         .crew("chmod", &["0440", rules.to_str().unwrap()]);
-    lay_over(&scene.theatre, &rules, "/etc/sudoers");
-    own_run_folder(&scene.theatre);
+    scene.theatre.lay_over(&rules, "/etc/sudoers");
+    scene.theatre.own_run_folder();
     let line = format!("launcher {SUDO} -n -u daemon {}", send(&batch));
     let before = scene.theatre.newest();
     scene.run_bot(&line);
@@ -124,32 +107,15 @@ fn a_job_is_nobodys_wish() {
         return;
     };
     let theatre = &scene.theatre;
-    let folder = theatre.sandbox().folder().join("jobs");
-    let spool = folder.join("spool");
-    fs::create_dir(&folder).unwrap();
-    theatre.crew("cp", &["-a", "/var/spool/cron", spool.to_str().unwrap()]);
-    fs::create_dir(folder.join("none")).unwrap();
-    let nothing = theatre.write("jobs/nothing", "");
-    own_run_folder(theatre);
-    // The machine's own jobs are not to run here.
-    lay_over(theatre, &nothing, "/etc/crontab");
-    lay_over(theatre, &folder.join("none"), "/etc/cron.d");
-    lay_over(theatre, &nothing, "/etc/at.deny");
-    lay_over(theatre, &spool, "/var/spool/cron");
+    theatre.own_job_folders();
     let quietly = format!("{} > /dev/null 2>&1", send(&batch));
 
     let table = format!(
         "MAILTO=\"\"\nHOME={}\n@reboot {quietly}\n",
         theatre.home().display()
     );
-    let table = theatre.write("jobs/spool/crontabs/nobody", &table);
-    give(&table);
-    theatre.crew("chmod", &["0600", table.to_str().unwrap()]);
     let before = theatre.newest();
-    let cron = theatre
-        .sandbox()
-        .start(&Start::new(CRON).arg("-f"))
-        .unwrap();
+    let cron = theatre.cron(&table);
     blamed(&scene, "cron", before, &batch, "/bin/sh");
     end(&cron);
 
@@ -278,7 +244,7 @@ fn the_users_service_manager_speaks_for_nobody() {
         return;
     };
     let theatre = &scene.theatre;
-    own_run_folder(theatre);
+    theatre.own_run_folder();
     let runtime = format!("/run/user/{}", PERSON.0);
     let ready = || {
         // Whether the machine was booted with systemd: it looks for this folder.

@@ -52,6 +52,7 @@ const DELIVERING: &[&str] = &[
     "exec-loader",
     "inherit-exec",
     "exec-mounted-over",
+    "exec-overlay",
     "env-exec",
     "ptrace-traceme",
 ];

@@ -1,5 +1,6 @@
 //! Ways to exec a program so that it looks like another, or like none.
 
+use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create};
-use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::thread::UnshareFlags;
 
@@ -39,6 +40,7 @@ enum How {
     Environment,
     Inherit,
     MountedOver,
+    Overlay(PathBuf),
     Spoofed,
 }
 
@@ -96,6 +98,13 @@ pub(super) fn prepare(name: &str, args: &Args) -> io::Result<Disguised> {
             plain(How::Loader(loader.ok_or(io::ErrorKind::NotFound)?))
         }
         "exec-mounted-over" => plain(How::MountedOver),
+        "exec-overlay" => {
+            let scratch = scratch_folder()?;
+            Ok(Disguised {
+                how: How::Overlay(scratch.clone()),
+                scratch: Some(scratch),
+            })
+        }
         "exec-spoofed" => plain(How::Spoofed),
         "env-exec" => plain(How::Environment),
         "inherit-exec" => plain(How::Inherit),
@@ -131,6 +140,9 @@ impl Disguised {
             }
             How::Inherit => inherit(args).unwrap_or_else(|error| error),
             How::MountedOver => mounted_over(program, arguments).unwrap_or_else(|error| error),
+            How::Overlay(place) => {
+                overlaid(place, program, arguments).unwrap_or_else(|error| error)
+            }
             How::Spoofed => spoofed(args).unwrap_or_else(|error| error),
         }
     }
@@ -174,6 +186,22 @@ fn mounted_over(program: &str, arguments: &[String]) -> io::Result<io::Error> {
     )?;
     mount_bind(&own, program)?;
     Ok(Command::new(program).args(arguments).exec())
+}
+
+/// Lays the program's folder and an empty one over each other, in a mount namespace of its own,
+/// and becomes the program as it is found there.
+fn overlaid(place: &Path, program: &str, arguments: &[String]) -> io::Result<io::Error> {
+    let program = Path::new(program);
+    let folder = program.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = program.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    calls::unshare(UnshareFlags::NEWNS | lineage::unless_root())?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
+    let layers = CString::new(format!("lowerdir={}:{}", folder.display(), place.display()))?;
+    mount("overlay", place, "overlay", MountFlags::empty(), &*layers)?;
+    Ok(Command::new(place.join(name)).args(arguments).exec())
 }
 
 /// Becomes this very program again, which then calls itself something else: `--as PATH` is

@@ -82,6 +82,7 @@ pub const TECHNIQUES: &[&str] = &[
     "exec-loader",
     "inherit-exec",
     "exec-mounted-over",
+    "exec-overlay",
     "env-exec",
     // Other processes, by `--pid`.
     "ptrace-attach",
