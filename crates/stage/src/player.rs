@@ -23,6 +23,7 @@ mod sockets;
 mod storm;
 mod supervise;
 mod technique;
+mod wrapped;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

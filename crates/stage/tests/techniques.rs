@@ -62,6 +62,9 @@ const SENDING: &[&str] = &[
     "fastopen-sendto",
     "fastopen-connect",
     "mptcp-fastopen",
+    "urgent",
+    "ip-options",
+    "sendfile",
     "packet",
     "raw",
     "raw-options",
@@ -74,6 +77,10 @@ const SENDING: &[&str] = &[
     "greeting-spaces",
     "greeting-late",
     "greeting-none",
+    "greeting-early",
+    "greeting-noop",
+    "greeting-long",
+    "greeting-burst",
 ];
 
 /// A namespace without a network: nothing can arrive, with or without a gate.

@@ -211,6 +211,21 @@ pub(super) fn set_fast_open_connect(socket: &OwnedFd) -> io::Result<()> {
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1)
 }
 
+/// Makes every packet of the socket carry these options of IPv4.
+pub(super) fn set_ip_options(socket: &OwnedFd, options: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads as many bytes as is said.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_OPTIONS,
+            options.as_ptr().cast(),
+            options.len() as u32,
+        )
+    };
+    check(libc::c_long::from(result)).map(drop)
+}
+
 fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value is an int and its size is given.
     let result = unsafe {

@@ -132,6 +132,20 @@ pub(super) fn connect_plainly(
     Ok(TcpStream::from(socket))
 }
 
+/// The usual way, with options in the header of every IP packet.
+pub(super) fn connect_with_options(
+    server: SocketAddr,
+    limit: Duration,
+    options: &[u8],
+) -> Result<TcpStream, SmtpFailure> {
+    let socket = open(server, None).map_err(|e| SmtpFailure::System("make a socket", e))?;
+    bound(&socket, limit).map_err(|e| SmtpFailure::System("set a time limit", e))?;
+    calls::set_ip_options(&socket, options)
+        .map_err(|e| SmtpFailure::System("set IP options", e))?;
+    connect(&socket, &server).map_err(|e| SmtpFailure::System("connect", e.into()))?;
+    Ok(TcpStream::from(socket))
+}
+
 /// A connect that returns at once and is polled for.
 pub(super) fn connect_nonblocking(server: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let family = family(server);

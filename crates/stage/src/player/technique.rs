@@ -8,7 +8,7 @@ use rustix::net::ipproto;
 use super::args::Args;
 use super::calls::{self, RingHands};
 use super::mailer::{Report, converse, mail};
-use super::{lineage, memory, packets, sockets, storm, supervise};
+use super::{lineage, memory, packets, sockets, storm, supervise, wrapped};
 use crate::smtp::client::SmtpFailure;
 
 /// Every technique that `technique NAME` knows.
@@ -47,6 +47,9 @@ pub const TECHNIQUES: &[&str] = &[
     "greeting-noop",
     "greeting-long",
     "greeting-burst",
+    "urgent",
+    "ip-options",
+    "sendfile",
     // Forks of itself that connect.
     "double-fork",
     "setsid",
@@ -143,6 +146,7 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
             )
         }
         "fastopen-connect" => fast_open(name, sockets::fast_open_by_connect(args.server()?, limit)),
+        "urgent" | "ip-options" | "sendfile" => wrapped::attempt(name, args.server()?, limit),
         _ if name.starts_with("greeting-") => odd_greeting(name, args, limit)?,
         _ if name.starts_with("raw") => packets::raw(name, args.server()?),
         "packet" => packets::link_layer(args.server()?),
