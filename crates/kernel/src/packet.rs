@@ -16,8 +16,9 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 const EXTENSIONS_MAX: u32 = 4;
-/// Flag in the fourteenth byte of a TCP header.
+/// Flags in the fourteenth byte of a TCP header.
 const TCP_SYN: u8 = 2;
+const TCP_URG: u8 = 0x20;
 
 /// The full socket that a packet belongs to, or null.
 #[inline(always)]
@@ -128,6 +129,8 @@ pub struct Payload {
     pub bytes: u32,
     /// The sequence number of its first byte.
     pub sequence: u32,
+    /// A byte of it may not be where it seems: the other side reads it apart.
+    pub is_urgent: bool,
 }
 
 impl Payload {
@@ -148,6 +151,7 @@ impl Payload {
             bytes: bytes(ctx).saturating_sub(offset),
             // The SYN takes a number, and data may come with it (RFC 7413).
             sequence: sequence.wrapping_add(u32::from(flags & TCP_SYN != 0)),
+            is_urgent: flags & TCP_URG != 0,
         })
     }
 }

@@ -91,6 +91,23 @@ pub fn enter(folder: BorrowedFd<'_>, account: Account) -> Result<Landlock, Error
     Ok(landlock)
 }
 
+/// Gives up what only loading the gate takes: on Debian, whose `kernel.perf_event_paranoid` is 3,
+/// CAP_SYS_ADMIN attaches programs to system calls. With no new privileges it does not come
+/// back.
+///
+/// # Errors
+///
+/// When the kernel refuses to take it away.
+pub fn needs_no_loading() -> Result<(), Error> {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let failed = |error| Error::Failed(format!("capabilities: {error}"));
+    let mut own = capabilities(None).map_err(failed)?;
+    for set in [&mut own.effective, &mut own.permitted, &mut own.inheritable] {
+        set.remove(CapabilitySet::SYS_ADMIN);
+    }
+    set_capabilities(None, own).map_err(failed)
+}
+
 /// Makes a folder the root of all that this process can name, and becomes another user there
 /// for good, without other groups and without capabilities. The current folder stays what it
 /// is, also when it lies elsewhere.

@@ -45,7 +45,11 @@ enum Hook {
 impl Hook {
     /// Whether a gate is whole without it, because not every kernel has it.
     const fn may_be_missing(&self) -> bool {
-        matches!(self, Self::Writer(_) | Self::OldSyscall(_))
+        matches!(self, Self::Writer(_) | Self::OldSyscall(_)) || self.is_call()
+    }
+
+    const fn is_call(&self) -> bool {
+        matches!(self, Self::Syscall(_) | Self::OldSyscall(_))
     }
 }
 
@@ -127,7 +131,7 @@ pub struct Request {
 }
 
 /// What loading did.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Loaded {
     /// A whole gate was there already, and it was kept.
     pub adopted: bool,
@@ -138,6 +142,8 @@ pub struct Loaded {
     /// Milliseconds from the call until mail ports were closed for everybody; the lineage
     /// hooks, which open them for mailers, come after that.
     pub closed_after_ms: u64,
+    /// Why calls that reach into other processes are not watched, though they should be.
+    pub unwatched_calls: Option<String>,
 }
 
 impl Request {
@@ -213,8 +219,13 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
             gate.apply_settings(&settings)?;
             gate.replace_registrations(&request.registered)?;
             pins.remove_strangers()?;
+            let mut calls = request
+                .links()
+                .filter(|(_, hook)| matches!(hook, Hook::Syscall(_)));
+            let unwatched = calls.any(|(name, _)| !pins.links().join(name).exists());
             return Ok(Loaded {
                 adopted: true,
+                unwatched_calls: unwatched.then(|| "they were not when the gate was loaded".into()),
                 ..Loaded::default()
             });
         }
@@ -270,6 +281,7 @@ fn load_new(
     let cgroup = Cgroup::at(&request.cgroup)?;
     let mut closed_after_ms = 0;
     let mut has_writer = false;
+    let mut unwatched_calls = None;
     for (name, hook) in request.links() {
         let is_writer = matches!(hook, Hook::Writer(_));
         if is_writer && has_writer {
@@ -277,6 +289,11 @@ fn load_new(
         }
         let link = match attach(&mut gate, name, hook, &types, &cgroup, &tracefs) {
             Err(Error::NoSuchHook(_)) if hook.may_be_missing() => continue,
+            // A gate without this wall is better than none.
+            Err(Error::Unsupported(why)) if hook.is_call() => {
+                unwatched_calls = Some(why);
+                continue;
+            }
             link => link?,
         };
         has_writer |= is_writer;
@@ -296,6 +313,7 @@ fn load_new(
         seeded: processes,
         foreign,
         closed_after_ms,
+        unwatched_calls,
     })
 }
 

@@ -51,7 +51,8 @@ impl ClientLine {
     /// said 220.
     #[inline(always)]
     pub fn read(&mut self, byte: u8, mail_server: bool) -> bool {
-        let blank = byte == b' ' || byte == b'\t';
+        // Those of isspace(), which servers pass over.
+        let blank = byte == b' ' || byte == b'\t' || byte == 0x0b || byte == 0x0c;
         let ends = byte == b'\r' || byte == b'\n';
         if blank || ends {
             let is_mail = self.letters == LETTERS && self.begins_word_of_mail(mail_server);
@@ -160,6 +161,7 @@ mod tests {
             "LHLO x\n",
             "EHLO\r",
             " \t EHLO x",
+            "\u{b}EHLO\u{c}x",
             "\r\n\r\n \nehlo\tx",
             "NOOP\r\nEHLO x\r\n",
             "GET / HTTP/1.1\r\nHELO x\r\n",

@@ -106,6 +106,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let watcher = Watcher::start();
     let request = request(&config, &options, &paths, &cgroup, &registry);
     let loaded = load_gate::in_own_process(&request)?;
+    linux::confine::needs_no_loading()?;
     registry.store().share();
     let closed_after = begun.elapsed();
     let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
@@ -205,6 +206,12 @@ impl Keeper {
                 self.loaded.seeded, self.loaded.foreign
             )
         };
+        let calls = match &self.loaded.unwatched_calls {
+            Some(why) => format!(
+                "; calls that reach into other processes are not watched ({why}): set kernel.yama.ptrace_scope=1, which forbids them"
+            ),
+            None => String::new(),
+        };
         let mailers = self
             .registry
             .entries()
@@ -217,7 +224,7 @@ impl Keeper {
             ""
         };
         format!(
-            "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{hint}",
+            "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{calls}{hint}",
             closed_after.as_millis(),
             self.cgroup.path.display()
         )
