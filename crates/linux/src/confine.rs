@@ -108,6 +108,15 @@ pub fn needs_no_loading() -> Result<(), Error> {
     set_capabilities(None, own).map_err(failed)
 }
 
+/// Closes every descriptor but the first three: what whoever started the daemon left open.
+///
+/// Call it first of all, while this process holds none of its own.
+pub fn close_inherited() {
+    // SAFETY: nothing of this process owns a descriptor above the first three yet, as said
+    // above, so none is closed behind its owner's back.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+}
+
 /// Makes a folder the root of all that this process can name, and becomes another user there
 /// for good, without other groups and without capabilities. The current folder stays what it
 /// is, also when it lies elsewhere.

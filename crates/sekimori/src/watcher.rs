@@ -104,6 +104,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    confine::close_inherited();
     if std::io::stdin().is_terminal() {
         return Err("it is started by `sekimori run`".to_owned());
     }

@@ -268,6 +268,7 @@ fn files() -> Vec<Deed> {
         unlink("keeper-socket", c"/keeper.sock", 0),
         unlink("pins", c"/bpf", libc::AT_REMOVEDIR),
         unlink("own-file", c"/own-too", 0),
+        unlink("escape", c"/escaped", 0),
         deed(
             "mkdir",
             libc::SYS_mkdirat,

@@ -1,4 +1,5 @@
-//! The daemon itself: how soon it guards, what it holds in memory, what it does when idle.
+//! The daemon itself: how soon it guards, what it holds in memory, what it does when idle. Its
+//! two processes are added up.
 
 use std::fs;
 use std::thread::sleep;
@@ -25,8 +26,13 @@ pub struct Findings {
     pub ready_after_ms: Figure,
     /// The same when the gate is there already.
     pub adopted_after_ms: Figure,
-    /// Resident bytes when it is ready.
+    /// Resident bytes of both processes when it has started.
     pub resident_bytes: u64,
+    /// After [`VERDICTS`], with what both share counted once, and in parts where others share it
+    /// too.
+    pub proportional_bytes: u64,
+    /// Resident bytes of the keeper alone.
+    pub keeper_bytes: u64,
     /// Resident bytes after [`VERDICTS`].
     pub resident_later_bytes: u64,
     /// Of these, its own memory and not pages of its file.
@@ -67,13 +73,20 @@ pub fn examine(ground: &mut Ground, starts: u32, watched: Duration) -> Result<Fi
     }
 
     ground.enter(State::Gate)?;
-    let pid = ground.daemon()?.pid();
-    let resident_bytes = memory_bytes(pid, "VmRSS")?;
+    let keeper = ground.daemon()?.pid();
+    let both = [keeper, watcher_of(keeper)?];
+    let memory = |name: &str| -> Result<u64> {
+        let all = both.iter().map(|pid| memory_bytes(*pid, name));
+        all.sum()
+    };
+    let on_cpu = || -> Result<u64> { both.iter().map(|pid| on_cpu_ns(*pid)).sum() };
     // Whatever the start left to do is done by then.
     sleep(Duration::from_secs(1));
-    let (before_ns, started_before) = (on_cpu_ns(pid)?, processes_started()?);
+    let resident_bytes = memory("VmRSS")?;
+    let keeper_bytes = memory_bytes(keeper, "VmRSS")?;
+    let (before_ns, started_before) = (on_cpu()?, processes_started()?);
     sleep(watched);
-    let idle_ns = on_cpu_ns(pid)? - before_ns;
+    let idle_ns = on_cpu()? - before_ns;
     let started_meanwhile = processes_started()? - started_before;
     let let_through = ground
         .stranger
@@ -84,9 +97,11 @@ pub fn examine(ground: &mut Ground, starts: u32, watched: Duration) -> Result<Fi
         })?
         .number;
     sleep(Duration::from_secs(1));
-    let resident_later_bytes = memory_bytes(pid, "VmRSS")?;
-    let own_later_bytes = memory_bytes(pid, "RssAnon")?;
-    let peak_bytes = memory_bytes(pid, "VmHWM")?;
+    let resident_later_bytes = memory("VmRSS")?;
+    let own_later_bytes = memory("RssAnon")?;
+    let peak_bytes = memory("VmHWM")?;
+    let shares: Result<Vec<u64>> = both.iter().map(|pid| proportional(*pid)).collect();
+    let proportional_bytes = shares?.iter().sum();
     let lost = ground.counter("events_lost")?;
     ground.enter(State::Off)?;
     let figure = |values: Vec<f64>| Figure::of(values).context("no start was measured");
@@ -95,6 +110,8 @@ pub fn examine(ground: &mut Ground, starts: u32, watched: Duration) -> Result<Fi
         ready_after_ms: figure(ready)?,
         adopted_after_ms: figure(adopted)?,
         resident_bytes,
+        proportional_bytes,
+        keeper_bytes,
         resident_later_bytes,
         own_later_bytes,
         peak_bytes,
@@ -104,6 +121,27 @@ pub fn examine(ground: &mut Ground, starts: u32, watched: Duration) -> Result<Fi
         let_through,
         lost,
     })
+}
+
+/// The watcher that a keeper has started.
+fn watcher_of(keeper: u32) -> Result<u32> {
+    let path = format!("/proc/{keeper}/task/{keeper}/children");
+    let children = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let first = children.split_whitespace().next();
+    first
+        .and_then(|pid| pid.parse().ok())
+        .with_context(|| format!("{path}: the daemon has no watcher"))
+}
+
+/// Its share of memory: pages that several processes have count in parts.
+fn proportional(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next())
+        .and_then(|kib| kib.parse::<u64>().ok());
+    Ok(kib.with_context(|| format!("{path} has no Pss"))? * 1024)
 }
 
 fn memory_bytes(pid: u32, name: &str) -> Result<u64> {

@@ -334,16 +334,28 @@ impl Measured {
                 Target::None,
             ),
             Row::number(
-                "daemon: resident when ready",
+                "daemon: resident when started, both processes",
                 mib(daemon.resident_bytes),
                 "MiB",
                 Target::AtMost(15.0),
+            ),
+            Row::number(
+                "daemon: of these the keeper",
+                mib(daemon.keeper_bytes),
+                "MiB",
+                Target::None,
             ),
             Row::number(
                 later,
                 mib(daemon.resident_later_bytes),
                 "MiB",
                 Target::AtMost(15.0),
+            ),
+            Row::number(
+                "daemon: the same, shared pages in parts",
+                mib(daemon.proportional_bytes),
+                "MiB",
+                Target::None,
             ),
             Row::number(
                 "daemon: of these its own, not of files",

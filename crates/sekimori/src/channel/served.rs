@@ -155,6 +155,8 @@ impl Served {
         ) {
             Ok((_, length)) => length,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            // It went without taking everything.
+            Err(Errno::CONNRESET) => return Err(Broken::Ended),
             Err(error) => return Err(Broken::System(error)),
         };
         if length == 0 {

@@ -54,6 +54,11 @@ pub fn play(link: &mut Link) {
         }
         // Asks and asks, and never reads an answer.
         "deaf" => {
+            std::thread::spawn(|| {
+                std::thread::sleep(std::time::Duration::from_secs(2));
+                eprintln!("hostile: deaf: ends");
+                std::process::exit(1);
+            });
             for _ in 0..FLOOD {
                 if link.send_raw(&Request::Gate.encode()).is_err() {
                     break;
@@ -151,6 +156,7 @@ fn garbage(scene: &str) -> Vec<u8> {
         "register" => {
             br#"{"request":"register","path":"/own","role":"mailer","kind":"batch"}"#.to_vec()
         }
-        other => other.as_bytes().to_vec(),
+        // Another number than any of the table, with what root would send.
+        other => [&[99], other.as_bytes()].concat(),
     }
 }
