@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use e2e::evasions::{self, DRIVING, IMPOSTORS, OWN_ENGINE, RAW};
 use e2e::peers::{OpenSnitch, raise_nftables};
-use e2e::{LIMIT, SERVER, Theatre, wait_until};
+use e2e::{LIMIT, SERVER, Terminal, Theatre, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use stage::{Desktop, SmtpServer, Start};
 
@@ -140,6 +140,14 @@ impl Ground {
                 self.run(&self.bot, &format!("bot --smtp {at} --timeout-ms 1000"));
             });
         }
+        let other = "127.0.0.1:2526";
+        let server = self.theatre.smtp_at(&[other]);
+        for way in evasions::PORT_WAYS.iter().chain(evasions::WRAPPED) {
+            self.play_at(&server, &format!("port-{way}"), || {
+                let words = format!("technique {way} --server {other} --timeout-ms 1000");
+                self.run(&self.bot, &words);
+            });
+        }
         let local = [
             ("local-587", "127.0.0.1:587"),
             ("local-465", "127.0.0.1:465"),
@@ -228,6 +236,19 @@ impl Ground {
             });
         }
         let bot = self.bot.display();
+        let prompt = format!("PS1='{}'\n", Terminal::PROMPT);
+        for (row, line) in [
+            (
+                "start-up-engine",
+                format!("{bot} bot --smtp {SERVER} --timeout-ms 1000"),
+            ),
+            ("start-up-mailer", send.clone()),
+        ] {
+            self.theatre
+                .write("home/.bashrc", &format!("{line} > /dev/null\n{prompt}"));
+            self.play(row, || drop(self.theatre.terminal()));
+        }
+        self.theatre.write("home/.bashrc", &prompt);
         self.play("tiocsti", || {
             terminal.run(&format!("{bot} technique tiocsti --text '{send}'"));
             terminal.run("true");
@@ -306,6 +327,13 @@ impl Ground {
                 wait_until(LIMIT, connected).expect("a connected mailer");
                 reach(technique, mailer);
                 self.desktop.wait(mailer, LIMIT).unwrap();
+            });
+        }
+        let desktop = self.desktop.process().pid();
+        for technique in ["ptrace-attach", "vm-writev"] {
+            self.play(&format!("{technique}-desktop"), || {
+                reach(technique, desktop);
+                self.run(&self.mailer, &format!("mailer --server {SERVER}"));
             });
         }
         let send = self.send();

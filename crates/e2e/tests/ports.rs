@@ -10,23 +10,6 @@ use stage::SmtpServer;
 
 const OTHER: &str = "127.0.0.1:2525";
 
-/// Ways to write and to connect, as on the mail ports themselves.
-const WAYS: [&str; 13] = [
-    "greeting-split",
-    "greeting-lower",
-    "greeting-blank",
-    "greeting-spaces",
-    "greeting-late",
-    "greeting-none",
-    "greeting-early",
-    "greeting-noop",
-    "greeting-long",
-    "greeting-burst",
-    "fastopen-sendto",
-    "mptcp",
-    "io-uring",
-];
-
 /// The refusal of what the bot does now, and what the server got of it.
 fn refusal(scene: &Scene, server: &SmtpServer, words: &str) -> (Value, u64) {
     let before = scene.theatre.newest();
@@ -52,7 +35,7 @@ fn mail_on_another_port() {
         evasions::refused(&format!("port-{port}"), bytes, &refusal, &scene.bot);
     }
     let server = scene.theatre.smtp_at(&[OTHER]);
-    for way in WAYS {
+    for way in evasions::PORT_WAYS {
         let words = format!("technique {way} --server {OTHER} --timeout-ms 1000");
         let (refusal, bytes) = refusal(&scene, &server, &words);
         evasions::refused(&format!("port-{way}"), bytes, &refusal, &scene.bot);

@@ -11,7 +11,7 @@ const OTHER: &str = "127.0.0.1:2525";
 fn a_greeting_is_known_in_whatever_it_is_wrapped() {
     let Some(scene) = Scene::open("") else { return };
     let server = scene.theatre.smtp_at(&[OTHER]);
-    for way in ["ip-options", "sendfile", "urgent"] {
+    for way in evasions::WRAPPED {
         let (before, bytes) = (scene.theatre.newest(), server.payload_bytes());
         let words = format!("technique {way} --server {OTHER} --timeout-ms 1000");
         let pid = scene.start_bot(&words);

@@ -76,7 +76,7 @@ impl Table {
                 said.bytes == 0 && (said.culprit_named != Some(false) || !row.remark.is_empty())
             }
             (Expected::Open | Expected::Outside, Some(said)) => said.bytes > 0,
-            (Expected::Unplayed, said) => said.is_none(),
+            (Expected::Elsewhere, said) => said.is_none(),
             (Expected::Outside, None) if row.test == "-" => true,
             // A program that is missing here is no failure; the table says so.
             (_, None) => reasons
@@ -107,7 +107,7 @@ impl Table {
         }
         text.push('\n');
         let count = |word| self.rows.iter().filter(|row| outcome(row) == word).count();
-        for word in [BLOCKED, DETECTED, OUTSIDE, OPEN, UNPLAYED] {
+        for word in [BLOCKED, DETECTED, OUTSIDE, OPEN, ELSEWHERE, UNPLAYED] {
             let _ = writeln!(text, "- {word}: {}", count(word));
         }
         for (peer, _) in PEER_TESTS {
@@ -204,11 +204,13 @@ const BLOCKED: &str = "blocked";
 const DETECTED: &str = "**detected**, not blocked";
 const OUTSIDE: &str = "out of scope";
 const OPEN: &str = "**open**";
+const ELSEWHERE: &str = "played elsewhere";
 const UNPLAYED: &str = "not played";
 
 fn outcome((row, said): &(Row, Option<Played>)) -> &'static str {
     match said {
         None if row.test == "-" && row.expected == Expected::Outside => OUTSIDE,
+        None if row.expected == Expected::Elsewhere => ELSEWHERE,
         None => UNPLAYED,
         Some(said) if said.bytes == 0 => BLOCKED,
         Some(said) if said.culprit_named.is_some() => DETECTED,
