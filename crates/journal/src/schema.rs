@@ -1,7 +1,8 @@
 //! The tables, their version, and how a connection is set up.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -11,6 +12,9 @@ use crate::Error;
 pub(crate) const FORMAT: i64 = 1;
 /// "SKMR" in SQLite's `application_id`: tells a journal from other databases.
 pub(crate) const APPLICATION: i64 = 0x534b_4d52;
+/// How long a reader waits for the tables of a journal that is just being begun.
+const BEGIN_WAIT: Duration = Duration::from_secs(1);
+const BEGIN_PAUSE: Duration = Duration::from_millis(20);
 
 /// `AUTOINCREMENT` is what keeps ids from being used again after the newest rows were
 /// deleted (<https://www.sqlite.org/autoinc.html>).
@@ -88,11 +92,15 @@ pub(crate) fn prepare_reader(connection: &Connection, path: &Path) -> Result<(),
     connection.busy_timeout(BUSY_WAIT).map_err(sqlite)?;
     connection.set_prepared_statement_cache_capacity(4);
     connection.execute_batch(READER).map_err(sqlite)?;
-    if check_format(connection, path)? {
-        return Err(Error::Damaged {
-            path: path.to_owned(),
-            detail: "it holds no tables".to_owned(),
-        });
+    let since = Instant::now();
+    while check_format(connection, path)? {
+        if since.elapsed() >= BEGIN_WAIT {
+            return Err(Error::Damaged {
+                path: path.to_owned(),
+                detail: "it holds no tables".to_owned(),
+            });
+        }
+        thread::sleep(BEGIN_PAUSE);
     }
     Ok(())
 }
