@@ -44,18 +44,18 @@ fn after_the_grant(scene: &Scene, row: &str) {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_socket_that_a_mailer_gives_away() {
-    {
+    for (row, more) in [("given-fd", ""), ("given-fd-corked", "--cork yes")] {
         let Some(scene) = Scene::open("") else { return };
         let socket = scene.theatre.home().join("socket");
         let socket = socket.to_str().unwrap();
-        let taker = scene.start_bot(&format!("technique send-fd --socket {socket}"));
+        let taker = scene.start_bot(&format!("technique send-fd --socket {socket} {more}"));
         wait_until(LIMIT, || Path::new(socket).exists().then_some(())).expect("a bot that waits");
         scene.start(
             &scene.mailer,
             &format!("mailer --server {SERVER} --give-fd {socket}"),
         );
         scene.desktop.wait(taker, LIMIT).unwrap();
-        after_the_grant(&scene, "given-fd");
+        after_the_grant(&scene, row);
     }
     let Some(scene) = Scene::open("") else { return };
     let bot = scene.bot.display();

@@ -261,6 +261,11 @@ fn send_descriptor(args: &Args) -> Result<Report, String> {
         (None, true) => receive_from_fork(args),
         (path, _) => receive_at(path, args),
     };
+    // What is written then leaves later, on a timer of the kernel.
+    let received = received.and_then(|socket| match args.text("--cork") {
+        Some(_) => Ok(rustix::net::sockopt::set_tcp_cork(&socket, true).map(|()| socket)?),
+        None => Ok(socket),
+    });
     Ok(match received {
         Ok(socket) => super::mailer::converse(
             name,
