@@ -188,8 +188,6 @@ pub struct Offsets {
     pub proc_pid: u32,
     /// `task_struct.flags`
     pub task_flags: u32,
-    /// `sk_buff.sk`
-    pub skb_sk: u32,
     /// `sock.sk_lock.owned`
     pub sock_owned: u32,
     /// `sock.__sk_common.skc_dport`

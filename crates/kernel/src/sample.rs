@@ -235,8 +235,7 @@ fn sampling_of<'a>(socket: *mut bpf_sock, flags: u64) -> Option<&'a mut Sampling
 #[inline(always)]
 fn subflow(ctx: &SkBuffContext, socket: *mut bpf_sock) {
     let is_mptcp = offset!(tcp_is_mptcp);
-    let socket_address = Address::from(ctx.skb.skb.cast_const().cast()).follow(offset!(skb_sk));
-    if is_mptcp != 0 && socket_address.read::<u8>(is_mptcp) != 0 {
+    if is_mptcp != 0 && packet::tcp_field::<u8>(socket, is_mptcp) != 0 {
         adopt(ctx, socket);
     }
 }

@@ -265,7 +265,6 @@ impl<'a> Types<'a> {
             proc_vfs_inode: field("proc_inode", &["vfs_inode"])?,
             proc_pid: field("proc_inode", &["pid"])?,
             task_flags: field("task_struct", &["flags"])?,
-            skb_sk: field("sk_buff", &["sk"])?,
             sock_owned: field("sock", &["sk_lock.owned"])?,
             sock_dport: field("sock", &["__sk_common.skc_dport"])?,
             tcp_is_mptcp: self.offset("tcp_sock", "is_mptcp").unwrap_or(0),

@@ -8,7 +8,6 @@
 
 use abi::{Counter, Flow, FlowKind, Settings, VerdictOrigin};
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
-use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_socket_uid, bpf_sk_storage_get, bpf_tcp_sock};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
@@ -19,7 +18,9 @@ use super::holder;
 use super::verdict::{self, Actor, Judged, Left};
 use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, SETTINGS, SPOILED, flows, offset};
-use crate::packet::{Header, IPPROTO_TCP, Payload, SOCK_DGRAM, SOCK_STREAM, cookie, full_socket};
+use crate::packet::{
+    self, Header, IPPROTO_TCP, Payload, SOCK_DGRAM, SOCK_STREAM, cookie, full_socket,
+};
 use crate::report::count;
 use crate::sample;
 
@@ -77,7 +78,7 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
             flow::closed(flow, cookie(ctx), carried(socket));
             flow.kind = 0;
             flow.port = 0;
-        } else if holder::holds_grant(flow) && is_written_by_another(ctx) {
+        } else if holder::holds_grant(flow) && is_written_by_another(ctx, socket) {
             let task = Address::current_task();
             let writer = Actor {
                 pid: task.read(offset!(task_tgid)),
@@ -98,9 +99,9 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
 /// Whether payload leaves in the call of a process that may not send. Only when that process
 /// owns the socket at this moment; else it leaves on an interrupt, in whatever task that hit.
 #[inline(always)]
-fn is_written_by_another(ctx: &SkBuffContext) -> bool {
-    let socket = Address::from(ctx.skb.skb.cast_const().cast::<c_void>()).follow(offset!(skb_sk));
-    if socket.read::<i32>(offset!(sock_owned)) == 0 || holder::may_write(Address::current_task()) {
+fn is_written_by_another(ctx: &SkBuffContext, socket: *mut bpf_sock) -> bool {
+    let owned: i32 = packet::tcp_field(socket, offset!(sock_owned));
+    if owned == 0 || holder::may_write(Address::current_task()) {
         return false;
     }
     Payload::of(ctx).is_some_and(|payload| payload.bytes > 0)
