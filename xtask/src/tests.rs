@@ -54,6 +54,7 @@ pub const PACKAGES: Packages = Packages {
         "strace",
         "sudo",
         "swaks",
+        "systemd",
         "tinyproxy",
         "util-linux",
         "x11-utils",
