@@ -15,6 +15,12 @@ pub const WEB: &str = "127.0.0.1:8080";
 /// How long a storm may take on a machine that has other things to do.
 pub const LONG: Duration = Duration::from_secs(60);
 
+/// Whether storms last as long as somebody may ask of them, a minute or a million, and not
+/// only as long as CI has time for: when `SEKIMORI_AT_LENGTH` is set.
+pub fn at_length() -> bool {
+    std::env::var_os("SEKIMORI_AT_LENGTH").is_some()
+}
+
 impl Scene {
     /// Runs a program of the person's to its end. Whether it had success.
     ///

@@ -25,7 +25,7 @@ mod tools;
 use std::time::Duration;
 
 pub use cron::CRON;
-pub use fault::{LONG, WEB};
+pub use fault::{LONG, WEB, at_length};
 pub use herd::Herd;
 pub use scene::{Scene, detail, details};
 pub use terminal::Terminal;

@@ -37,6 +37,7 @@ mod pty;
 mod sandbox;
 mod smtp;
 mod sys;
+mod tiny;
 mod transcript;
 mod wire;
 
@@ -54,4 +55,5 @@ pub use pty::Pty;
 pub use sandbox::{Place, Sandbox, SandboxOptions, program_beside};
 pub use smtp::client::{Mail, SmtpFailure, deliver, send_over};
 pub use smtp::{Connection, Message, SmtpOptions, SmtpServer};
+pub use tiny::tiny_program;
 pub use wire::Exit;

@@ -98,6 +98,8 @@ const REACHING: &[&str] = &[
     "tiocsti",
     "storm",
     "visits",
+    "connects",
+    "spawns",
 ];
 
 struct Scene {
@@ -327,6 +329,33 @@ fn a_storm_connects_as_often_as_told() {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn connections_and_programs_come_in_numbers() {
+    let Some(scene) = Scene::new() else { return };
+    let tiny = scene.sandbox.folder().join("tiny.image");
+    let Some(image) = stage::tiny_program() else {
+        println!("skipped: no machine code for this processor");
+        return;
+    };
+    std::fs::write(&tiny, image).unwrap();
+    let tiny = scene.sandbox.program(&tiny, "tiny").unwrap();
+    let run = |words: &str| {
+        let words = words.split(' ').map(str::to_owned).chain([]);
+        let start = Start::new(&scene.player).args(words);
+        let output = scene.sandbox.start(&start).unwrap().output(LIMIT).unwrap();
+        (output.exit.success(), output.stdout)
+    };
+    let (done, said) = run("technique connects --server 127.0.0.1:8081 --listen yes --count 1000");
+    assert!(done && said.contains("1000 of 1000 connected"), "{said}");
+    let (done, said) = run("technique connects --server 127.0.0.1:8081 --count 1000");
+    assert!(!done && said.contains("0 of 1000 connected"), "{said}");
+    let (done, said) = run(&format!(
+        "technique spawns --for-ms 200 -- {}",
+        tiny.display()
+    ));
+    assert!(done && said.contains(" programs"), "{said}");
 }
 
 #[test]

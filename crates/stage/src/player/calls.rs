@@ -122,6 +122,11 @@ pub(super) fn fork_with(flags: i32) -> io::Result<Forked> {
     }
 }
 
+/// A reset ends the connection when the socket is closed; nothing is left waiting.
+pub(super) fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
+    rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).map_err(Into::into)
+}
+
 /// Starts a program with vfork semantics, which is what posix_spawn does.
 pub(super) fn spawn_like_vfork(argv: &[String]) -> io::Result<i32> {
     let words = c_strings(argv)?;

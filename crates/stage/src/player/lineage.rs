@@ -83,6 +83,7 @@ pub(super) fn exec_in_thread(name: &str, args: &Args) -> Report {
 pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String> {
     match name {
         "storm" => return storm::run(args).map(Some),
+        "spawns" => return storm::spawns(args).map(Some),
         "send-fd" => return send_descriptor(args).map(Some),
         _ => {}
     }

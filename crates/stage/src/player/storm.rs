@@ -1,11 +1,12 @@
-//! Many short-lived processes, each of which connects once; and one that connects often.
+//! Many short-lived processes, each of which connects once or does nothing at all; and one
+//! that connects often.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::args::Args;
 use super::calls::{self, Forked};
@@ -94,6 +95,51 @@ pub(super) fn visits(args: &Args) -> Result<Report, String> {
         None => Report::new("visits", "done", 0),
     };
     Ok(report.with_detail(format!("{answered} answered")))
+}
+
+/// Connects `--count` times as fast as it can, and counts how that went. With `--listen yes`
+/// it is its own server, so that each connection is accepted; either way it is reset, so that
+/// nothing is left waiting. The report's detail counts them.
+pub(super) fn connects(args: &Args) -> Result<Report, String> {
+    let count = args.number("--count")?.unwrap_or(100);
+    let server = args.server()?;
+    let own = match args.text("--listen") {
+        Some(_) => Some(TcpListener::bind(server).map_err(|error| error.to_string())?),
+        None => None,
+    };
+    let (mut accepted, mut last) = (0_u64, None);
+    for _ in 0..count {
+        match TcpStream::connect(server) {
+            Ok(stream) => {
+                if let Some(own) = &own {
+                    drop(own.accept().map_err(|error| error.to_string())?);
+                }
+                calls::reset_on_close(&stream).map_err(|error| error.to_string())?;
+                accepted += 1;
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    let report = match last {
+        Some(error) => Report::failed("connects", &SmtpFailure::System("connect", error), 0),
+        None => Report::new("connects", "done", 0),
+    };
+    Ok(report.with_detail(format!("{accepted} of {count} connected")))
+}
+
+/// Starts the program after `--` and waits for its end, again and again for `--for-ms`. The
+/// report's detail says how often.
+pub(super) fn spawns(args: &Args) -> Result<Report, String> {
+    let until = Instant::now() + args.duration("--for-ms", 1000)?;
+    let mut started = 0_u64;
+    while Instant::now() < until {
+        if let Err(error) = calls::spawn_like_vfork(&args.program) {
+            return Ok(lineage::system_failure("spawns", "posix_spawn", error));
+        }
+        calls::wait_for(-1).map_err(|error| error.to_string())?;
+        started += 1;
+    }
+    Ok(Report::new("spawns", "done", 0).with_detail(format!("{started} programs")))
 }
 
 /// Returns how many of the visits were answered, and what went wrong last.

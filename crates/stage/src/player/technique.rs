@@ -36,6 +36,8 @@ pub const TECHNIQUES: &[&str] = &[
     "send-fd",
     "storm",
     "visits",
+    "connects",
+    "spawns",
     // The first line in odd forms, for any port.
     "greeting-split",
     "greeting-lower",
@@ -151,6 +153,7 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
         _ if name.starts_with("raw") => packets::raw(name, args.server()?),
         "packet" => packets::link_layer(args.server()?),
         "visits" => storm::visits(args)?,
+        "connects" => storm::connects(args)?,
         "thread" => {
             let server = args.server()?;
             std::thread::scope(|scope| scope.spawn(|| plainly(server)).join())
