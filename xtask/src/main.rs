@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod bench;
+mod boot;
 mod evasions;
 mod fuzz;
 mod kernel;
@@ -53,8 +54,17 @@ enum Job {
     },
     /// Feed hostile bytes to all that parses: the fuzz targets in fuzz/.
     Fuzz(fuzz::Options),
+    /// Boot Debian under QEMU with the installed unit, and see that no mail leaves before the
+    /// gate is closed. Takes some minutes. Needs root.
+    Boot(boot::Options),
     /// Measure what the gate costs, and write BENCHMARKS.md. Needs root.
     Bench(bench::Options),
+    /// A process in the guest of `boot`.
+    #[command(hide = true)]
+    BootPart {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// A process of the bench's own.
     #[command(hide = true)]
     BenchPart {
@@ -75,6 +85,8 @@ fn main() -> ExitCode {
             filter,
         } => tests::run(&workspace, skip_packages, filter.as_deref()),
         Job::Fuzz(options) => fuzz::run(&workspace, &options),
+        Job::Boot(options) => boot::run(&workspace, &options),
+        Job::BootPart { arguments } => boot::part(&arguments),
         Job::Bench(options) => bench::run(&workspace, &options),
         Job::BenchPart { arguments } => return bench::part(arguments),
     };

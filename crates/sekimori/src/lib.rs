@@ -17,7 +17,6 @@ mod keeper;
 mod notify;
 mod output;
 mod paths;
-mod polkit;
 mod registry;
 mod render;
 mod setup;
