@@ -60,15 +60,12 @@ pub struct Options {
 }
 
 /// Files in the guest.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 6] = [
     // An emulated processor takes ten times as long.
     (
         "etc/systemd/system/sekimori.service.d/slow.conf",
         "[Service]\nTimeoutStartSec=300\n",
     ),
-    // Debian's kernels refuse the perf events of the call watch without CAP_SYS_ADMIN, which
-    // the unit does without.
-    ("etc/sekimori/config.toml", "call_watch = \"off\"\n"),
     (
         "etc/systemd/system/conduct.service",
         "[Unit]\nDescription=What the test does\n[Service]\nType=exec\nExecStart=/root/conduct.sh\n[Install]\nWantedBy=multi-user.target\n",
