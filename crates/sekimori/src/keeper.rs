@@ -151,7 +151,9 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
 
 /// Something went wrong that is nothing for the journal.
 fn trouble(text: &str) {
-    eprintln!("sekimori: {text}");
+    use std::io::Write as _;
+    // The watcher has the same standard error: what it does to it must not end the keeper.
+    let _ = writeln!(std::io::stderr(), "sekimori: {text}");
 }
 
 fn request(
@@ -342,6 +344,9 @@ impl Keeper {
         }
         if self.restart_at.is_some_and(|at| at <= Instant::now()) {
             self.restart_at = None;
+            if let Err(failure) = self.sockets.mend() {
+                trouble(&failure.message);
+            }
             self.greet(Watcher::start(), false);
         }
     }

@@ -156,7 +156,8 @@ impl Store {
 
     fn take_older(&mut self, paths: &Paths, found: &mut Found) {
         match older::carry_over(&self.folder, &paths.journal) {
-            Ok(None) => {}
+            // From now on there is a file of root's, and nobody else can put one there.
+            Ok(None) => drop(self.save(&[])),
             Ok(Some(carried)) => {
                 if let Some(aside) = &carried.set_aside {
                     found.said.push(format!(

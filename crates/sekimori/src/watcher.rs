@@ -119,6 +119,11 @@ fn run() -> Result<(), String> {
     let wake = UnixStream::pair()
         .and_then(|(wake, waker)| wake.set_nonblocking(true).map(|()| (wake, waker)))
         .map_err(|error| format!("control socket: {error}"))?;
+    // Whatever the one before left it like.
+    let control = UnixListener::from(control);
+    control
+        .set_nonblocking(false)
+        .map_err(|error| format!("control socket: {error}"))?;
     let (user, group) = hello.account;
     let landlock = confine::enter(folder.as_fd(), Account { user, group }).map_err(failed)?;
     drop(folder);
@@ -131,7 +136,7 @@ fn run() -> Result<(), String> {
     let mut watcher = Watcher::new(link, hello, landlock);
     #[cfg(debug_assertions)]
     hostile::play(&mut watcher.link);
-    let server = Server::start(UnixListener::from(control), wake, &watcher.place)
+    let server = Server::start(control, wake, &watcher.place)
         .map_err(|error| format!("control socket: {error}"))?;
     watcher.begin();
     watcher.serve(reports, samples, &server);

@@ -124,6 +124,16 @@ fn sockets(address: &[u8; 16], room: &[u8]) -> Vec<Deed> {
         deeds.push(deed(format!("sendmsg-{fd}"), libc::SYS_sendmsg, &sendmsg));
         let ioctl = [fd, libc::TIOCSTI as usize, address];
         deeds.push(deed(format!("ioctl-{fd}"), libc::SYS_ioctl, &ioctl));
+        let flags = [fd, libc::F_SETFL as usize, libc::O_NONBLOCK as usize];
+        deeds.push(deed(format!("flags-{fd}"), libc::SYS_fcntl, &flags));
+        let filter = [
+            fd,
+            libc::SOL_SOCKET as usize,
+            libc::SO_ATTACH_FILTER as usize,
+            address,
+            length,
+        ];
+        deeds.push(deed(format!("filter-{fd}"), libc::SYS_setsockopt, &filter));
     }
     deeds
 }

@@ -40,16 +40,14 @@ const FREE: &[c::c_long] = &[
     c::SYS_ftruncate,
     c::SYS_fsync,
     c::SYS_fdatasync,
-    c::SYS_fcntl,
     c::SYS_getcwd,
     // Clients that connected, and the keeper.
     c::SYS_accept4,
     c::SYS_recvfrom,
     c::SYS_getsockopt,
-    c::SYS_setsockopt,
     c::SYS_shutdown,
     c::SYS_ppoll,
-    // Memory and threads; mmap, mprotect, clone and prctl are below.
+    // Memory and threads; those with conditions are below.
     c::SYS_brk,
     c::SYS_munmap,
     c::SYS_mremap,
@@ -169,15 +167,31 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
     }
     // To whoever is at the other end already, and nobody else.
     rules.insert(c::SYS_sendto, vec![rule(argument(4, u64::MAX, 0)?)?]);
-    // Names of threads and of memory.
-    let names = [c::PR_SET_NAME as u64, c::PR_SET_VMA as u64];
-    rules.insert(
-        c::SYS_prctl,
-        names
-            .into_iter()
-            .map(|name| rule(argument(0, u64::MAX, name)?))
-            .collect::<Result<_, _>>()?,
-    );
+    // Names of threads and of memory. Locks and copies of descriptors, but not what other
+    // processes would notice of a file that they have open too. How long to wait for a client.
+    let words: [(c::c_long, u8, &[c::c_int]); 3] = [
+        (c::SYS_prctl, 0, &[c::PR_SET_NAME, c::PR_SET_VMA]),
+        (
+            c::SYS_fcntl,
+            1,
+            &[
+                c::F_DUPFD_CLOEXEC,
+                c::F_GETFD,
+                c::F_SETFD,
+                c::F_GETFL,
+                c::F_GETLK,
+                c::F_SETLK,
+                c::F_SETLKW,
+            ],
+        ),
+        (c::SYS_setsockopt, 2, &[c::SO_RCVTIMEO, c::SO_SNDTIMEO]),
+    ];
+    for (call, number, values) in words {
+        let permitted = values
+            .iter()
+            .map(|value| rule(argument(number, u32::MAX.into(), *value as u64)?));
+        rules.insert(call, permitted.collect::<Result<_, _>>()?);
+    }
     Ok(rules)
 }
 
@@ -213,7 +227,15 @@ mod tests {
             assert!(!listed.contains_key(&call), "{call}");
         }
         // Never without conditions.
-        for call in [c::SYS_clone, c::SYS_mmap, c::SYS_mprotect, c::SYS_prctl] {
+        for call in [
+            c::SYS_clone,
+            c::SYS_mmap,
+            c::SYS_mprotect,
+            c::SYS_prctl,
+            c::SYS_fcntl,
+            c::SYS_setsockopt,
+            c::SYS_sendto,
+        ] {
             assert!(!listed[&call].is_empty(), "{call}");
         }
     }

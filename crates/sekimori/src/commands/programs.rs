@@ -107,7 +107,10 @@ pub fn list(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
         say("no program is registered (sudo sekimori setup)");
         return Ok(ExitCode::SUCCESS);
     }
-    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or("?").to_owned();
+    let text = |value: &Value, key: &str| {
+        let text = value[key].as_str().unwrap_or("?");
+        engine::printable(text).into_owned()
+    };
     let rows: Vec<_> = programs
         .iter()
         .map(|program| {

@@ -53,9 +53,12 @@ fn print(status: &Value) {
     };
     if status["daemon"]["running"] == Value::Bool(true) {
         say(&format!(
-            "Daemon: running, process {}, for {} s.",
+            "Daemon: running, process {}, for {} s; its watcher is process {}, user {} (landlock: {}).",
             number("/daemon/pid"),
-            number("/daemon/uptime_seconds")
+            number("/daemon/uptime_seconds"),
+            number("/watcher/pid"),
+            number("/watcher/uid"),
+            engine::printable(status["watcher"]["landlock"].as_str().unwrap_or("unknown"))
         ));
     } else {
         say(
@@ -63,6 +66,7 @@ fn print(status: &Value) {
         );
     }
     if let Some(cgroup) = status["cgroup"].as_str() {
+        let cgroup = engine::printable(cgroup);
         say(&format!("Guarded: cgroup {cgroup} and all below."));
     }
     if let Some(programs) = status.get("programs") {
@@ -92,7 +96,10 @@ fn print(status: &Value) {
         .as_object()
         .into_iter()
         .flatten()
-        .map(|(name, value)| vec![name.replace('_', " "), value.to_string()])
+        .map(|(name, value)| {
+            let name = engine::printable(name).replace('_', " ");
+            vec![name, engine::printable(&value.to_string()).into_owned()]
+        })
         .collect();
     say(render::table(&["COUNTED", "SINCE THE GATE WAS CLOSED"], &rows, style()).trim_end());
 }

@@ -1,6 +1,6 @@
 //! The side of the commands.
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +12,8 @@ use crate::failure::Failure;
 
 /// A daemon that is stopped or stuck must not hold up whoever asks.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Whoever answers has no privilege, and may be asked by root: no answer is longer.
+const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Has the daemon write down what it has not read yet: of permitted connections it hears only
 /// when they end, or when it is asked something. Waits a moment for it, not longer.
@@ -60,7 +62,7 @@ pub fn ask(
         .write_all(text.as_bytes())
         .and_then(|()| stream.write_all(b"\n"))
         .map_err(failed)?;
-    for line in BufReader::new(stream).lines() {
+    for line in BufReader::new(stream.take(ANSWER_BYTES_MAX)).lines() {
         let line = line.map_err(|error| match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::failed(format!(
                 "{}: the daemon does not answer (is it stopped?); the gate decides all the same",
@@ -77,7 +79,10 @@ pub fn ask(
         match line {
             Line::Item(value) => each(value),
             Line::Done => return Ok(true),
-            Line::Failed { status, message } => return Err(Failure { status, message }),
+            Line::Failed { status, message } => {
+                let message = engine::printable(&message).into_owned();
+                return Err(Failure { status, message });
+            }
         }
     }
     Err(Failure::failed(format!(

@@ -68,6 +68,21 @@ impl Sockets {
         Ok(sockets)
     }
 
+    /// Makes the control socket anew if nobody can connect to it any more: a watcher that went
+    /// astray may have shut it down for all who come after it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made.
+    pub fn mend(&mut self) -> Result<(), Failure> {
+        let [path, _] = &self.files;
+        if !is_refused(path) {
+            return Ok(());
+        }
+        self.control = bind(path, 0o666)?;
+        Ok(())
+    }
+
     /// The next one who waits at root's socket.
     pub fn next_root(&self) -> Option<Caller> {
         self.root.accept().ok().map(|(stream, _)| Caller(stream))
@@ -108,6 +123,19 @@ fn serve(
     write_lines(stream, &lines)
 }
 
+/// Whether nobody listens there. Does not wait: a queue that is full is somebody's.
+fn is_refused(path: &Path) -> bool {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect};
+    let kind = (AddressFamily::UNIX, SocketType::STREAM);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let tried = rustix::net::socket_with(kind.0, kind.1, flags, None)
+        .and_then(|socket| connect(socket, &SocketAddrUnix::new(path)?));
+    matches!(
+        tried,
+        Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT)
+    )
+}
+
 fn bind(path: &Path, mode: u32) -> Result<UnixListener, Failure> {
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
     if let Some(folder) = path.parent() {
@@ -124,5 +152,32 @@ impl Drop for Sockets {
         for file in &self.files {
             let _ = fs::remove_file(file);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{Shutdown, shutdown};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_was_shut_down_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(Some(folder.path()));
+        let mut sockets = Sockets::bind(&paths).unwrap();
+        assert!(Sockets::bind(&paths).is_err(), "another daemon");
+        sockets.mend().unwrap();
+        // Who connected before is still there.
+        let before = UnixStream::connect(&paths.socket).unwrap();
+        assert!(sockets.control.accept().is_ok());
+        drop(before);
+        shutdown(&sockets.control, Shutdown::Both).unwrap();
+        assert!(UnixStream::connect(&paths.socket).is_err());
+        sockets.mend().unwrap();
+        let _after = UnixStream::connect(&paths.socket).unwrap();
+        assert!(sockets.control.accept().is_ok());
+        drop(sockets);
+        assert!(!paths.socket.exists() && !paths.keeper.exists());
     }
 }

@@ -39,6 +39,7 @@ fn what_is_saved_is_found() {
     }
     let (_folder, paths) = place();
     assert_eq!(peek(&paths).unwrap(), []);
+    assert!(!paths.state.exists());
     let (mut store, found) = Store::open(&paths).unwrap();
     assert!(found.programs.is_empty() && found.said.is_empty());
     let all = [stored("/usr/bin/mutt"), stored("/usr/bin/関")];
