@@ -218,3 +218,40 @@ fn a_journal_removed_while_it_is_open_is_begun_anew() {
     let Some(said) = said else { return };
     assert!(said.contains("removed: a new one was begun"), "{said}");
 }
+
+/// A later version has written the journal, and an older one is put in its place: the gate
+/// stands as before, what is registered is registered, one line says why nothing is kept, and
+/// the journal stays as it is.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_newer_journal_is_left_alone_and_the_gate_goes_on() {
+    const FORMAT_AT: u64 = 60;
+    let Some(scene) = Scene::open("") else { return };
+    let web = scene.theatre.web(WEB);
+    scene.theatre.end_daemon(Signal::TERM);
+    let path = scene.theatre.state().join("journal.db");
+    let mut file = fs::File::options().write(true).open(&path).unwrap();
+    // SQLite keeps the user version there, big-endian (file format, section 1.3).
+    file.seek(SeekFrom::Start(FORMAT_AT)).unwrap();
+    file.write_all(&9_u32.to_be_bytes()).unwrap();
+    drop(file);
+    let before = fs::read(&path).unwrap();
+    // Without a daemon, too.
+    assert!(!scene.bot_succeeds(&format!("bot --smtp {SERVER}")));
+
+    assert!(scene.theatre.raise());
+    scene.enforces(&web);
+    let said = "has format 9, which is newer than this program's format 1";
+    wait_until(LIMIT, || (scene.times_said(said) > 0).then_some(())).expect("why");
+    assert_eq!(
+        scene.times_said(said),
+        1,
+        "{}",
+        scene.theatre.daemon_words()
+    );
+    assert_eq!(registered(&scene.theatre).len(), 3);
+    let log = scene.theatre.sekimori(&["log"]);
+    assert_eq!(log.status, 1, "{log:?}");
+    assert!(log.stderr.contains(said), "{log:?}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
