@@ -96,6 +96,10 @@ fn attempt(reason: Reason, case: &Case<'_>) -> String {
         JudgedWord::Packet if reason == Reason::GrantOfAnother => {
             format!("{program} wrote into a connection to {server}")
         }
+        JudgedWord::Packet if reason == Reason::MailOnOtherPort => {
+            let server = server.replace("mail server", "server");
+            format!("{program} spoke to {server}")
+        }
         JudgedWord::Packet => format!("{program} sent a packet to {server}"),
         JudgedWord::Conduct => format!("{program} acted on the network"),
     };
@@ -139,7 +143,7 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
             "the connection was granted to another process, and it may not send mail itself; the grant has ended".to_owned()
         }
         Reason::MailOnOtherPort => format!(
-            "what it said there is mail (SMTP or LMTP), and it may not send mail, whatever the port{}",
+            "what it said is mail (SMTP or LMTP), which it may not send, whatever the port{}",
             started_through(case)
         ),
     }
