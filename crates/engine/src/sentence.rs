@@ -81,9 +81,14 @@ pub fn finding_sentence(entry: &FindingEntry) -> String {
 
 fn attempt(reason: Reason, case: &Case<'_>) -> String {
     let program = program_name(case.program);
+    let kind = if reason == Reason::MailOnOtherPort {
+        "server"
+    } else {
+        "mail server"
+    };
     let server = match case.destination {
-        Some(destination) => format!("the mail server {destination}"),
-        None => "a mail server".to_owned(),
+        Some(destination) => format!("the {kind} {destination}"),
+        None => format!("a {kind}"),
     };
     let linked = if reason == Reason::Permitted {
         ", and may: "
@@ -97,7 +102,6 @@ fn attempt(reason: Reason, case: &Case<'_>) -> String {
             format!("{program} wrote into a connection to {server}")
         }
         JudgedWord::Packet if reason == Reason::MailOnOtherPort => {
-            let server = server.replace("mail server", "server");
             format!("{program} spoke to {server}")
         }
         JudgedWord::Packet => format!("{program} sent a packet to {server}"),
