@@ -344,6 +344,35 @@ fn whoever_asks_for_what_is_roots_is_ended() {
     whoever_says_so_is_ended(["register", "settings", "grant"], complaint);
 }
 
+/// Where a ring buffer is read on is written by its reader. One that leaves nonsense there is
+/// not the last to read it.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn spoiled_ring_buffers_are_read_again() {
+    let Some(hostile) = Hostile::open() else {
+        return;
+    };
+    let scene = &hostile.scene;
+    let Some(said) = hostile.play("ring") else {
+        return;
+    };
+    let spoiled = said.iter().find(|(name, _)| name == "ring buffers");
+    let spoiled = spoiled.map(|(_, result)| result.as_str());
+    // At least both; the journal's own shared memory may be one of the others.
+    assert!(
+        !["0 spoiled", "1 spoiled"].contains(&spoiled.unwrap()),
+        "{said:?}"
+    );
+    scene.enforces(&hostile.web);
+    scene.notice_after(0, "passed over");
+    hostile.is_guarded();
+    let before = scene.theatre.newest();
+    scene.run_bot(&format!("bot --smtp {SERVER}"));
+    scene.theatre.wait_after(before, "refusal", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
+}
+
 /// A watcher that breaks, however it does: the gate decides on, what happened meanwhile is told,
 /// and that it ended is said once.
 #[test]

@@ -1,6 +1,7 @@
 //! The gate as it is pinned: settings, registrations, the process table, counters, events.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::{
     Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey,
@@ -410,6 +411,49 @@ impl Ring {
         MapData::from_pin(&path)
             .map(Self)
             .map_err(|error| Error::failed(path.display(), &error))
+    }
+
+    /// Passes over all that waits in it, and over where the last reader has left off. For when
+    /// one reader after the other breaks on it: where to read on is written by the reader, who
+    /// may have gone astray.
+    ///
+    /// # Errors
+    ///
+    /// When its pages cannot be mapped.
+    pub fn skip(&self) -> Result<(), Error> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+        let failed = |error: rustix::io::Errno| Error::failed("a ring buffer", &error);
+        let page = rustix::param::page_size();
+        let map = |access, offset: usize| {
+            // SAFETY: the kernel chooses where, so nothing is mapped over.
+            unsafe {
+                mmap(
+                    std::ptr::null_mut(),
+                    page,
+                    access,
+                    MapFlags::SHARED,
+                    self.0.fd(),
+                    offset as u64,
+                )
+            }
+        };
+        // The first page says how far it is read, the second how far it is written
+        // (kernel/bpf/ringbuf.c).
+        let read = map(ProtFlags::READ | ProtFlags::WRITE, 0).map_err(failed)?;
+        let written = map(ProtFlags::READ, page).inspect_err(|_| {
+            // SAFETY: mapped above, and nobody else knows of it.
+            let _ = unsafe { munmap(read, page) };
+        });
+        let written = written.map_err(failed)?;
+        // SAFETY: both are whole pages, the first writable; the kernel and readers only touch
+        // these words atomically. Nothing refers to the pages once they are unmapped.
+        unsafe {
+            let end = AtomicUsize::from_ptr(written.cast()).load(Ordering::Acquire);
+            AtomicUsize::from_ptr(read.cast()).store(end, Ordering::Release);
+            let _ = munmap(read, page);
+            let _ = munmap(written, page);
+        }
+        Ok(())
     }
 }
 

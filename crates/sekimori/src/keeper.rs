@@ -347,7 +347,22 @@ impl Keeper {
             if let Err(failure) = self.sockets.mend() {
                 trouble(&failure.message);
             }
+            if self.restarts.is_astray() {
+                self.skip_reports();
+            }
             self.greet(Watcher::start(), false);
+        }
+    }
+
+    /// Watchers break on what waits in the ring buffers, or on where the first of them left off.
+    fn skip_reports(&mut self) {
+        let skipped: Result<Vec<()>, _> = self.rings.iter().map(Ring::skip).collect();
+        match skipped {
+            Ok(_) => self.notice(
+                "one watcher after the other ended: reports that were waiting are passed over"
+                    .to_owned(),
+            ),
+            Err(error) => trouble(&error.to_string()),
         }
     }
 

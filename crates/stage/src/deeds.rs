@@ -31,6 +31,34 @@ pub fn try_all(parent: u32, mail_server: SocketAddrV4, mut tell: impl FnMut(&str
     }
 }
 
+/// Writes nonsense to the first page of every descriptor that is memory shared with others: of a
+/// ring buffer, that is how far it was read. Returns how many there were.
+pub fn spoil_ring_buffers() -> usize {
+    const PAGE_BYTES: usize = 4096;
+    let spoil = |fd: &usize| {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the kernel chooses where, so nothing is mapped over. The page is whole and
+        // writable when it is mapped, and is not used after it is unmapped.
+        unsafe {
+            let page = libc::mmap(
+                std::ptr::null_mut(),
+                PAGE_BYTES,
+                access,
+                libc::MAP_SHARED,
+                *fd as libc::c_int,
+                0,
+            );
+            if page == libc::MAP_FAILED {
+                return false;
+            }
+            page.cast::<u64>().write_volatile(0x5a5a_5a5a_5a5a_5a5a);
+            libc::munmap(page, PAGE_BYTES);
+        }
+        true
+    };
+    DESCRIPTORS.filter(spoil).count()
+}
+
 fn perform(deed: &Deed) -> &'static str {
     let [a, b, c, d, e, f] = deed.arguments;
     // SAFETY: pointers lead to text that is never freed or to memory of the caller that outlives

@@ -87,6 +87,9 @@ impl Drop for Watcher {
     }
 }
 
+/// So many that break in a row break on what they read.
+const ASTRAY_AFTER: u32 = 4;
+
 /// When to start the next one, and what to say.
 #[derive(Debug, Default)]
 pub struct Restarts {
@@ -111,6 +114,11 @@ impl Restarts {
         self.failures = self.failures.saturating_add(1);
         self.untold += 1;
         pause.min(LONGEST_PAUSE)
+    }
+
+    /// Whether one after the other breaks, so that the next one is to read on elsewhere.
+    pub fn is_astray(&self) -> bool {
+        self.failures >= ASTRAY_AFTER
     }
 
     /// The sentence for the journal. None while it has been said lately.
@@ -141,8 +149,10 @@ mod tests {
             .map(|_| restarts.pause(moment).as_millis())
             .collect();
         assert_eq!(pauses[..4], [100, 200, 400, 800]);
+        assert!(restarts.is_astray());
         assert_eq!(pauses[10..], [60_000, 60_000]);
         assert_eq!(restarts.pause(SOUND_AFTER), FIRST_PAUSE);
+        assert!(!restarts.is_astray());
     }
 
     #[test]

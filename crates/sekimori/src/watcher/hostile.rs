@@ -65,6 +65,11 @@ pub fn play(link: &mut Link) {
                 }
             }
         }
+        "ring" => {
+            let spoiled = stage::deeds::spoil_ring_buffers();
+            tell("ring buffers", &format!("{spoiled} spoiled"));
+            std::process::abort();
+        }
         "crash" => std::process::abort(),
         other => {
             let packet = garbage(other);
