@@ -1,5 +1,6 @@
 //! A stage with a guard: sandbox, registered programs, daemon, and what its journal says.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::ExitStatusExt as _;
@@ -237,13 +238,20 @@ impl Theatre {
     /// # Panics
     /// When the sandbox's crew group cannot be opened.
     pub fn command(&self, words: &[&str], user: Option<(u32, u32)>) -> Command {
+        self.command_by(&[], words, user)
+    }
+
+    fn command_by(&self, starter: &[&str], words: &[&str], user: Option<(u32, u32)>) -> Command {
+        let mut line: Vec<&OsStr> = starter.iter().map(OsStr::new).collect();
+        line.push(self.binary.as_os_str());
         let mut command = self
             .sandbox()
-            .command(&self.binary, Place::Crew, user)
+            .command(line[0], Place::Crew, user)
             .expect("the crew's group");
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .args(&line[1..])
             .stdin(Stdio::null());
         command.arg("--state-dir").arg(&self.state).args(words);
         command
@@ -283,6 +291,15 @@ impl Theatre {
     /// When the daemon ends for another reason than this machine's limits.
     #[must_use]
     pub fn raise_with(&self, arguments: &[&str]) -> bool {
+        self.raise_by(&[], arguments)
+    }
+
+    /// The same by another program, which gets what to start as its last arguments.
+    ///
+    /// # Panics
+    /// When the daemon ends for another reason than this machine's limits.
+    #[must_use]
+    pub fn raise_by(&self, starter: &[&str], arguments: &[&str]) -> bool {
         let errors = fs::File::options()
             .create(true)
             .append(true)
@@ -295,7 +312,7 @@ impl Theatre {
         let (config, group) = (config.to_string_lossy(), group.to_string_lossy());
         let mut words = vec!["run", "--config", &config, "--cgroup", &group];
         words.extend(arguments);
-        let mut command = self.command(&words, None);
+        let mut command = self.command_by(starter, &words, None);
         let mut child = command
             .stdout(Stdio::null())
             .stderr(errors)

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use e2e::evasions::beyond;
 use e2e::{LIMIT, PERSON, SERVER, Scene, Theatre, WEB, wait_until, watcher_account, word};
+use journal::{Journal, NewEntry};
 use rustix::process::Signal;
 use serde_json::Value;
 use stage::{HttpServer, Place};
@@ -526,4 +527,172 @@ fn ask(socket: &Path, line: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// The unit's short list of capabilities is enough for all of it: closing, adopting, starting the
+/// watcher again, and ending it.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn the_units_capabilities_are_enough() {
+    const SETPRIV: &str = "/usr/bin/setpriv";
+    if e2e::is_missing(&[SETPRIV]) {
+        return;
+    }
+    let unit = include_str!("../../sekimori/data/sekimori.service");
+    let list = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+        .unwrap();
+    let capabilities: String = list
+        .split_whitespace()
+        .map(|name| format!(",+{}", name.trim_start_matches("CAP_").to_lowercase()))
+        .collect();
+    let bounding = format!("--bounding-set=-all{capabilities}");
+    let by = [
+        SETPRIV,
+        &bounding,
+        "--inh-caps=-all",
+        "--no-new-privs",
+        "--",
+    ];
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
+    let mail = theatre.smtp();
+    let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
+    let bot = theatre.player("bot");
+    if !theatre.raise_by(&by, &[]) {
+        return;
+    }
+    let scene = Scene {
+        mail,
+        desktop: theatre.desktop(),
+        mailer,
+        bot,
+        theatre,
+    };
+    let theatre = &scene.theatre;
+    let web = theatre.web(WEB);
+    assert_eq!(field(theatre.daemon_pid(), "NoNewPrivs"), "1");
+    assert_ne!(field(theatre.daemon_pid(), "CapEff"), "000001ffffffffff");
+    scene.enforces(&web);
+    let (user, _) = watcher_account();
+    for adopted in [false, true] {
+        assert_eq!(theatre.status()["daemon"]["adopted"], adopted);
+        let old = watcher(theatre);
+        assert!(field(old, "Uid").starts_with(&user.to_string()));
+        Theatre::signal_process(old, Signal::KILL);
+        let new = next_watcher(theatre, old);
+        // Stopped, it can only be ended by force.
+        Theatre::signal_process(new, Signal::STOP);
+        assert_eq!(theatre.end_daemon(Signal::TERM), 0);
+        assert!(!Path::new(&format!("/proc/{new}")).exists());
+        assert!(theatre.raise_by(&by, &[]));
+    }
+    let watcher = watcher(theatre);
+    theatre.end_daemon(Signal::KILL);
+    let gone = || (!Path::new(&format!("/proc/{watcher}")).exists()).then_some(());
+    wait_until(Duration::from_secs(2), gone).expect("the watcher ends with its keeper");
+    assert!(theatre.raise_by(&by, &[]));
+    scene.enforces(&web);
+}
+
+/// What an older version kept in the journal is carried over, once. Later, the same file is the
+/// watcher's, and not believed.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn an_older_journals_registrations_are_carried_over_once() {
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
+    let mail = theatre.smtp();
+    let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
+    let session = theatre.registered("session", "session", None);
+    let bot = theatre.player("bot");
+    let (programs, path) = (
+        theatre.state().join("programs.json"),
+        theatre.state().join("journal.db"),
+    );
+    // As the older version left it: everything in the journal, and root's.
+    let text = fs::read(&programs).unwrap();
+    let content: Value = serde_json::from_slice(&text).unwrap();
+    let stored: Vec<journal::Registered> = content["programs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(registered)
+        .collect();
+    let mut older = Journal::open(&path).unwrap().journal;
+    stored.iter().for_each(|one| older.register(one).unwrap());
+    let entry = NewEntry {
+        time_ns: 1,
+        kind: "notice",
+        uid: None,
+        body: r#"{"type":"notice","text":"from before"}"#,
+    };
+    older.append(&[entry]).unwrap();
+    drop(older);
+    fs::remove_file(&programs).unwrap();
+
+    if !theatre.raise() {
+        return;
+    }
+    let scene = Scene {
+        mail,
+        desktop: theatre.start_desktop(&session),
+        mailer,
+        bot,
+        theatre,
+    };
+    let web = scene.theatre.web(WEB);
+    let said = scene.notice_after(0, "carried over");
+    let text = word(&said, "text");
+    assert!(text.starts_with("3 registered programs"), "{said}");
+    scene.enforces(&web);
+    scene.notice_after(0, "from before");
+    let (user, _) = watcher_account();
+    assert_eq!(fs::metadata(&path).unwrap().uid(), user);
+    assert_eq!(fs::metadata(&programs).unwrap().uid(), 0);
+
+    // From now on somebody else may have written to it.
+    scene.theatre.end_daemon(Signal::TERM);
+    let mut hostile = Journal::open(&path).unwrap().journal;
+    let mut mailer = stored[0].clone();
+    mailer.path = scene.bot.to_string_lossy().into_owned();
+    mailer.role = "mailer".to_owned();
+    hostile.register(&mailer).unwrap();
+    drop(hostile);
+    assert!(scene.theatre.raise());
+    let listed = || {
+        let ran = scene.theatre.sekimori(&["programs", "--json"]);
+        assert_eq!(ran.status, 0, "{ran:?}");
+        ran.stdout.lines().count()
+    };
+    assert_eq!(listed(), 3);
+    scene.enforces(&web);
+    // Not even when root's file is gone.
+    scene.theatre.end_daemon(Signal::TERM);
+    fs::remove_file(&programs).unwrap();
+    assert!(scene.theatre.raise());
+    assert_eq!(listed(), 0);
+    let sent = scene.mail.messages().len();
+    assert!(!scene.user_sends() && !scene.bot_succeeds(&format!("bot --smtp {SERVER}")));
+    assert_eq!(scene.mail.messages().len(), sent);
+}
+
+fn registered(stored: &Value) -> journal::Registered {
+    let number = |key: &str| stored[key].as_u64().unwrap();
+    let text = |key: &str| word(stored, key).to_owned();
+    journal::Registered {
+        path: text("path"),
+        role: text("role"),
+        kind: text("kind"),
+        script: stored["script"] == true,
+        device: number("device").try_into().unwrap(),
+        inode: number("inode"),
+        changed_ns: number("changed_ns"),
+        sha256: text("sha256"),
+        root_owned: stored["root_owned"] == true,
+        registered_ns: number("registered_ns"),
+    }
 }
