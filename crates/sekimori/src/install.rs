@@ -27,6 +27,13 @@ pub const ZSH_COMPLETION: &str = "/usr/local/share/zsh/site-functions/_sekimori"
 /// Completions for fish.
 pub const FISH_COMPLETION: &str = "/usr/local/share/fish/vendor_completions.d/sekimori.fish";
 
+/// Who is made an account of, by systemd-sysusers.
+pub const ACCOUNT: &str = "/etc/sysusers.d/sekimori.conf";
+/// Who may register programs by pkexec. Only where polkit is: it looks nowhere else.
+pub const POLKIT_RULES: &str = "/usr/share/polkit-1/actions/org.sekimori.policy";
+
+const ACCOUNT_TEXT: &str = include_str!("../data/sekimori.sysusers");
+const POLKIT_TEXT: &str = include_str!("../data/org.sekimori.policy");
 const UNIT_NAME: &str = "sekimori.service";
 const UNIT_TEXT: &str = include_str!("../data/sekimori.service");
 /// Where systemd notes that the unit is to be started.
@@ -54,6 +61,12 @@ pub trait ServiceManager {
     ///
     /// What it answered, in one line.
     fn tell(&mut self, words: &[&str]) -> Result<()>;
+    /// Has the accounts made that this file asks for.
+    ///
+    /// # Errors
+    ///
+    /// Why not, in one line.
+    fn make_account(&mut self, file: &str) -> Result<()>;
 }
 
 /// systemd, by systemctl.
@@ -66,20 +79,28 @@ impl ServiceManager for Systemd {
     }
 
     fn tell(&mut self, words: &[&str]) -> Result<()> {
-        let output = Command::new("systemctl")
-            .args(["--no-ask-password", "--quiet"])
-            .args(words)
-            .stdin(Stdio::null())
-            .output()
-            .context("systemctl cannot be started")?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr)
-                .trim()
-                .replace('\n', "; ");
-            bail!("systemctl {} failed: {said}", words.join(" "));
-        }
-        Ok(())
+        let always = ["--no-ask-password", "--quiet"];
+        run("systemctl", &[&always, words].concat())
     }
+
+    fn make_account(&mut self, file: &str) -> Result<()> {
+        run("systemd-sysusers", &[file])
+    }
+}
+
+fn run(program: &str, words: &[&str]) -> Result<()> {
+    let output = Command::new(program)
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{program} cannot be started"))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .replace('\n', "; ");
+        bail!("{program} {} failed: {said}", words.join(" "));
+    }
+    Ok(())
 }
 
 /// Installs or upgrades: the program, its unit, manual page and completions; then has the
@@ -111,7 +132,14 @@ pub fn install(
         .texts
         .iter()
         .map(|(path, text)| (*path, text.as_slice()));
-    for (path, text) in std::iter::once(unit).chain(texts) {
+    let account = (ACCOUNT, ACCOUNT_TEXT.as_bytes());
+    let polkit = (POLKIT_RULES, POLKIT_TEXT.as_bytes());
+    let polkit_is_there = below(root, POLKIT_RULES).parent().is_some_and(Path::is_dir);
+    for (path, text) in [unit, account]
+        .into_iter()
+        .chain(polkit_is_there.then_some(polkit))
+        .chain(texts)
+    {
         put(&below(root, path), 0o644, &mut |file| file.write_all(text))?;
         writeln!(out, "installed {path}")?;
     }
@@ -124,6 +152,10 @@ pub fn install(
              Have `{BINARY} run` started at boot, before the network"
         )?;
         return Ok(());
+    }
+    // Before the daemon starts. Without it the watcher takes a number that nobody has.
+    if let Err(error) = manager.make_account(ACCOUNT) {
+        writeln!(out, "no account of its own for the watcher: {error:#}")?;
     }
     manager.tell(&["daemon-reload"])?;
     manager.tell(&["enable", UNIT_NAME])?;
@@ -169,6 +201,8 @@ pub fn uninstall(
     for path in [
         WANTED,
         UNIT,
+        ACCOUNT,
+        POLKIT_RULES,
         MANPAGE,
         BASH_COMPLETION,
         ZSH_COMPLETION,
@@ -321,288 +355,4 @@ fn removed(result: io::Result<()>, path: &Path) -> Result<bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Default)]
-    struct Recorder {
-        runs: bool,
-        refuses: bool,
-        told: Vec<String>,
-    }
-
-    impl ServiceManager for Recorder {
-        fn runs(&self) -> bool {
-            self.runs
-        }
-
-        fn tell(&mut self, words: &[&str]) -> Result<()> {
-            self.told.push(words.join(" "));
-            if self.refuses {
-                bail!("systemctl {} failed: no", words.join(" "))
-            } else {
-                Ok(())
-            }
-        }
-    }
-
-    fn installed(root: &Path, manager: &mut Recorder) -> (Result<()>, String) {
-        let executable = root.join("built");
-        fs::write(&executable, b"program").unwrap();
-        let pieces = Pieces {
-            executable: &executable,
-            texts: vec![(MANPAGE, b"manual".to_vec())],
-        };
-        let mut out = Vec::new();
-        let result = install(&pieces, root, manager, &mut out);
-        (result, String::from_utf8(out).unwrap())
-    }
-
-    fn uninstalled(
-        root: &Path,
-        purge: bool,
-        manager: &mut Recorder,
-        pins: bool,
-    ) -> (Result<()>, String) {
-        let mut out = Vec::new();
-        let result = uninstall(root, purge, manager, &mut || Ok(pins), &mut out);
-        (result, String::from_utf8(out).unwrap())
-    }
-
-    #[test]
-    fn without_systemd_it_says_what_it_did_not_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let (result, said) = installed(folder.path(), &mut Recorder::default());
-        result.unwrap();
-        assert_eq!(
-            said.lines().collect::<Vec<_>>(),
-            [
-                "installed /usr/local/sbin/sekimori",
-                "installed /etc/systemd/system/sekimori.service",
-                "installed /usr/local/share/man/man1/sekimori.1",
-                "systemd does not run here: sekimori.service was neither enabled nor started. \
-                 Have `/usr/local/sbin/sekimori run` started at boot, before the network",
-            ]
-        );
-        let binary = below(folder.path(), BINARY);
-        assert_eq!(fs::read(&binary).unwrap(), b"program");
-        assert_eq!(fs::metadata(&binary).unwrap().mode() & 0o7777, 0o755);
-        assert_eq!(
-            fs::metadata(below(folder.path(), UNIT)).unwrap().mode() & 0o7777,
-            0o644
-        );
-        assert_eq!(
-            fs::read_dir(binary.parent().unwrap()).unwrap().count(),
-            1,
-            "no temporary file is left"
-        );
-    }
-
-    #[test]
-    fn with_systemd_the_unit_is_enabled_and_restarted() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut manager = Recorder {
-            runs: true,
-            ..Recorder::default()
-        };
-        installed(folder.path(), &mut manager).0.unwrap();
-        let expected = [
-            "daemon-reload",
-            "enable sekimori.service",
-            "restart sekimori.service",
-        ];
-        assert_eq!(manager.told, expected);
-        installed(folder.path(), &mut manager).0.unwrap();
-        let pieces = Pieces {
-            executable: &below(folder.path(), BINARY),
-            texts: Vec::new(),
-        };
-        let mut out = Vec::new();
-        install(&pieces, folder.path(), &mut manager, &mut out).unwrap();
-        assert!(
-            String::from_utf8(out)
-                .unwrap()
-                .starts_with("/usr/local/sbin/sekimori is this program already\n")
-        );
-        assert_eq!(fs::read(below(folder.path(), BINARY)).unwrap(), b"program");
-    }
-
-    #[test]
-    fn uninstalling_undoes_it_and_can_be_repeated() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let mut manager = Recorder {
-            runs: true,
-            ..Recorder::default()
-        };
-        installed(root, &mut manager).0.unwrap();
-        fs::create_dir_all(below(root, STATE)).unwrap();
-        fs::write(below(root, STATE).join("journal.db"), "x").unwrap();
-        manager.told.clear();
-
-        let (result, said) = uninstalled(root, false, &mut manager, true);
-        result.unwrap();
-        assert_eq!(
-            manager.told,
-            ["disable --now sekimori.service", "daemon-reload"]
-        );
-        assert_eq!(
-            said.lines().collect::<Vec<_>>(),
-            [
-                "stopped and disabled sekimori.service",
-                "opened the gate: mail ports are no longer guarded",
-                "removed /etc/systemd/system/sekimori.service",
-                "removed /usr/local/share/man/man1/sekimori.1",
-                "removed /usr/local/sbin/sekimori",
-                "removed /etc/sekimori, which was empty",
-                "kept /var/lib/sekimori (remove it with: sekimori uninstall --purge)",
-            ]
-        );
-
-        manager.told.clear();
-        let (result, said) = uninstalled(root, true, &mut manager, false);
-        result.unwrap();
-        assert_eq!(said, "removed /var/lib/sekimori\n");
-        let (result, said) = uninstalled(root, true, &mut manager, false);
-        result.unwrap();
-        assert_eq!(
-            (said.as_str(), manager.told.len()),
-            ("nothing was installed\n", 0)
-        );
-    }
-
-    #[test]
-    fn one_failure_does_not_stop_the_rest() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut manager = Recorder::default();
-        installed(folder.path(), &mut manager).0.unwrap();
-        manager.runs = true;
-        manager.refuses = true;
-        let (result, said) = uninstalled(folder.path(), false, &mut manager, true);
-        assert_eq!(
-            result.unwrap_err().to_string(),
-            "2 of the steps above failed"
-        );
-        assert!(said.starts_with("failed: systemctl disable --now sekimori.service failed: no\n"));
-        assert!(!below(folder.path(), BINARY).exists());
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_written_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(below(folder.path(), BINARY)).unwrap();
-        let (result, _) = installed(folder.path(), &mut Recorder::default());
-        assert!(
-            format!("{:#}", result.unwrap_err())
-                .contains("/usr/local/sbin/sekimori: cannot be written")
-        );
-    }
-
-    #[test]
-    fn the_starter_is_told_under_both_kinds_of_address() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
-        send_state(path.as_os_str().as_bytes(), "READY=1").unwrap();
-        let name = format!("sekimori-test-{}", std::process::id());
-        let hidden =
-            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-        send_state(format!("@{name}").as_bytes(), "READY=1").unwrap();
-        for socket in [socket, hidden] {
-            let mut bytes = [0; 16];
-            assert_eq!(socket.recv(&mut bytes).unwrap(), 7);
-            assert_eq!(&bytes[..7], b"READY=1");
-        }
-        assert!(send_state(b"/no/such/socket", "READY=1").is_err());
-    }
-
-    /// All values of a key in the unit, in its section.
-    fn values<'a>(section: &str, key: &str) -> Vec<&'a str> {
-        let mut here = "";
-        let mut values = Vec::new();
-        for line in UNIT_TEXT.lines() {
-            if line.starts_with('[') {
-                here = line.trim_matches(['[', ']']);
-            } else if let Some((name, value)) = line.split_once('=')
-                && (here, name) == (section, key)
-            {
-                values.extend(value.split_whitespace());
-            }
-        }
-        values
-    }
-
-    /// Network managers wait for `network-pre.target`, everything else for `sysinit.target`
-    /// (bootup(7), systemd.special(7)), and both wait until the gate is closed.
-    #[test]
-    fn the_unit_comes_before_the_network_and_before_every_login() {
-        let before = values("Unit", "Before");
-        for target in ["sysinit.target", "network-pre.target", "shutdown.target"] {
-            assert!(before.contains(&target), "{before:?}");
-        }
-        // Nobody starts this target but who wants it.
-        assert!(values("Unit", "Wants").contains(&"network-pre.target"));
-        assert_eq!(values("Install", "WantedBy"), ["sysinit.target"]);
-        // It waits for the word of the daemon, not for its start.
-        assert_eq!(values("Service", "Type"), ["notify"]);
-        assert_eq!(values("Service", "Restart"), ["always"]);
-        assert_eq!(values("Unit", "StartLimitIntervalSec"), ["0"]);
-    }
-
-    /// What it waits for itself comes first of all: anything later would be a cycle, which
-    /// systemd breaks by leaving a unit out.
-    #[test]
-    fn the_unit_waits_for_nothing_that_waits_for_it() {
-        assert_eq!(values("Unit", "DefaultDependencies"), ["no"]);
-        let early = ["local-fs.target", "sys-kernel-tracing.mount"];
-        for key in ["After", "Requires", "BindsTo", "Requisite"] {
-            let late: Vec<_> = values("Unit", key)
-                .into_iter()
-                .filter(|unit| !early.contains(unit))
-                .collect();
-            assert!(late.is_empty(), "{key}: {late:?}");
-        }
-        // Mounts of these are part of local-fs.target, or of the root.
-        for path in values("Unit", "RequiresMountsFor") {
-            let near = ["/usr", "/var", "/etc"];
-            assert!(near.iter().any(|top| path.starts_with(top)), "{path}");
-        }
-    }
-
-    #[test]
-    fn systemd_reads_the_unit_as_it_is_meant() {
-        let folder = tempfile::tempdir().unwrap();
-        let unit = folder.path().join(UNIT_NAME);
-        // Where the program is not installed, that would be its complaint.
-        let text = UNIT_TEXT.replace(BINARY, "/bin/true");
-        fs::write(&unit, text).unwrap();
-        let ran = Command::new("systemd-analyze")
-            .args(["verify", "--man=no", "--recursive-errors=no"])
-            .arg(&unit)
-            .stdin(Stdio::null())
-            .output();
-        let Ok(output) = ran else {
-            println!("skipped: systemd-analyze is not here");
-            return;
-        };
-        let said = String::from_utf8_lossy(&output.stderr);
-        let about_it: Vec<_> = said
-            .lines()
-            .filter(|line| line.contains("sekimori"))
-            .collect();
-        assert!(
-            output.status.success() && about_it.is_empty(),
-            "{about_it:?}"
-        );
-    }
-
-    #[test]
-    fn the_unit_starts_the_installed_program() {
-        assert!(UNIT_TEXT.contains(&format!("ExecStart={BINARY} run\n")));
-        assert!(
-            UNIT_TEXT
-                .lines()
-                .all(|line| !line.starts_with("ProtectKernelTunables"))
-        );
-    }
-}
+mod tests;

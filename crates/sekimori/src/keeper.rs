@@ -37,6 +37,8 @@ use crate::install;
 use crate::notify::Notifier;
 use crate::paths::Paths;
 use crate::registry::Registry;
+#[cfg(test)]
+pub use account::NAME as ACCOUNT_NAME;
 use answers::Allowance;
 use child::{Restarts, Watcher};
 

@@ -17,6 +17,7 @@ mod keeper;
 mod notify;
 mod output;
 mod paths;
+mod polkit;
 mod registry;
 mod render;
 mod setup;

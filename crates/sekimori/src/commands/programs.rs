@@ -17,14 +17,19 @@ use crate::control::protocol::{Request, RootRequest};
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
 use crate::paths::Paths;
+use crate::polkit::need_root_or_ask;
 use crate::registry::{Registry, peek};
 use crate::{render, status};
 
 /// `register PATH`.
 pub fn register(options: &RegisterArgs, paths: &Paths) -> Result<ExitCode, Failure> {
-    need_root("register")?;
     let path = absolute(&options.path)?;
     let role = Role::from(options.role);
+    let mut words = vec![path.clone().into(), "--as".into(), role.word().into()];
+    if let Some(kind) = options.kind {
+        words.extend(["--kind".into(), Kind::from(kind).word().into()]);
+    }
+    need_root_or_ask("register", &words, paths)?;
     let kind = match options.kind {
         Some(kind) => kind.into(),
         None => usual_kind(&path, role)?,
@@ -73,8 +78,8 @@ pub fn register_one(path: &Path, role: Role, kind: Kind, paths: &Paths) -> Resul
 
 /// `unregister PATH`.
 pub fn unregister(path: &Path, paths: &Paths) -> Result<ExitCode, Failure> {
-    need_root("unregister")?;
     let path = absolute(path)?;
+    need_root_or_ask("unregister", &[path.clone().into()], paths)?;
     let mut done = None;
     let request = RootRequest::Unregister { path: path.clone() };
     if !ask(&paths.keeper, &request, |value| {

@@ -1,20 +1,23 @@
 //! `setup`: finds what is installed, asks which mailer is the user's, and registers.
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::programs::register_one;
 use crate::catalog::{Catalog, EXTRA_FOLDER};
-use crate::failure::{Failure, need_root};
+use crate::failure::Failure;
 use crate::output::{say, style};
 use crate::paths::Paths;
+use crate::polkit::need_root_or_ask;
 use crate::render;
 use crate::setup::{Choice, Plan, Surroundings, ask, find, plan};
 
 /// `setup`.
 pub fn run(yes: bool, paths: &Paths) -> Result<ExitCode, Failure> {
-    need_root("setup")?;
+    let words: &[OsString] = if yes { &["--yes".into()] } else { &[] };
+    need_root_or_ask("setup", words, paths)?;
     let catalog = Catalog::load(Some(Path::new(EXTRA_FOLDER)))?;
     let found = find(&catalog, &Surroundings::of_this_computer());
     let choice = if yes {
