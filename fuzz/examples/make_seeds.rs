@@ -9,7 +9,9 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use abi::{EventTag, FlowEvent, ProgramEvent, TamperEvent, VerdictEvent, VerdictOrigin};
+use abi::{
+    EventTag, FlowEvent, ProgramEvent, SampleHead, TamperEvent, VerdictEvent, VerdictOrigin,
+};
 use bytemuck::Zeroable;
 use sekimori_fuzz::{DATAGRAM, FROM_SERVER, GAP, put_step};
 
@@ -103,6 +105,151 @@ fn main() {
     for (name, bytes) in kernel_events() {
         put("kernel_events", name, &bytes);
     }
+    for (name, bytes) in kernel_samples() {
+        put("kernel_samples", &name, &bytes);
+    }
+    for (name, line) in CONTROL {
+        put("control", name, line.as_bytes());
+    }
+    for (name, request) in channel() {
+        put("channel", name, &request);
+    }
+    for (name, text) in CONFIGURATIONS {
+        put("configuration", name, text.as_bytes());
+    }
+    for (name, steps) in JOURNAL_QUERIES {
+        put("journal_queries", name, steps);
+    }
+    for (name, bytes) in journal_files() {
+        put("journal_files", name, &bytes);
+    }
+}
+
+const CONTROL: [(&str, &str); 8] = [
+    ("status", r#"{"request":"status"}"#),
+    ("programs", r#"{"request":"programs"}"#),
+    ("entries", r#"{"request":"entries","since":1,"after":2}"#),
+    ("entry", r#"{"request":"entry","id":7}"#),
+    (
+        "register",
+        r#"{"request":"register","path":"/usr/bin/mutt","role":"mailer","kind":"batch"}"#,
+    ),
+    (
+        "unregister",
+        r#"{"request":"unregister","path":"/usr/bin/mutt"}"#,
+    ),
+    ("answer", r#"{"item":{"id":1,"type":"notice"}}"#),
+    ("role-and-kind", "mailer interactive"),
+];
+
+const CONFIGURATIONS: [(&str, &str); 4] = [
+    (
+        "all",
+        "mail_ports = [25, 465, 587]\nirc_ports = \"6660-6669\"\npacket_watch = \"full\"\ncall_watch = \"auto\"\nrate_per_minute = 120\nguard_submitters = true\nnotify = true\njournal_keep_days = 90\njournal_max_entries = 1000000\n",
+    ),
+    ("unknown-key", "# a comment\nmail-ports = [25]\n"),
+    ("wrong-type", "mail_ports = \"25\"\n"),
+    ("syntax", "mail_ports = [25\nnotify = yes\n"),
+];
+
+/// As the target reads them: append, append, query, prune.
+const JOURNAL_QUERIES: [(&str, &[u8]); 3] = [
+    (
+        "append-and-query",
+        &[0, 5, 0, 0, 0, 9, 1, 1, 7, 2, 1, 6, 0, 0, 0, 0],
+    ),
+    (
+        "prune",
+        &[
+            0, 1, 0, 0, 0, 2, 2, 0, 0, 200, 3, 0, 3, 100, 50, 1, 2, 0, 0, 0, 0, 0,
+        ],
+    ),
+    (
+        "end-of-time",
+        &[
+            0, 254, 1, 0, 2, 1, 254, 1, 254, 1, 3, 1, 0, 1, 1, 3, 254, 254, 0,
+        ],
+    ),
+];
+
+fn channel() -> Vec<(&'static str, Vec<u8>)> {
+    use sekimori::channel::request::Request;
+    vec![
+        ("process", Request::Process { pid: 1 }.encode()),
+        ("programs", Request::Programs { skip: 3 }.encode()),
+        (
+            "owner",
+            Request::Owner {
+                own_port: 4000,
+                remote: ([192, 0, 2, 1], 25).into(),
+            }
+            .encode(),
+        ),
+        ("counters", Request::Counters.encode()),
+        (
+            "open",
+            Request::Open {
+                inodes: vec![1, 2, 3],
+            }
+            .encode(),
+        ),
+        (
+            "warn",
+            Request::Warn {
+                uid: 1000,
+                urgent: true,
+                title: "A heading".to_owned(),
+                body: "A text.".to_owned(),
+            }
+            .encode(),
+        ),
+    ]
+}
+
+fn kernel_samples() -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    // The codes are told by what they do, so each is tried.
+    for kind in 0..8_u8 {
+        let mut head = SampleHead::zeroed();
+        head.header.tag = EventTag::Sample as u32;
+        head.header.pid = 4711;
+        head.cookie = 5;
+        head.family = 4;
+        head.port = 6667;
+        head.program = 3;
+        head.what = kind;
+        head.length = IRC_CLIENT.len() as u32;
+        head.wire_bytes = IRC_CLIENT.len() as u32;
+        let mut bytes = bytemuck::bytes_of(&head).to_vec();
+        bytes.extend(IRC_CLIENT.as_bytes());
+        all.push((format!("code-{kind}"), bytes));
+    }
+    all
+}
+
+/// A journal with some entries, and its log: the two parts of a story.
+fn journal_files() -> Vec<(&'static str, Vec<u8>)> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("journal.db");
+    let read = |name: &str| fs::read(folder.path().join(name)).unwrap_or_default();
+    let mut journal = journal::Journal::open(&path).expect("a journal").journal;
+    let entry = journal::NewEntry {
+        time_ns: 1,
+        kind: "notice",
+        uid: None,
+        body: "{}",
+    };
+    journal.append(&[entry; 3]).expect("entries");
+    let (file, log) = (read("journal.db"), read("journal.db-wal"));
+    // As a process leaves it that was killed.
+    let open = story(&[(0, &file), (0, &log)]);
+    drop(journal);
+    let closed = story(&[(0, &read("journal.db"))]);
+    vec![
+        ("closed", closed),
+        ("open", open),
+        ("nonsense", story(&[(0, &[0x5a; 600])])),
+    ]
 }
 
 fn story(pieces: &[(u8, &[u8])]) -> Vec<u8> {

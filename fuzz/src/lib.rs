@@ -2,6 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use abi::{ProcessRecord, ProgramEvent};
+use linux::decode::Names;
 use protocols::{Classifier, Outcome, Progress, Roles, Side};
 
 /// Most that a classifier may hold beside itself, in bytes, whatever it is fed.
@@ -72,4 +77,27 @@ pub fn classify(roles: Roles, story: &[u8]) -> Outcome {
     let outcome = classifier.finish();
     assert!((0.0..=1.0).contains(&outcome.confidence), "{outcome:?}");
     outcome
+}
+
+/// Every program has a name but the one with number 0.
+pub struct Numbered;
+
+impl Names for Numbered {
+    fn name(&mut self, index: u32) -> Option<Arc<str>> {
+        (index != 0).then(|| format!("/program/{index}").into())
+    }
+
+    fn seen(&mut self, _: &ProgramEvent) {}
+
+    fn process(&mut self, _: u32) -> Option<ProcessRecord> {
+        None
+    }
+
+    fn owner(&mut self, _: u16, _: SocketAddr) -> Option<u32> {
+        None
+    }
+
+    fn path(&mut self, _: u32) -> Option<Arc<str>> {
+        None
+    }
 }
