@@ -340,7 +340,7 @@ impl Measured {
                 "daemon: resident when started, both processes added up",
                 mib(daemon.resident_bytes),
                 "MiB",
-                Target::None,
+                Target::AtMost(15.0),
             ),
             Row::number(
                 "daemon: of these the keeper",
@@ -349,13 +349,12 @@ impl Measured {
                 Target::None,
             ),
             Row::number(later, mib(daemon.resident_later_bytes), "MiB", Target::None),
-            // Pages that both have, such as the program's own, are in memory once. Added up they
-            // would count twice.
+            // Pages that both have, such as the program's own, are in memory once.
             Row::number(
                 "daemon: the same, what is shared counted once",
                 mib(daemon.proportional_bytes),
                 "MiB",
-                Target::AtMost(15.0),
+                Target::None,
             ),
             Row::number(
                 "daemon: of these its own, not of files",
