@@ -3,10 +3,15 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 const PROG_GET_NEXT_ID: libc::c_long = 11;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+/// How long the kernel may take to let go of programs whose links are gone.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Kinds of programs that run for the whole machine: kprobe, tracepoint, perf_event,
 /// raw_tracepoint, raw_tracepoint_writable, tracing.
@@ -53,12 +58,25 @@ struct GetInfo {
     info: u64,
 }
 
-/// How many programs are loaded that run for the whole machine, whoever loaded them.
+/// Whether nobody's programs run for the whole machine. The gate's own go a moment after their
+/// links, and are waited for.
 ///
 /// # Errors
 ///
 /// When the kernel does not let us look.
-pub fn machine_wide_programs() -> io::Result<usize> {
+pub fn is_quiet() -> io::Result<bool> {
+    let since = Instant::now();
+    while machine_wide_programs()? > 0 {
+        if since.elapsed() > GRACE {
+            return Ok(false);
+        }
+        sleep(Duration::from_millis(10));
+    }
+    Ok(true)
+}
+
+/// How many programs are loaded that run for the whole machine, whoever loaded them.
+fn machine_wide_programs() -> io::Result<usize> {
     let mut count = 0;
     let mut ids = NextId {
         start: 0,

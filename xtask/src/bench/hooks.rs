@@ -47,7 +47,7 @@ pub fn play(ground: &mut Ground, rounds: u32) -> Result<Vec<Row>> {
     for round in 0..rounds {
         eprint!("\rround {} of {rounds} ", round + 1);
         ground.enter(State::Off)?;
-        if bpf::machine_wide_programs()? > 0 {
+        if !bpf::is_quiet()? {
             disturbed += 1;
         }
         ground.enter(State::Gate)?;

@@ -201,7 +201,7 @@ fn alone(state: State) -> bool {
     matches!(
         state,
         State::Gate | State::GateWithoutSamples | State::GateWithoutPackets
-    ) || bpf::machine_wide_programs().unwrap_or(0) == 0
+    ) || bpf::is_quiet().unwrap_or(true)
 }
 
 /// The operations of one state in one round.
