@@ -1,5 +1,6 @@
 //! A desktop shell on the stage: programs that it is told to start are its own children.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -20,6 +21,9 @@ pub struct Desktop {
     /// How far the output has been read. Held while a command is answered: answers come in
     /// the order of the commands.
     seen: Mutex<usize>,
+    /// How far it had been read when a process was started. What is said of its number before
+    /// that is about another one.
+    begun: Mutex<HashMap<u32, usize>>,
 }
 
 impl Desktop {
@@ -34,6 +38,7 @@ impl Desktop {
         Ok(Self {
             process,
             seen: Mutex::new(end),
+            begun: Mutex::default(),
         })
     }
 
@@ -69,7 +74,12 @@ impl Desktop {
         *seen = end;
         let digits: String = rest.chars().filter(char::is_ascii_digit).collect();
         match rest.starts_with("ed\"") {
-            true => digits.parse().map_err(|_| Error::Message(rest)),
+            true => {
+                let pid = digits.parse().map_err(|_| Error::Message(rest))?;
+                let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+                begun.insert(pid, end);
+                Ok(pid)
+            }
             false => Err(Error::Init {
                 what: format!("let the desktop start {}", program.display()),
                 errno: digits.parse().unwrap_or(libc::EIO),
@@ -96,9 +106,13 @@ impl Desktop {
     /// # Errors
     /// When it still runs after `limit`.
     pub fn wait(&self, pid: u32, limit: Duration) -> Result<Exit, Error> {
+        let begun = {
+            let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            begun.get(&pid).copied().unwrap_or(0)
+        };
         let (end, _) = self.process.output_after(
             &format!("{{\"event\":\"exited\",\"pid\":{pid},"),
-            0,
+            begun,
             limit,
         )?;
         let (_, rest) = self.process.output_after("}\n", end, ANSWER_LIMIT)?;
