@@ -1,5 +1,6 @@
 //! Small things that every test needs.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread::sleep;
@@ -51,4 +52,34 @@ pub fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Opt
         }
         sleep(Duration::from_millis(10));
     }
+}
+
+/// What processes hold resident, added up, in KiB.
+///
+/// # Panics
+/// When one of them has ended.
+pub fn resident_kib(pids: &[u32]) -> u64 {
+    let of = |pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = line.unwrap().trim_end_matches("kB");
+        line.trim().parse::<u64>().unwrap()
+    };
+    pids.iter().map(of).sum()
+}
+
+/// What the descriptors of processes are, one for each.
+///
+/// # Panics
+/// When one of them has ended.
+pub fn open_files(pids: &[u32]) -> Vec<String> {
+    let of = |pid: &u32| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let descriptors = pids.iter().flat_map(of);
+    let targets = descriptors.map(|file| match fs::read_link(file.path()) {
+        Ok(target) => target.display().to_string(),
+        Err(_) => "closed meanwhile".to_owned(),
+    });
+    let mut targets: Vec<_> = targets.collect();
+    targets.sort();
+    targets
 }

@@ -9,29 +9,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use abi::ProcessRecord;
-use e2e::{LIMIT, LONG, PERSON, SERVER, Scene, WEB, evasions, wait_until, word};
+use e2e::{
+    LIMIT, LONG, PERSON, SERVER, Scene, WEB, evasions, open_files, resident_kib, wait_until, word,
+};
 use linux::gate::Gate;
 use linux::pins::Pins;
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 use serde_json::Value;
 use stage::Place;
-
-/// Resident memory of processes in KiB.
-fn resident_kib(pids: &[u32]) -> u64 {
-    let of = |pid| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let line = line.unwrap().trim_end_matches("kB");
-        line.trim().parse::<u64>().unwrap()
-    };
-    pids.iter().map(of).sum()
-}
-
-fn open_files(pids: &[u32]) -> usize {
-    let of = |pid| fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    pids.iter().map(of).sum()
-}
 
 /// Samples that nobody reads are counted and said; every verdict is told all the same.
 #[test]
@@ -151,7 +137,7 @@ fn a_flooded_control_socket_answers_others() {
         begun.elapsed()
     };
     ask(None);
-    let before = (resident_kib(&daemon), open_files(&daemon));
+    let before = (resident_kib(&daemon), open_files(&daemon).len());
 
     let mut slowest = Duration::ZERO;
     let mut most_kib = 0;
@@ -172,8 +158,10 @@ fn a_flooded_control_socket_answers_others() {
     assert!(slowest < ANSWER, "{slowest:?}");
     // Whoever flooded is answered again, too.
     assert!(ask(Some(PERSON)) < ANSWER);
-    wait_until(LIMIT, || (open_files(&daemon) <= before.1).then_some(()))
-        .unwrap_or_else(|| panic!("{} files, {} before", open_files(&daemon), before.1));
+    wait_until(LIMIT, || {
+        (open_files(&daemon).len() <= before.1).then_some(())
+    })
+    .unwrap_or_else(|| panic!("{} files, {} before", open_files(&daemon).len(), before.1));
     println!(
         "slowest answer {slowest:?}; {} KiB before, at most {most_kib} KiB",
         before.0
@@ -376,7 +364,7 @@ fn a_million_connections_leave_nothing() {
         let (processes, grants) = wait_until(LONG, answer).expect("a status");
         (
             resident_kib(&daemon),
-            open_files(&daemon),
+            open_files(&daemon).len(),
             processes,
             grants,
             scene.theatre.sandbox().run_inside(flows).unwrap(),

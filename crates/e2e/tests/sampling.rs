@@ -1,12 +1,11 @@
 //! What is sampled of other programs' traffic: told apart by protocol where the port says
 //! something else, and harmless however much of it there is.
 
-use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use e2e::{LIMIT, SERVER, Scene, detail, details, wait_until, word};
+use e2e::{LIMIT, SERVER, Scene, detail, details, open_files, resident_kib, wait_until, word};
 use serde_json::Value;
 
 /// A port where IRC servers listen.
@@ -101,25 +100,13 @@ const VISITS: u64 = 2000;
 const ATTEMPTS: usize = 300;
 
 /// Resident memory of a process in KiB.
-fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    line.trim_end_matches("kB").trim().parse().unwrap()
-}
-
-/// What the descriptors of a process are.
-fn open_files(pid: u32) -> Vec<String> {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
-    let targets = descriptors.filter_map(|file| fs::read_link(file.path()).ok());
-    let mut targets: Vec<_> = targets.map(|to| to.display().to_string()).collect();
-    targets.sort();
+/// What the daemon has open.
+fn daemon_files(daemon: &[u32]) -> Vec<String> {
+    let mut files = open_files(daemon);
     // SQLite keeps a descriptor that a reader has done with for the next one, because closing it
     // would end the locks of the writer (POSIX advisory locks belong to the process).
-    targets.dedup_by(|one, other| one == other && one.ends_with("journal.db"));
-    targets
+    files.dedup_by(|one, other| one == other && one.ends_with("journal.db"));
+    files
 }
 
 /// Thousands of connections come and go: every verdict of the same time is told, what was
@@ -144,13 +131,13 @@ fn many_connections_disturb_nothing() {
     };
     // What it needs once, it has after the first round.
     visited(visit());
-    let daemon = scene.theatre.daemon_pid();
+    let daemon = scene.theatre.daemon_pids();
     let known = || {
         scene.theatre.status()["processes"]["known"]
             .as_u64()
             .unwrap()
     };
-    let before = (resident_kib(daemon), open_files(daemon), known());
+    let before = (resident_kib(&daemon), daemon_files(&daemon), known());
 
     let second = visit();
     let storm = format!("technique storm --server {SERVER} --count {ATTEMPTS}");
@@ -182,7 +169,7 @@ fn many_connections_disturb_nothing() {
     for finding in scene.findings() {
         scene.blames_the_bot(&finding);
     }
-    let after = (resident_kib(daemon), open_files(daemon), known());
+    let after = (resident_kib(&daemon), daemon_files(&daemon), known());
     println!("resident KiB, open files, processes: {before:?} before, {after:?} after");
     assert!(after.0 <= before.0 + 2048, "{before:?} {after:?}");
     assert_eq!(after.1, before.1);
