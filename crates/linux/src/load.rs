@@ -43,9 +43,9 @@ enum Hook {
 }
 
 impl Hook {
-    /// Whether a gate is whole without it, because not every kernel has it.
+    /// Whether a gate is whole without it, because not every kernel has or permits it.
     const fn may_be_missing(&self) -> bool {
-        matches!(self, Self::Writer(_) | Self::OldSyscall(_)) || self.is_call()
+        matches!(self, Self::Writer(_)) || self.is_call()
     }
 
     const fn is_call(&self) -> bool {
