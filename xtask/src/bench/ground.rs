@@ -157,14 +157,11 @@ impl Ground {
         if std::mem::take(&mut self.nftables) {
             peer::unload(&self.sandbox)?;
         }
-        if self.daemon.is_some() {
-            self.stop_daemon()?;
-            let pins = self.state().join("bpf");
-            self.sandbox
-                .run_inside(|| remove_pins(&pins))?
-                .with_context(|| pins.display().to_string())?;
-        }
-        Ok(())
+        self.stop_daemon()?;
+        let pins = self.state().join("bpf");
+        self.sandbox
+            .run_inside(|| remove_pins(&pins))?
+            .with_context(|| pins.display().to_string())
     }
 
     /// The daemon's state folder.
@@ -293,6 +290,9 @@ fn register(sekimori: &Path, state: &Path, program: &Path, role: &str) -> Result
 /// before maps, as their names happen to be sorted: the gate must not lose its maps first.
 fn remove_pins(folder: &Path) -> std::io::Result<()> {
     let mut pinned = Vec::new();
+    if !folder.exists() {
+        return Ok(());
+    }
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {

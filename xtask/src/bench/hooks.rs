@@ -16,10 +16,11 @@ use super::task::Task;
 use super::work;
 
 /// Links that only make sense together. Every other one is a step of its own.
-const TOGETHER: [&[&str]; 2] = [
+const TOGETHER: [&[&str]; 3] = [
     &["connect4", "connect6"],
-    // What costs is that system calls are watched at all, whichever.
+    // What costs is that calls are watched at all, whichever: when they begin, when they end.
     &["take_descriptor", "vm_write"],
+    &["created", "opened_at", "opened_at2", "opened_old"],
 ];
 
 /// A single link of a tracepoint takes longer to go than a whole gate.
@@ -51,6 +52,8 @@ pub fn play(ground: &mut Ground, rounds: u32) -> Result<Vec<Row>> {
             disturbed += 1;
         }
         ground.enter(State::Gate)?;
+        // It would hold the links that go.
+        ground.stop_daemon()?;
         for step in 0..=steps.len() {
             for (operation, times) in times.iter_mut().enumerate() {
                 let answer = ground.mailer.ask(&task(operation, &tiny))?;
