@@ -306,7 +306,13 @@ impl Ground {
             let start = Start::new(&self.bot).args(words);
             self.theatre.start(start).output(LIMIT).unwrap()
         };
-        for technique in ["ptrace-attach", "vm-writev", "proc-mem"] {
+        for technique in [
+            "ptrace-attach",
+            "vm-writev",
+            "proc-mem",
+            "proc-mem-ring",
+            "proc-mem-32-bit",
+        ] {
             self.play(technique, || {
                 let words = format!("mailer --server {SERVER} --delay-ms 500");
                 let mailer = self.start(&self.mailer, &words);

@@ -93,6 +93,19 @@ fn memory_written_through_proc_spoils_the_mailer() {
     reached_before_the_send("proc-mem", "memory");
 }
 
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn memory_written_by_io_uring_spoils_the_mailer() {
+    reached_before_the_send("proc-mem-ring", "memory");
+}
+
+/// The kernel does not show tracepoints of system calls those that a 32-bit program makes.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn memory_written_by_calls_of_32_bit_programs_spoils_the_mailer() {
+    reached_before_the_send("proc-mem-32-bit", "memory");
+}
+
 /// The mailer has connected and waits; the bot reaches in, and from then on the grant is
 /// worth nothing, for the mailer and for whoever took its socket.
 fn reached_after_the_connect(row: &str, technique: &str) {

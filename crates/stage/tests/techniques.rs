@@ -91,6 +91,8 @@ const REACHING: &[&str] = &[
     "ptrace-attach",
     "vm-writev",
     "proc-mem",
+    "proc-mem-ring",
+    "proc-mem-32-bit",
     "pidfd-getfd",
     // In the tests with a display: it takes a terminal that a program holds.
     "pidfd-terminal",
@@ -241,7 +243,13 @@ fn other_processes_can_be_reached_into() {
     ]);
     let mailer = scene.sandbox.start(&mailer).unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    for name in ["ptrace-attach", "vm-writev", "proc-mem"] {
+    for name in [
+        "ptrace-attach",
+        "vm-writev",
+        "proc-mem",
+        "proc-mem-ring",
+        "proc-mem-32-bit",
+    ] {
         let output = scene.technique(&format!("{name} --pid {}", mailer.pid()));
         assert!(
             output.stdout.contains("\"outcome\":\"done\""),

@@ -289,14 +289,96 @@ pub(super) fn connect_by_ring(
         connect = connect.flags(io_uring::squeue::Flags::ASYNC);
     }
     // SAFETY: the address lives until the completion has been waited for.
-    unsafe { ring.submission().push(&connect) }
+    unsafe { done_by_ring(&mut ring, &connect) }.map(drop)
+}
+
+/// Opens a file for writing and writes at an offset, by io_uring alone.
+pub(super) fn write_by_ring(path: &CStr, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut ring = io_uring::IoUring::new(4)?;
+    let open = io_uring::opcode::OpenAt::new(io_uring::types::Fd(libc::AT_FDCWD), path.as_ptr())
+        .flags(libc::O_WRONLY | libc::O_CLOEXEC);
+    // SAFETY: the path lives until the completion has been waited for.
+    let descriptor = unsafe { done_by_ring(&mut ring, &open.build()) }?;
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    let file = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let target = io_uring::types::Fd(file.as_raw_fd());
+    let write = io_uring::opcode::Write::new(target, bytes.as_ptr(), bytes.len() as u32);
+    // SAFETY: the bytes live until the completion has been waited for.
+    let written = unsafe { done_by_ring(&mut ring, &write.offset(offset).build()) }?;
+    if written as usize == bytes.len() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::WriteZero.into())
+    }
+}
+
+/// Submits one operation and returns its result.
+///
+/// # Safety
+///
+/// Whatever the operation points at stays valid until this returns.
+unsafe fn done_by_ring(
+    ring: &mut io_uring::IoUring,
+    operation: &io_uring::squeue::Entry,
+) -> io::Result<i32> {
+    // SAFETY: promised by the caller.
+    unsafe { ring.submission().push(operation) }
         .map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
     ring.submit_and_wait(1)?;
     match ring.completion().next().map(|entry| entry.result()) {
         Some(code) if code < 0 => Err(io::Error::from_raw_os_error(-code)),
-        Some(_) => Ok(()),
+        Some(code) => Ok(code),
         None => Err(io::Error::from_raw_os_error(libc::EIO)),
     }
+}
+
+/// Opens a file for writing by the call that 32-bit programs make; a 64-bit one can make it too.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn open_as_32_bit(path: &CStr) -> io::Result<OwnedFd> {
+    const OPEN: i64 = 5;
+    let length = path.count_bytes() + 1;
+    // Such a call can only point at the first 4 GiB.
+    // SAFETY: a new mapping, of which nobody knows yet.
+    let low = unsafe {
+        rustix::mm::mmap_anonymous(
+            std::ptr::null_mut(),
+            length,
+            rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE,
+            rustix::mm::MapFlags::PRIVATE
+                | rustix::mm::MapFlags::from_bits_retain(libc::MAP_32BIT as u32),
+        )
+    }?;
+    // SAFETY: the mapping is at least as long as the path with its end.
+    unsafe { std::ptr::copy_nonoverlapping(path.as_ptr().cast(), low.cast::<u8>(), length) };
+    let mut result = OPEN;
+    // SAFETY: the call reads the path and changes nothing but the registers named; rbx, which
+    // the compiler keeps for itself, is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg {path}, rbx",
+            "int 0x80",
+            "xchg {path}, rbx",
+            path = inout(reg) low as u64 => _,
+            inout("rax") result,
+            in("rcx") libc::O_WRONLY,
+            in("rdx") 0,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    // SAFETY: the mapping is this function's own.
+    unsafe { rustix::mm::munmap(low, length) }?;
+    let descriptor = result as i32;
+    if descriptor < 0 {
+        return Err(io::Error::from_raw_os_error(-descriptor));
+    }
+    // SAFETY: the descriptor was just made and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Opens a file for writing by the call that 32-bit programs make.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn open_as_32_bit(_path: &CStr) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Ends a connection and leaves the socket as if it were new.

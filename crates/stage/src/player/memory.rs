@@ -2,6 +2,7 @@
 //!
 //! What is written into memory is what stood there before, so nothing breaks.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -36,6 +37,12 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
                 .write(true)
                 .open(format!("/proc/{pid}/mem"))?
                 .write_all_at(bytes, address)
+        }),
+        "proc-mem-ring" => write_back(pid, |address, bytes| {
+            calls::write_by_ring(&memory_file(pid), bytes, address)
+        }),
+        "proc-mem-32-bit" => write_back(pid, |address, bytes| {
+            File::from(calls::open_as_32_bit(&memory_file(pid))?).write_all_at(bytes, address)
         }),
         "pidfd-terminal" => type_as(pid, args.text("--text").unwrap_or_default()),
         "pidfd-getfd" => match take_socket(pid, args.number("--fd")?) {
@@ -104,6 +111,10 @@ fn write_back(pid: i32, write: impl Fn(u64, &[u8]) -> io::Result<()>) -> io::Res
     let mut bytes = [0; LENGTH];
     File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut bytes, start)?;
     write(start, &bytes)
+}
+
+fn memory_file(pid: i32) -> CString {
+    CString::new(format!("/proc/{pid}/mem")).unwrap_or_default()
 }
 
 /// The first address of a writable private mapping.

@@ -94,6 +94,8 @@ pub const TECHNIQUES: &[&str] = &[
     "ptrace-traceme",
     "vm-writev",
     "proc-mem",
+    "proc-mem-ring",
+    "proc-mem-32-bit",
     "pidfd-getfd",
     "pidfd-terminal",
     "pid-reuse",
@@ -159,10 +161,9 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
             std::thread::scope(|scope| scope.spawn(|| plainly(server)).join())
                 .unwrap_or_else(|_| Report::new(name, "failed", 0))
         }
-        "ptrace-attach" | "vm-writev" | "proc-mem" | "pidfd-getfd" | "pidfd-terminal"
-        | "tiocsti" | "ptrace-traceme" => {
-            return memory::attempt(name, args);
-        }
+        "ptrace-attach" | "vm-writev" | "pidfd-getfd" | "pidfd-terminal" | "tiocsti"
+        | "ptrace-traceme" => return memory::attempt(name, args),
+        _ if name.starts_with("proc-mem") => return memory::attempt(name, args),
         "pid-reuse" => return lineage::reuse_id(name, args),
         "thread-exec" => lineage::exec_in_thread(name, args),
         "seccomp-exec" => return Ok(supervise::run(name, args)),
