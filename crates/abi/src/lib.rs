@@ -26,10 +26,12 @@ pub use lineage::{
 pub use sample::{
     Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling, Wish,
 };
-pub use settings::{Counter, Flow, MAIL_PORTS_MAX, Offsets, RateWindow, Settings};
+pub use settings::{
+    Calls, Counter, Flow, MAIL_PORTS_MAX, Offsets, RateWindow, Settings, WRITING_CALLS_MAX,
+};
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// Checks that a struct has the size that both sides count on.
 macro_rules! plain {

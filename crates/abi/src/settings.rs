@@ -198,6 +198,30 @@ pub struct Offsets {
     pub tcp_bytes_acked: u32,
     /// `tcp_sock.bytes_received`
     pub tcp_bytes_received: u32,
+    /// `mm_struct.owner`; 0 where the kernel does not keep it.
+    pub mm_owner: u32,
+    /// The number of the call in `pt_regs`; 0 where that is not known.
+    pub registers_call: u32,
+    /// Where `task_struct` tells by which kind of call it is in the kernel; see
+    /// [`Calls::compat_bit`].
+    pub task_call_state: u32,
+}
+
+/// How many calls that write are known of a machine, at most.
+pub const WRITING_CALLS_MAX: usize = 16;
+
+/// Numbers of the calls by which a process may write into another's memory; unused slots have
+/// one that no call has. A read-only global of each program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct Calls {
+    /// Of the machine's own calls.
+    pub native: [u32; WRITING_CALLS_MAX],
+    /// Of those that 32-bit programs make.
+    pub compat: [u32; WRITING_CALLS_MAX],
+    /// Set in the word at [`Offsets::task_call_state`] while the task is in one of those.
+    pub compat_bit: u32,
 }
 
 /// A watched connection: value of the socket storage `flows`, which dies with its socket.

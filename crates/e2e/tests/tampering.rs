@@ -505,3 +505,25 @@ fn a_refused_reach_spoils_nothing() {
     let reached = wait_until(LIMIT, || (scene.server.messages().len() == 1).then_some(()));
     assert!(reached.is_some());
 }
+
+/// `ps`, `top` and debuggers that only look take the same lock as who writes.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn who_only_looks_spoils_nothing() {
+    let Some(scene) = Scene::open() else { return };
+    let words = ["mailer", "--server", SERVER, "--delay-ms", "1500"];
+    let mailer = scene.desktop.launch(&scene.mailer, words).unwrap();
+    let files = ["cmdline", "environ", "maps", "smaps", "auxv"];
+    let files = files.map(|name| format!("/proc/{mailer}/{name}"));
+    let start = Start::new("/bin/cat").args(&files);
+    let shown = scene.theatre.start(start).output(LIMIT).unwrap();
+    assert!(shown.exit.success(), "{shown:?}");
+    assert!(shown.stdout.contains("--delay-ms"), "{shown:?}");
+    assert!(
+        scene.desktop.wait(mailer, LIMIT).unwrap().success(),
+        "{}",
+        scene.desktop.stdout()
+    );
+    let reached = wait_until(LIMIT, || (scene.server.messages().len() == 1).then_some(()));
+    assert!(reached.is_some());
+}

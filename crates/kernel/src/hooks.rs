@@ -8,6 +8,7 @@ pub mod flow;
 mod fork;
 mod holder;
 mod ingress;
+mod memory;
 mod release;
 mod send;
 mod socket_state;

@@ -32,6 +32,11 @@ const HOLD_NS: u64 = 3_000_000_000;
 /// Whether a packet of the client may leave. Asked only of connections that are watched.
 #[inline(never)]
 pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampling) -> bool {
+    let suspected = sampling.mail == MailWatch::Suspected as u8;
+    let is_caught = sampling.mail == MailWatch::Caught as u8;
+    if !suspected && !is_caught && sampling.line_packets >= SILENT_PACKETS {
+        return true;
+    }
     let Some(payload) = Payload::of(ctx) else {
         // Extension headers, which only a socket that asked for them sends.
         return settings.observe != 0;
@@ -39,12 +44,8 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
     if payload.bytes == 0 {
         return true;
     }
-    if sampling.mail == MailWatch::Caught as u8 {
+    if is_caught {
         return settings.observe != 0;
-    }
-    let suspected = sampling.mail == MailWatch::Suspected as u8;
-    if !suspected && sampling.line_packets >= SILENT_PACKETS {
-        return true;
     }
     let mut known = 0;
     if sampling.line_begun != 0 {

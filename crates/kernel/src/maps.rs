@@ -2,8 +2,8 @@
 //! full stands beside it.
 
 use abi::{
-    Flow, Interest, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow, Registration,
-    RegistrationKey, Sampling, ScriptKey, Settings,
+    Calls, Flow, Interest, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow,
+    Registration, RegistrationKey, Sampling, ScriptKey, Settings,
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::cty::c_void;
@@ -75,15 +75,19 @@ pub static RATES: LruHashMap<u64, RateWindow, 1024> = LruHashMap::new();
 #[btf_map(name = "spoiled")]
 pub static SPOILED: LruHashMap<u32, u64, 1024> = LruHashMap::new();
 
+/// The latest time in [`SPOILED`]: most grants are younger than any, and need not look there.
+#[btf_map(name = "last_spoiled")]
+pub static LAST_SPOILED: Array<u64, 1> = Array::new();
+
 /// What is counted: slots of [`abi::Counter`].
 #[btf_map(name = "counters")]
 pub static COUNTERS: PerCpuArray<u64, 14> = PerCpuArray::new();
 
-/// Reports to user space, room for some 6,000 verdicts. When it is full, the loss is counted;
+/// Reports to user space, room for some 3,000 verdicts. When it is full, the loss is counted;
 /// verdicts do not depend on it. The daemon's resident memory counts it twice, because the
 /// kernel maps it twice.
 #[btf_map(name = "events")]
-pub static EVENTS: RingBuf<u8, { 2 * 1024 * 1024 }> = RingBuf::new();
+pub static EVENTS: RingBuf<u8, { 1024 * 1024 }> = RingBuf::new();
 
 /// Sampled connections. See [`FLOWS`].
 #[btf_map(name = "samplings")]
@@ -131,3 +135,21 @@ macro_rules! offset {
     }};
 }
 pub(crate) use offset;
+
+/// The numbers of calls in this kernel; the loader fills it in.
+#[unsafe(no_mangle)]
+pub static CALLS: core::mem::MaybeUninit<Calls> = core::mem::MaybeUninit::new(NO_CALLS);
+
+// SAFETY: as above.
+const NO_CALLS: Calls = unsafe { core::mem::zeroed() };
+
+/// Reads a part of [`CALLS`], as [`offset`] does.
+macro_rules! call {
+    ($field:ident $([$index:ident])?) => {{
+        // SAFETY: the static is initialised, aligned and never written while programs run.
+        unsafe {
+            core::ptr::read_volatile(&raw const (*$crate::maps::CALLS.as_ptr()).$field $([$index])?)
+        }
+    }};
+}
+pub(crate) use call;

@@ -9,6 +9,8 @@ pub const SOCK_DGRAM: u32 = 2;
 pub const IPPROTO_TCP: u8 = 6;
 pub const IPPROTO_UDP: u8 = 17;
 const IPV6_HEADER_BYTES: u32 = 40;
+/// A packet of TCP over IPv4 that is not longer has no payload.
+pub const HEADERS_LEAST: u32 = 40;
 /// Extension headers of IPv6 by their numbers.
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;

@@ -51,6 +51,8 @@ const AGAIN: u8 = 48;
 const WINDOW_NS: u64 = 30_000_000_000;
 /// Payload that comes in after as long is told: a person's next click, or a master's order.
 const QUIET_NS: u64 = 3_000_000_000;
+/// How often one is looked at that has nothing left to report.
+const REST_NS: u64 = 60_000_000;
 /// How exactly the last payload's time is kept.
 const EXACT_NS: u64 = 1_000_000_000;
 /// Unread bytes at which user space is woken in any case.
@@ -285,16 +287,33 @@ fn after_quiet(ctx: &SkBuffContext, sampling: &mut Sampling, now: u64) {
     }
 }
 
+/// Whether the next look at a connection that has nothing left to report can wait: some
+/// sixteen a second are enough to hear soon what user space wants.
+#[inline(always)]
+fn rests(sampling: &mut Sampling) -> bool {
+    // SAFETY: the helper has no preconditions.
+    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    if now <= sampling.window_ns {
+        return true;
+    }
+    sampling.window_ns = now + REST_NS;
+    false
+}
+
 /// Reports payload while there are samples left.
 #[inline(never)]
 fn payload(ctx: &SkBuffContext, sampling: &mut Sampling, way: Way) {
+    let side = if way == Way::Sent { 0 } else { 1 };
+    // Bytes that go one way only would be looked at for as long as they flow.
+    if sampling.left[side] == 0 && sampling.state == SampleState::First as u8 && rests(sampling) {
+        return;
+    }
     let Some(place) = Payload::of(ctx) else {
         return;
     };
     if place.bytes == 0 {
         return;
     }
-    let side = if way == Way::Sent { 0 } else { 1 };
     let ahead = place.sequence.wrapping_sub(sampling.next[side]) as i32;
     let begun = sampling.begun[side] != 0;
     // Sent again.

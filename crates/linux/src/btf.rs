@@ -10,7 +10,7 @@ use std::path::Path;
 
 use abi::Offsets;
 
-use crate::Error;
+use crate::{Error, calls};
 
 /// Where the kernel shows its type information.
 pub const PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -63,12 +63,21 @@ struct Types<'a> {
     structs: HashMap<&'a [u8], u32>,
 }
 
+/// What the running kernel's type information tells.
+pub struct Kernel {
+    /// Where fields lie.
+    pub offsets: Offsets,
+    /// Whether a watch on locks of memory maps costs little: the event says a number where it
+    /// said a cgroup's path before 6.14, which the kernel had to put together each time.
+    pub has_cheap_memory_locks: bool,
+}
+
 /// Resolves every offset of [`Offsets`] from the running kernel.
 ///
 /// # Errors
 ///
 /// [`Error::Unsupported`] when the kernel shows no type information or lacks a field.
-pub fn offsets() -> Result<Offsets, Error> {
+pub fn kernel() -> Result<Kernel, Error> {
     let path = Path::new(PATH);
     let bytes = fs::read(path).map_err(|error| {
         Error::Unsupported(format!(
@@ -77,7 +86,11 @@ pub fn offsets() -> Result<Offsets, Error> {
     })?;
     let types = Types::parse(&bytes)
         .ok_or_else(|| Error::Unsupported(format!("{PATH}: not readable as BTF")))?;
-    types.offsets()
+    let lock = "trace_event_raw_mmap_lock_acquire_returned";
+    Ok(Kernel {
+        offsets: types.offsets()?,
+        has_cheap_memory_locks: types.offset(lock, "memcg_id").is_some(),
+    })
 }
 
 impl<'a> Types<'a> {
@@ -270,6 +283,9 @@ impl<'a> Types<'a> {
             tcp_is_mptcp: self.offset("tcp_sock", "is_mptcp").unwrap_or(0),
             tcp_bytes_acked: field("tcp_sock", &["bytes_acked"])?,
             tcp_bytes_received: field("tcp_sock", &["bytes_received"])?,
+            mm_owner: self.offset("mm_struct", "owner").unwrap_or(0),
+            registers_call: self.offset("pt_regs", calls::NUMBER).unwrap_or(0),
+            task_call_state: self.offset("task_struct", calls::STATE).unwrap_or(0),
         })
     }
 }
@@ -290,7 +306,7 @@ mod tests {
             println!("skipped: {PATH} is not there");
             return;
         }
-        let offsets = offsets().expect("offsets");
+        let offsets = kernel().expect("offsets").offsets;
         // `tgid` follows `pid` in every kernel there is.
         assert_eq!(offsets.task_tgid, offsets.task_pid + 4);
         assert_ne!(offsets.bprm_filename, offsets.bprm_interp);

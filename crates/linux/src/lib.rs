@@ -6,6 +6,7 @@
 //! the same code.
 
 mod btf;
+mod calls;
 pub mod cgroup;
 pub mod confine;
 pub mod decode;
@@ -15,6 +16,7 @@ pub mod hold;
 pub mod identity;
 pub mod load;
 pub mod mounts;
+mod parts;
 pub mod pins;
 pub mod procfs;
 pub mod programs;

@@ -20,87 +20,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Cgroup;
 use crate::gate::{Gate, Registered};
+use crate::parts::{Hook, PARTS, Part, When};
 use crate::pins::{MAPS, Pins};
 use crate::seed::{self, Seeded};
-use crate::{Error, btf};
+use crate::{Error, btf, calls};
 
 /// The compiled kernel programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../kernel/object/gate.o");
-
-/// Where a program is attached.
-enum Hook {
-    Connect,
-    Egress,
-    Ingress,
-    Release,
-    Tracepoint(&'static str),
-    /// Of these the first that the kernel has, or none: each does better what the packet hook
-    /// does too.
-    Writer(&'static str),
-    Syscall(&'static str),
-    /// A call that only some architectures have.
-    OldSyscall(&'static str),
-}
-
-impl Hook {
-    /// Whether a gate is whole without it, because not every kernel has or permits it.
-    const fn may_be_missing(&self) -> bool {
-        matches!(self, Self::Writer(_)) || self.is_call()
-    }
-
-    const fn is_call(&self) -> bool {
-        matches!(self, Self::Syscall(_) | Self::OldSyscall(_))
-    }
-}
-
-/// In which gates a program is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum When {
-    Always,
-    /// Packets are watched.
-    Packets,
-    /// They are not.
-    NoPackets,
-    /// They are, and sampled too.
-    Samples,
-    /// Calls that reach into other processes are watched.
-    Calls,
-}
-
-/// Every program with its hook, in the order in which they are attached. The name is also
-/// the link's pin.
-const HOOKS: [(&str, Hook, When); 18] = [
-    ("connect4", Hook::Connect, When::Always),
-    ("connect6", Hook::Connect, When::Always),
-    ("egress", Hook::Egress, When::Packets),
-    ("release", Hook::Release, When::Packets),
-    ("write", Hook::Writer("tcp_sendmsg_locked"), When::Packets),
-    ("written", Hook::Writer("sock_send_length"), When::Packets),
-    ("ingress", Hook::Ingress, When::Samples),
-    (
-        "socket_state",
-        Hook::Tracepoint("inet_sock_set_state"),
-        When::NoPackets,
-    ),
-    ("exit", Hook::Tracepoint("sched_process_exit"), When::Always),
-    ("exec", Hook::Tracepoint("sched_process_exec"), When::Always),
-    ("fork", Hook::Tracepoint("sched_process_fork"), When::Always),
-    ("trace_stop", Hook::Tracepoint("sched_switch"), When::Always),
-    (
-        "vm_write",
-        Hook::Syscall("sys_enter_process_vm_writev"),
-        When::Calls,
-    ),
-    (
-        "take_descriptor",
-        Hook::Syscall("sys_enter_pidfd_getfd"),
-        When::Calls,
-    ),
-    ("opened_at", Hook::Syscall("sys_exit_openat"), When::Calls),
-    ("opened_at2", Hook::Syscall("sys_exit_openat2"), When::Calls),
-    ("opened_old", Hook::OldSyscall("sys_exit_open"), When::Calls),
-    ("created", Hook::OldSyscall("sys_exit_creat"), When::Calls),
-];
 
 /// What is to be loaded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -149,7 +75,7 @@ pub struct Loaded {
 impl Request {
     /// The pins that the request is about.
     pub fn pins(&self) -> Pins {
-        Pins::new(&self.pins, OBJECT).with_programs(self.links().map(|(name, _)| name))
+        Pins::new(&self.pins, OBJECT).with_programs(self.parts().map(|part| part.name))
     }
 
     /// The settings as the kernel programs read them.
@@ -186,7 +112,7 @@ impl Request {
         self.watch_packets && self.sample
     }
 
-    fn links(&self) -> impl Iterator<Item = (&'static str, &'static Hook)> {
+    fn parts(&self) -> impl Iterator<Item = &'static Part> {
         let wanted = |when: When| match when {
             When::Always => true,
             When::Packets => self.watch_packets,
@@ -194,10 +120,7 @@ impl Request {
             When::Samples => self.samples(),
             When::Calls => self.watch_calls,
         };
-        HOOKS
-            .iter()
-            .filter(move |(_, _, when)| wanted(*when))
-            .map(|(name, hook, _)| (*name, hook))
+        PARTS.iter().filter(move |part| wanted(part.when))
     }
 }
 
@@ -212,17 +135,19 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
     let pins = request.pins();
     pins.prepare()?;
     let settings = request.settings()?;
-    let indispensable = request.links().filter(|(_, hook)| !hook.may_be_missing());
-    if pins.is_whole(indispensable.map(|(name, _)| name)) {
+    let indispensable = request.parts().filter(|part| !part.hook.may_be_missing());
+    if pins.is_whole(indispensable.map(|part| part.name)) {
         let mut gate = Gate::open(&pins)?;
         if gate.settings()?.cgroup_id == settings.cgroup_id {
             gate.apply_settings(&settings)?;
             gate.replace_registrations(&request.registered)?;
             pins.remove_strangers()?;
-            let mut calls = request
-                .links()
-                .filter(|(_, hook)| matches!(hook, Hook::Syscall(_)));
-            let unwatched = calls.any(|(name, _)| !pins.links().join(name).exists());
+            let is_there = |name: &str| pins.links().join(name).exists();
+            let unwatched = request.parts().any(|part| {
+                matches!(part.hook, Hook::Syscall(_))
+                    && !is_there(part.name)
+                    && !part.unless.is_some_and(is_there)
+            });
             return Ok(Loaded {
                 adopted: true,
                 unwatched_calls: unwatched.then(|| "they were not when the gate was loaded".into()),
@@ -251,13 +176,13 @@ fn load_new(
 ) -> Result<Loaded, Error> {
     // The type information is large, and three readers want it: side by side they take half
     // the time, and until they are done no mail port is closed.
-    let (offsets, types, mut loader) = thread::scope(|scope| {
-        let offsets = scope.spawn(btf::offsets);
+    let (kernel, types, mut loader) = thread::scope(|scope| {
+        let kernel = scope.spawn(btf::kernel);
         let types = scope.spawn(Btf::from_sys_fs);
         let loader = EbpfLoader::new();
-        (joined(offsets), joined(types), loader)
+        (joined(kernel), joined(types), loader)
     });
-    let offsets = offsets?;
+    let kernel = kernel?;
     let types = types.map_err(|error| Error::failed(btf::PATH, &error))?;
     let links = pins.unfinished_links();
     for folder in [&pins.maps(), &links] {
@@ -267,7 +192,9 @@ fn load_new(
     loader
         .btf(Some(&types))
         .verifier_log_level(VerifierLogLevel::DISABLE);
-    loader.override_global("OFFSETS", bytemuck::bytes_of(&offsets), true);
+    loader.override_global("OFFSETS", bytemuck::bytes_of(&kernel.offsets), true);
+    let calls = calls::writing();
+    loader.override_global("CALLS", bytemuck::bytes_of(&calls), true);
     for name in MAPS {
         loader.map_pin_path(name, pins.map(name));
     }
@@ -280,11 +207,15 @@ fn load_new(
     let tracefs = Tracefs::prepare();
     let cgroup = Cgroup::at(&request.cgroup)?;
     let mut closed_after_ms = 0;
-    let mut has_writer = false;
+    let mut attached = Vec::new();
     let mut unwatched_calls = None;
-    for (name, hook) in request.links() {
-        let is_writer = matches!(hook, Hook::Writer(_));
-        if is_writer && has_writer {
+    for Part {
+        name, hook, unless, ..
+    } in request.parts()
+    {
+        let is_needless = unless.is_some_and(|better| attached.contains(&better));
+        let is_dear = matches!(hook, Hook::MemoryLock(_)) && !calls::are_seen_at_the_lock(&kernel);
+        if is_needless || is_dear {
             continue;
         }
         let link = match attach(&mut gate, name, hook, &types, &cgroup, &tracefs) {
@@ -296,7 +227,7 @@ fn load_new(
             }
             link => link?,
         };
-        has_writer |= is_writer;
+        attached.push(*name);
         link.pin(links.join(name)).map_err(|error| {
             Error::failed(format_args!("{name}: the link cannot be pinned"), &error)
         })?;
@@ -390,7 +321,10 @@ fn attach(
                 .try_into()
                 .map_err(|error| Error::failed(&what, &error))
         }
-        (Hook::Tracepoint(point) | Hook::Writer(point), Program::BtfTracePoint(program)) => {
+        (
+            Hook::Tracepoint(point) | Hook::NewTracepoint(point) | Hook::MemoryLock(point),
+            Program::BtfTracePoint(program),
+        ) => {
             program.load(point, types).map_err(fail)?;
             let link = program.attach().map_err(fail)?;
             Ok(program.take_link(link).map_err(fail)?.into())

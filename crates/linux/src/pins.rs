@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 15] = [
+pub const MAPS: [&str; 16] = [
     "settings",
     "processes",
     "threads",
@@ -27,6 +27,7 @@ pub const MAPS: [&str; 15] = [
     "flows",
     "rates",
     "spoiled",
+    "last_spoiled",
     "counters",
     "events",
     "samplings",

@@ -68,8 +68,8 @@ pub struct Config {
     pub irc_ports: RangeInclusive<u16>,
     /// What is done with packets.
     pub packet_watch: PacketWatch,
-    /// Whether `process_vm_writev` and `pidfd_getfd` are watched. It makes every system call of
-    /// the machine a little slower.
+    /// Whether writing into another's memory and `pidfd_getfd` are watched. It makes every
+    /// system call of the machine a little slower.
     pub call_watch: CallWatch,
     /// Connections a minute for one interactive or batch mailer; 0 is no limit.
     pub rate_per_minute: u32,

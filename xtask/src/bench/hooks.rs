@@ -27,10 +27,12 @@ const TOGETHER: [&[&str]; 3] = [
 const STEP_SETTLES: u32 = 5;
 
 /// What is timed, with the divisor that gives one operation.
-const OPERATIONS: [(&str, f64); 5] = [
+const OPERATIONS: [(&str, f64); 7] = [
     ("a system call", work::GROUP as f64),
+    ("a page mapped, touched and unmapped", work::GROUP as f64),
     ("connect(), open port", 1.0),
     ("one byte there and back, a packet", 2.0),
+    ("256 KiB over the loopback interface", 1.0),
     ("start and end of a static program", 1.0),
     ("start and end of /bin/true", 1.0),
 ];
@@ -98,13 +100,18 @@ pub fn play(ground: &mut Ground, rounds: u32) -> Result<Vec<Row>> {
 fn task(operation: usize, tiny: &Path) -> Task {
     match operation {
         0 => Task::SystemCalls { count: 2000 },
-        1 => Task::Connect {
+        1 => Task::Maps { count: 1000 },
+        2 => Task::Connect {
             port: OPEN_PORT,
             count: 1500,
             every_us: 0,
         },
-        2 => Task::PingPong { count: 3000 },
-        3 => Task::Spawn {
+        3 => Task::PingPong { count: 3000 },
+        4 => Task::Bulk {
+            veth: false,
+            count: 300,
+        },
+        5 => Task::Spawn {
             program: tiny.to_owned(),
             count: 150,
         },

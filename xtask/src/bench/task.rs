@@ -46,6 +46,11 @@ pub enum Task {
         /// How many groups.
         count: u32,
     },
+    /// Map a page, touch it and unmap it, in groups.
+    Maps {
+        /// How many groups.
+        count: u32,
+    },
     /// Start a program and wait for its end, again and again.
     Spawn {
         /// The program.

@@ -86,6 +86,26 @@ pub fn system_calls(count: u32) -> Answer {
     }
 }
 
+/// Maps a page, touches it and unmaps it. `each_ns` is of a group.
+pub fn maps(count: u32) -> Result<Answer> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+    let access = ProtFlags::READ | ProtFlags::WRITE;
+    let mut answer = Answer::default();
+    for _ in 0..count {
+        let begun = Instant::now();
+        for _ in 0..GROUP {
+            // SAFETY: the page is this function's own from here to the end of the block.
+            unsafe {
+                let page = mmap_anonymous(std::ptr::null_mut(), 4096, access, MapFlags::PRIVATE)?;
+                page.cast::<u8>().write_volatile(1);
+                munmap(page, 4096)?;
+            }
+        }
+        answer.each_ns.push(begun.elapsed().as_nanos() as u64);
+    }
+    Ok(answer)
+}
+
 /// Starts a program and waits for its end.
 pub fn spawn(program: &Path, count: u32) -> Result<Answer> {
     let mut answer = Answer::default();

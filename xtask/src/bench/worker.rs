@@ -67,6 +67,7 @@ fn perform(task: Task, veth: &mut Option<Veth>) -> Result<Answer> {
         } => refused(port, count, Duration::from_micros(every_us)),
         Task::AwaitRefusal { port } => Ok(await_refusal(port)),
         Task::SystemCalls { count } => on_one_cpu(|| Ok(work::system_calls(count))),
+        Task::Maps { count } => on_one_cpu(|| work::maps(count)),
         Task::Spawn { program, count } => on_one_cpu(|| work::spawn(&program, count)),
         Task::PingPong { count } => on_one_cpu(|| work::ping_pong(count)),
         Task::Bulk { veth: false, count } => {

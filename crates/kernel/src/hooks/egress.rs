@@ -17,7 +17,7 @@ use super::flow::{self, Carried};
 use super::holder;
 use super::verdict::{self, Actor, Judged, Left};
 use crate::kernel_memory::Address;
-use crate::maps::{PROCESSES, SETTINGS, SPOILED, flows, offset};
+use crate::maps::{LAST_SPOILED, PROCESSES, SETTINGS, SPOILED, flows, offset};
 use crate::packet::{
     self, Header, IPPROTO_TCP, Payload, SOCK_DGRAM, SOCK_STREAM, cookie, full_socket,
 };
@@ -70,9 +70,7 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
     if let Some(flow) = flow_of(socket)
         && flow.kind == FlowKind::Grant as u8
     {
-        // SAFETY: the value is copied out at once.
-        let spoiled_ns = unsafe { SPOILED.get(flow.pid) }.copied().unwrap_or(0);
-        if spoiled_ns >= flow.connected_ns {
+        if is_spoiled(flow) {
             // Whoever reached into the mailer may hold its socket by now. Reported once, and no
             // grant from here on.
             flow::closed(flow, cookie(ctx), carried(socket));
@@ -96,15 +94,25 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
     refuse(ctx, settings, socket, port)
 }
 
+/// Whether somebody has reached into the process since it was given the grant.
+#[inline(always)]
+fn is_spoiled(flow: &Flow) -> bool {
+    let last_ns = LAST_SPOILED.get(0).copied().unwrap_or(u64::MAX);
+    // SAFETY: the value is copied out at once.
+    last_ns >= flow.connected_ns
+        && unsafe { SPOILED.get(flow.pid) }.is_some_and(|spoiled| *spoiled >= flow.connected_ns)
+}
+
 /// Whether payload leaves in the call of a process that may not send. Only when that process
 /// owns the socket at this moment; else it leaves on an interrupt, in whatever task that hit.
 #[inline(always)]
 fn is_written_by_another(ctx: &SkBuffContext, socket: *mut bpf_sock) -> bool {
     let owned: i32 = packet::tcp_field(socket, offset!(sock_owned));
-    if owned == 0 || holder::may_write(Address::current_task()) {
+    if owned == 0 || packet::bytes(ctx) <= packet::HEADERS_LEAST {
         return false;
     }
     Payload::of(ctx).is_some_and(|payload| payload.bytes > 0)
+        && !holder::may_write(Address::current_task())
 }
 
 /// A stream socket to a port where IRC servers listen: only watched.

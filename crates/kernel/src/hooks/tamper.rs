@@ -3,10 +3,11 @@
 //!
 //! Why here: there is no LSM or kprobe to rely on. The first two calls are rare, but as soon
 //! as any syscall tracepoint is watched, the kernel sends every system call of the machine
-//! through its slow path (some 50 ns each); so all these are left out where Yama forbids to
-//! reach in anyway (`call_watch`). An open call is looked at when it ends, because only then
-//! the file is known and not just one of its many names. Since 4.7; pidfd_getfd and openat2
-//! since 5.6.
+//! through its slow path (some 13 ns, and as much again where the end of any is watched); so
+//! all these are left out where Yama forbids to reach in anyway (`call_watch`). Of them, since
+//! 6.14 only pidfd_getfd is left: `memory.rs` sees the others, whichever call is made. An open
+//! call is looked at when it ends, because only then the file is known and not just one of its
+//! many names. Since 4.7; pidfd_getfd and openat2 since 5.6.
 
 use abi::{Counter, EventTag, ProcessRecord, TamperEvent};
 use aya_ebpf::bindings::BPF_ANY;
@@ -15,7 +16,7 @@ use aya_ebpf::programs::TracePointContext;
 use policy::{Origin, Tamper};
 
 use crate::kernel_memory::Address;
-use crate::maps::{PROCESSES, SPOILED, THREADS, offset};
+use crate::maps::{LAST_SPOILED, PROCESSES, SPOILED, THREADS, offset};
 use crate::report::{current_process, current_user, header_for, reserve, submit};
 
 /// Offsets in the records of syscall tracepoints: eight bytes of common fields, the number
@@ -117,7 +118,7 @@ fn file_of(descriptor: u64) -> Option<Address> {
 /// Spoils a process before the call has done its work, because afterwards would be too late.
 /// A call that the kernel is going to refuse must not spoil another user's process.
 #[inline(always)]
-fn spoil_own_users(target: u32, signs: Tamper) {
+pub fn spoil_own_users(target: u32, signs: Tamper) {
     let caller = current_user();
     if caller == 0 || record_of(target).is_some_and(|(_, record)| record.uid == caller) {
         spoil(target, signs, current_process());
@@ -155,6 +156,11 @@ pub fn spoil(target: u32, signs: Tamper, by: u32) {
     }
     let now = header_for(EventTag::Tamper, by, record.uid);
     let _ = SPOILED.insert(process, now.boot_ns, u64::from(BPF_ANY));
+    if let Some(last) = LAST_SPOILED.get_ptr_mut(0) {
+        // SAFETY: the slot stays, and an aligned word is written at once. Of two at the same time
+        // either will do.
+        unsafe { *last = now.boot_ns };
+    }
     let before = record.tampered;
     record.tampered = before | signs.0;
     if record.culprit == 0 {

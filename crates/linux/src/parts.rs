@@ -1,0 +1,152 @@
+//! The table of the gate's programs: where each is attached, and in which gates it is.
+
+/// Where a program is attached.
+pub enum Hook {
+    /// `cgroup/connect4` or `connect6`.
+    Connect,
+    /// `cgroup_skb/egress`.
+    Egress,
+    /// `cgroup_skb/ingress`.
+    Ingress,
+    /// `cgroup/sock_release`.
+    Release,
+    /// A raw tracepoint with types.
+    Tracepoint(&'static str),
+    /// One that only some kernels have; it does better what another hook does too.
+    NewTracepoint(&'static str),
+    /// Where locks of memory maps are taken; only where that costs little.
+    MemoryLock(&'static str),
+    /// Begin or end of a system call.
+    Syscall(&'static str),
+    /// A call that only some architectures have.
+    OldSyscall(&'static str),
+}
+
+impl Hook {
+    /// Whether a gate is whole without it, because not every kernel has or permits it.
+    pub const fn may_be_missing(&self) -> bool {
+        matches!(self, Self::NewTracepoint(_) | Self::MemoryLock(_)) || self.is_call()
+    }
+
+    /// Whether it is on a system call.
+    pub const fn is_call(&self) -> bool {
+        matches!(self, Self::Syscall(_) | Self::OldSyscall(_))
+    }
+}
+
+/// In which gates a program is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Every one.
+    Always,
+    /// Packets are watched.
+    Packets,
+    /// They are not.
+    NoPackets,
+    /// They are, and sampled too.
+    Samples,
+    /// Calls that reach into other processes are watched.
+    Calls,
+}
+
+/// A program of the gate.
+pub struct Part {
+    /// Its name in the object, and of the link's pin.
+    pub name: &'static str,
+    /// Where it is attached.
+    pub hook: Hook,
+    /// In which gates it is.
+    pub when: When,
+    /// Not beside this program, which does the same better and came before it.
+    pub unless: Option<&'static str>,
+}
+
+const fn part(name: &'static str, hook: Hook, when: When) -> Part {
+    Part {
+        name,
+        hook,
+        when,
+        unless: None,
+    }
+}
+
+const fn instead_of(better: &'static str, name: &'static str, hook: Hook, when: When) -> Part {
+    Part {
+        unless: Some(better),
+        ..part(name, hook, when)
+    }
+}
+
+/// The program that makes most watches on system calls needless.
+const MEMORY_WRITE: &str = "memory_write";
+/// The program that sees a writer before its bytes are in the socket.
+const WRITE: &str = "write";
+
+/// Every program with its hook, in the order in which they are attached.
+pub static PARTS: [Part; 19] = [
+    part("connect4", Hook::Connect, When::Always),
+    part("connect6", Hook::Connect, When::Always),
+    part("egress", Hook::Egress, When::Packets),
+    part("release", Hook::Release, When::Packets),
+    part(
+        WRITE,
+        Hook::NewTracepoint("tcp_sendmsg_locked"),
+        When::Packets,
+    ),
+    instead_of(
+        WRITE,
+        "written",
+        Hook::NewTracepoint("sock_send_length"),
+        When::Packets,
+    ),
+    part("ingress", Hook::Ingress, When::Samples),
+    part(
+        "socket_state",
+        Hook::Tracepoint("inet_sock_set_state"),
+        When::NoPackets,
+    ),
+    part("exit", Hook::Tracepoint("sched_process_exit"), When::Always),
+    part("exec", Hook::Tracepoint("sched_process_exec"), When::Always),
+    part("fork", Hook::Tracepoint("sched_process_fork"), When::Always),
+    part("trace_stop", Hook::Tracepoint("sched_switch"), When::Always),
+    part(
+        "take_descriptor",
+        Hook::Syscall("sys_enter_pidfd_getfd"),
+        When::Calls,
+    ),
+    part(
+        MEMORY_WRITE,
+        Hook::MemoryLock("mmap_lock_acquire_returned"),
+        When::Calls,
+    ),
+    instead_of(
+        MEMORY_WRITE,
+        "vm_write",
+        Hook::Syscall("sys_enter_process_vm_writev"),
+        When::Calls,
+    ),
+    instead_of(
+        MEMORY_WRITE,
+        "opened_at",
+        Hook::Syscall("sys_exit_openat"),
+        When::Calls,
+    ),
+    instead_of(
+        MEMORY_WRITE,
+        "opened_at2",
+        Hook::Syscall("sys_exit_openat2"),
+        When::Calls,
+    ),
+    instead_of(
+        MEMORY_WRITE,
+        "opened_old",
+        Hook::OldSyscall("sys_exit_open"),
+        When::Calls,
+    ),
+    instead_of(
+        MEMORY_WRITE,
+        "created",
+        Hook::OldSyscall("sys_exit_creat"),
+        When::Calls,
+    ),
+];
