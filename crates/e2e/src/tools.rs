@@ -54,14 +54,17 @@ pub fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Opt
     }
 }
 
-/// What processes hold resident, added up, in KiB.
+/// Memory of their own that processes hold resident, added up, in KiB. Pages of files are none of it: the
+/// daemon gives them back after its start, and they come again with the code that runs.
 ///
 /// # Panics
 /// When one of them has ended.
-pub fn resident_kib(pids: &[u32]) -> u64 {
+pub fn own_kib(pids: &[u32]) -> u64 {
     let of = |pid| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("RssAnon:"));
         let line = line.unwrap().trim_end_matches("kB");
         line.trim().parse::<u64>().unwrap()
     };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use abi::ProcessRecord;
 use e2e::{
-    LIMIT, LONG, PERSON, SERVER, Scene, WEB, evasions, open_files, resident_kib, wait_until, word,
+    LIMIT, LONG, PERSON, SERVER, Scene, WEB, evasions, open_files, own_kib, wait_until, word,
 };
 use linux::gate::Gate;
 use linux::pins::Pins;
@@ -137,7 +137,7 @@ fn a_flooded_control_socket_answers_others() {
         begun.elapsed()
     };
     ask(None);
-    let before = (resident_kib(&daemon), open_files(&daemon).len());
+    let before = (own_kib(&daemon), open_files(&daemon).len());
 
     let mut slowest = Duration::ZERO;
     let mut most_kib = 0;
@@ -145,7 +145,7 @@ fn a_flooded_control_socket_answers_others() {
     let (kept, hasty) = (flood(&scene, 600, 4000), flood(&scene, 20_000, 0));
     for user in [None, Some((1234, 1234))].into_iter().cycle().take(10) {
         slowest = slowest.max(ask(user));
-        most_kib = most_kib.max(resident_kib(&daemon));
+        most_kib = most_kib.max(own_kib(&daemon));
     }
     scene.enforces(&web);
     for mut flood in [hasty, kept] {
@@ -363,7 +363,7 @@ fn a_million_connections_leave_nothing() {
         };
         let (processes, grants) = wait_until(LONG, answer).expect("a status");
         (
-            resident_kib(&daemon),
+            own_kib(&daemon),
             open_files(&daemon).len(),
             processes,
             grants,
@@ -402,7 +402,7 @@ fn a_million_connections_leave_nothing() {
     };
     let after = wait_until(LONG, as_before);
     println!(
-        "resident KiB, open files, processes, grants, flows followed: {before:?} before, {after:?} after"
+        "own KiB, open files, processes, grants, flows followed: {before:?} before, {after:?} after"
     );
     assert!(after.is_some(), "{before:?} {:?}", settled());
     assert_eq!(scene.mail.connection_count(), 1);

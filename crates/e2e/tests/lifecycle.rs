@@ -21,6 +21,8 @@ struct Scene {
 }
 
 const OTHER: &str = "127.0.0.1:8080";
+/// What each of the daemon's processes gives back at least, of what its start had resident.
+const GIVEN_BACK_KIB: u64 = 2048;
 
 impl Scene {
     fn open() -> Option<Self> {
@@ -523,4 +525,29 @@ fn a_gate_of_another_make_takes_over_without_a_gap() {
         .wait_for("refusal", |entry| word(entry, "verdict") == "refuse");
     let own = evasions::beyond(&scene.server, users);
     evasions::refused("upgrade", own, &refusal, &scene.bot);
+}
+
+/// What the daemon's start has read of its own program does not stay resident.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn what_only_the_start_needed_is_given_back() {
+    let Some(scene) = Scene::open() else { return };
+    let kib = |pid: u32, name: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.unwrap().trim_start_matches(':').trim_end_matches("kB");
+        number.trim().parse::<u64>().unwrap()
+    };
+    let given_back = |pid: u32| {
+        let (most, now) = (kib(pid, "VmHWM"), kib(pid, "VmRSS"));
+        (most, now, now + GIVEN_BACK_KIB <= most)
+    };
+    for pid in scene.theatre.daemon_pids() {
+        let found = wait_until(LIMIT, || given_back(pid).2.then_some(()));
+        println!("resident KiB at most, now: {:?}", given_back(pid));
+        assert!(found.is_some(), "{:?}", given_back(pid));
+    }
+    // Both work on with what they have.
+    assert!(!scene.bot_sends() && scene.user_sends());
+    assert_eq!(scene.theatre.status()["gate"], "closed");
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use e2e::{LIMIT, SERVER, Scene, detail, details, open_files, resident_kib, wait_until, word};
+use e2e::{LIMIT, SERVER, Scene, detail, details, open_files, own_kib, wait_until, word};
 use serde_json::Value;
 
 /// A port where IRC servers listen.
@@ -99,7 +99,6 @@ fn the_port_counts_when_nothing_is_sampled() {
 const VISITS: u64 = 2000;
 const ATTEMPTS: usize = 300;
 
-/// Resident memory of a process in KiB.
 /// What the daemon has open.
 fn daemon_files(daemon: &[u32]) -> Vec<String> {
     let mut files = open_files(daemon);
@@ -137,7 +136,7 @@ fn many_connections_disturb_nothing() {
             .as_u64()
             .unwrap()
     };
-    let before = (resident_kib(&daemon), daemon_files(&daemon), known());
+    let before = (own_kib(&daemon), daemon_files(&daemon), known());
 
     let second = visit();
     let storm = format!("technique storm --server {SERVER} --count {ATTEMPTS}");
@@ -169,8 +168,8 @@ fn many_connections_disturb_nothing() {
     for finding in scene.findings() {
         scene.blames_the_bot(&finding);
     }
-    let after = (resident_kib(&daemon), daemon_files(&daemon), known());
-    println!("resident KiB, open files, processes: {before:?} before, {after:?} after");
+    let after = (own_kib(&daemon), daemon_files(&daemon), known());
+    println!("own KiB, open files, processes: {before:?} before, {after:?} after");
     assert!(after.0 <= before.0 + 2048, "{before:?} {after:?}");
     assert_eq!(after.1, before.1);
     assert!(after.2 <= before.2 + 16, "{before:?} {after:?}");

@@ -16,6 +16,7 @@ pub mod hold;
 pub mod identity;
 pub mod load;
 pub mod mounts;
+pub mod pages;
 mod parts;
 pub mod pins;
 pub mod procfs;

@@ -25,6 +25,7 @@ use linux::confine::Account;
 use linux::gate::{Gate, Ring};
 use linux::hold::Hold;
 use linux::load::{Loaded, Request};
+use linux::pages::FilePages;
 use linux::pins::Pins;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -238,8 +239,14 @@ impl Keeper {
     fn serve(&mut self, signals: &signals::Signals) -> Result<(), Failure> {
         let mut files = files::Files::new(&self.registry);
         self.verify_all();
+        let mut seldom = true;
         while !self.is_over() {
+            // The watcher's requests come again and again, all else is as rare as the start.
+            if seldom {
+                FilePages::find().give_back();
+            }
             let woken = self.wait(signals, files.as_ref())?;
+            seldom = !woken.by_watcher_alone();
             if woken.watcher {
                 self.turn();
             }
@@ -567,6 +574,12 @@ struct Woken {
     files: bool,
     watcher: bool,
     ended: bool,
+}
+
+impl Woken {
+    const fn by_watcher_alone(&self) -> bool {
+        self.watcher && !(self.signal || self.root || self.files || self.ended)
+    }
 }
 
 /// A place in the list for something that is not there.

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use engine::{Engine, Event, Settings};
 use linux::confine::{self, Account, Landlock};
 use linux::gate::Events;
+use linux::pages::FilePages;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::channel::link::Link;
@@ -76,6 +77,7 @@ impl Place {
 struct Watcher {
     hello: Hello,
     landlock: Landlock,
+    own_pages: FilePages,
     place: Place,
     engine: Engine,
     known: Known,
@@ -124,6 +126,8 @@ fn run() -> Result<(), String> {
     control
         .set_nonblocking(false)
         .map_err(|error| format!("control socket: {error}"))?;
+    // After that there is no /proc to find them in.
+    let own_pages = FilePages::find();
     let (user, group) = hello.account;
     let landlock = confine::enter(folder.as_fd(), Account { user, group }).map_err(failed)?;
     drop(folder);
@@ -133,7 +137,7 @@ fn run() -> Result<(), String> {
         return Err("the keeper is gone".to_owned());
     }
     let ignored = ignore_signals().map_err(|error| format!("signals: {error}"))?;
-    let mut watcher = Watcher::new(link, hello, landlock);
+    let mut watcher = Watcher::new(link, hello, landlock, own_pages);
     #[cfg(debug_assertions)]
     hostile::play(&mut watcher.link);
     let server = Server::start(control, wake, &watcher.place)
@@ -168,7 +172,7 @@ fn ignore_signals() -> std::io::Result<Arc<AtomicBool>> {
 }
 
 impl Watcher {
-    fn new(mut link: Link, hello: Hello, landlock: Landlock) -> Self {
+    fn new(mut link: Link, hello: Hello, landlock: Landlock, own_pages: FilePages) -> Self {
         let place = Place::in_folder(&hello.state);
         let style = Style {
             colour: hello.colour,
@@ -176,6 +180,7 @@ impl Watcher {
         Self {
             lost_told: events::LostTold::at(&mut link),
             landlock,
+            own_pages,
             engine: Engine::new(Settings::default()),
             known: Known::default(),
             older_irc: older_irc::OlderIrc::default(),
@@ -202,6 +207,7 @@ impl Watcher {
         }
         self.take_news();
         self.find_older_irc();
+        self.own_pages.give_back();
     }
 
     /// The loop. Sleeps until a report, a question, news of the keeper or a deadline.
@@ -290,6 +296,8 @@ impl Watcher {
             });
             self.pruned = Some(Instant::now());
             self.outbox.prune(keep_ns, self.retention.entries);
+            // Now and then: of the start, and of questions that were asked once.
+            self.own_pages.give_back();
         }
     }
 
