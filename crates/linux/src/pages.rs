@@ -25,14 +25,14 @@ impl FilePages {
         File::open(MAPPINGS).map_or_else(|_| Self::default(), |file| read(BufReader::new(file)))
     }
 
-    /// Gives them back. What this process or another one still uses is mapped again at once, one block at a
-    /// time, without reading the file where it is still cached.
+    /// Gives them back. What is used again comes one block at a time, without reading the file where it is
+    /// still cached. A breakpoint that a debugger or a uprobe has set since they were found goes with them.
     pub fn give_back(&self) {
         for range in &self.0 {
             // SAFETY: no byte changes. These are whole mappings of files, private and not writable,
-            // in which nothing differed from the file: in particular none that the dynamic
-            // linker has relocated. They belong to programs and libraries,
-            // which nobody unmaps as long as this process lives, so nothing else lies there now.
+            // in which nothing differed from the file: in particular none that the dynamic linker
+            // has relocated. They belong to the program and its libraries, which stay where they
+            // are as long as this process lives, so nothing else lies there now.
             let given = unsafe {
                 madvise(
                     std::ptr::without_provenance_mut(range.start),
@@ -53,7 +53,7 @@ struct Mapping {
     access: String,
     /// Device and inode; none when there is no file.
     file: Option<(String, String)>,
-    /// Bytes that differ from the file, in memory and swapped out, are all counted, and are none.
+    /// The kernel says that no page differs from the file, neither in memory nor swapped out.
     unchanged: bool,
 }
 
