@@ -192,6 +192,10 @@ pub struct Offsets {
     pub sock_owned: u32,
     /// `sock.__sk_common.skc_dport`
     pub sock_dport: u32,
+    /// `sock.__sk_common.skc_state`
+    pub sock_state: u32,
+    /// `sock.sk_bpf_storage`
+    pub sock_storage: u32,
     /// `tcp_sock.is_mptcp`; 0 where the kernel knows no Multipath TCP.
     pub tcp_is_mptcp: u32,
     /// `tcp_sock.bytes_acked`

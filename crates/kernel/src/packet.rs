@@ -1,8 +1,11 @@
 //! Reading a packet of a cgroup_skb program: where its headers and its payload lie.
 
-use aya_ebpf::bindings::bpf_sock;
+use aya_ebpf::bindings::{bpf_sock, tcp_sock};
+use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skc_to_tcp_sock};
 use aya_ebpf::programs::SkBuffContext;
+
+use crate::maps::offset;
 
 pub const SOCK_STREAM: u32 = 1;
 pub const SOCK_DGRAM: u32 = 2;
@@ -40,17 +43,49 @@ pub fn cookie(ctx: &SkBuffContext) -> u64 {
     unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) }
 }
 
-/// A field of the kernel's own `tcp_sock`, with which `sock` begins too; 0 of what is no TCP.
-/// The helper is there since 5.9, and reading through it costs no call.
-#[inline(always)]
-pub fn tcp_field<T: Copy + Default>(socket: *mut bpf_sock, offset: usize) -> T {
-    // SAFETY: a full socket, checked by the caller.
-    let tcp = unsafe { bpf_skc_to_tcp_sock(socket.cast()) };
-    if tcp.is_null() {
-        return T::default();
+/// The kernel's own `tcp_sock`, with which `sock` begins too. Reading through it costs no call.
+#[derive(Clone, Copy)]
+pub struct Tcp(*mut tcp_sock);
+
+impl Tcp {
+    /// Of the packet's socket; none when that is no full socket of TCP. One call tells it all.
+    #[inline(always)]
+    pub fn of(ctx: &SkBuffContext) -> Option<Self> {
+        // SAFETY: the context is valid while the program runs.
+        let socket = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+        if socket.is_null() {
+            return None;
+        }
+        // SAFETY: the socket is the context's own and not null. Since 5.9.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(socket.cast()) };
+        (!tcp.is_null()).then_some(Self(tcp))
     }
-    // SAFETY: a field by the running kernel's own types, which the verifier compares.
-    unsafe { *tcp.byte_add(offset).cast::<T>() }
+
+    /// One of its fields.
+    #[inline(always)]
+    pub fn field<T: Copy>(self, offset: usize) -> T {
+        // SAFETY: a field by the running kernel's own types, which the verifier compares.
+        unsafe { *self.0.byte_add(offset).cast::<T>() }
+    }
+
+    /// Whether any program of the kernel keeps something in it. Most have nothing, and need not
+    /// be asked for it by a call.
+    #[inline(always)]
+    pub fn has_storage(self) -> bool {
+        self.field::<*const c_void>(offset!(sock_storage)) != core::ptr::null()
+    }
+
+    /// The port at the other end, in host order.
+    #[inline(always)]
+    pub fn port(self) -> u16 {
+        u16::from_be(self.field(offset!(sock_dport)))
+    }
+
+    /// Its state.
+    #[inline(always)]
+    pub fn state(self) -> u32 {
+        u32::from(self.field::<u8>(offset!(sock_state)))
+    }
 }
 
 /// Bytes of the packet, its IP header included.

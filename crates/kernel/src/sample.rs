@@ -25,7 +25,7 @@ use crate::hooks::flow::Carried;
 use crate::kernel_memory::Address;
 use crate::mail;
 use crate::maps::{INTERESTS, PROCESSES, SAMPLES, offset, samples, samplings};
-use crate::packet::{self, Header, IPPROTO_UDP, Payload, cookie};
+use crate::packet::{self, Header, IPPROTO_UDP, Payload, Tcp, cookie};
 use crate::report::count;
 
 /// The time over which a process's connections and queries are counted: 2^33 ns, 8.6 s.
@@ -103,26 +103,40 @@ fn counted(record: &mut ProcessRecord, what: Counted) -> u32 {
     before + 1
 }
 
-/// The storage of a socket that begins a connection in the calling task; none where it is
-/// not watched. Asked at connect(), because later packets may leave on behalf of anybody.
+/// Who begins a connection that is watched.
+pub enum Beginner {
+    /// A process without a record.
+    Unknown,
+    /// One that may not send.
+    Foreign(&'static mut ProcessRecord),
+}
+
+/// Whether this process's connections are watched. All that those of others pay.
 #[inline(always)]
-pub fn begins(pid: u32, uid: u32, to: (&[u8; 16], u16, u8)) -> Option<Sampling> {
+pub fn beginner(pid: u32) -> Option<Beginner> {
     let Some(record) = PROCESSES.get_ptr_mut(pid) else {
+        return Some(Beginner::Unknown);
+    };
+    // SAFETY: the record of the current process stays while it is in this call.
+    let record = unsafe { &mut *record };
+    is_watched(record).then_some(Beginner::Foreign(record))
+}
+
+/// The storage of a socket that begins a connection in the calling task. Made at connect(),
+/// because later packets may leave on behalf of anybody.
+#[inline(always)]
+pub fn begins(beginner: Beginner, pid: u32, uid: u32, to: (&[u8; 16], u16, u8)) -> Sampling {
+    let Beginner::Foreign(record) = beginner else {
         // Who has no record is foreign. There is nothing to tell of it, but mail it must not send.
-        return Some(Sampling {
+        return Sampling {
             pid,
             uid,
             origin: Origin::Foreign as u8,
             role: Role::Unknown as u8,
             state: SampleState::Enough as u8,
             ..connection(to)
-        });
+        };
     };
-    // SAFETY: the record of the current process stays while it is in this call.
-    let record = unsafe { &mut *record };
-    if !is_watched(record) {
-        return None;
-    }
     let connections = counted(record, Counted::Connections);
     let (state, left) = if connections <= EACH_PERIOD {
         (SampleState::First, [FIRST; 2])
@@ -140,7 +154,7 @@ pub fn begins(pid: u32, uid: u32, to: (&[u8; 16], u16, u8)) -> Option<Sampling> 
     if connections == BURST {
         burst(&sampling, connections);
     }
-    Some(sampling)
+    sampling
 }
 
 /// What is known of whose connection or query it is.
@@ -177,9 +191,8 @@ fn connection((address, port, family): (&[u8; 16], u16, u8)) -> Sampling {
 #[inline(always)]
 pub fn sent(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> bool {
     let Some(sampling) = sampling_of(socket, 0) else {
-        // SAFETY: a full socket, checked by the caller.
-        if unsafe { (*socket).state } == TCP_SYN_SENT {
-            subflow(ctx, socket);
+        if Tcp::of(ctx).is_some_and(may_be_subflow) {
+            adopt(ctx, socket);
         }
         return true;
     };
@@ -231,27 +244,27 @@ fn sampling_of<'a>(socket: *mut bpf_sock, flags: u64) -> Option<&'a mut Sampling
     unsafe { storage.cast::<Sampling>().as_mut() }
 }
 
-/// The first packet of a Multipath TCP subflow. Its socket is the kernel's own and was not in
-/// connect(); what it carries is the process's all the same, also when the server speaks plain
-/// TCP only.
+/// Whether this is the first packet of a Multipath TCP subflow. Its socket is the kernel's own
+/// and was not in connect(); what it carries is the process's all the same, also when the server
+/// speaks plain TCP only.
 #[inline(always)]
-fn subflow(ctx: &SkBuffContext, socket: *mut bpf_sock) {
+pub fn may_be_subflow(tcp: Tcp) -> bool {
     let is_mptcp = offset!(tcp_is_mptcp);
-    if is_mptcp != 0 && packet::tcp_field::<u8>(socket, is_mptcp) != 0 {
-        adopt(ctx, socket);
-    }
+    tcp.state() == TCP_SYN_SENT && is_mptcp != 0 && tcp.field::<u8>(is_mptcp) != 0
 }
 
 #[inline(never)]
 fn adopt(ctx: &SkBuffContext, socket: *mut bpf_sock) {
+    let pid = current_process();
+    let Some(beginner) = beginner(pid) else {
+        return;
+    };
     let header = Header::of(ctx);
     let to = (&header.destination(ctx), header.port(ctx), header.version);
     // SAFETY: the helper takes the program's own context.
     let uid = unsafe { bpf_get_socket_uid(ctx.skb.skb) };
-    if let Some(begun) = begins(current_process(), uid, to)
-        && let Some(sampling) = sampling_of(socket, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
-    {
-        *sampling = begun;
+    if let Some(sampling) = sampling_of(socket, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) {
+        *sampling = begins(beginner, pid, uid, to);
     }
 }
 

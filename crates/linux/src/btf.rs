@@ -280,6 +280,8 @@ impl<'a> Types<'a> {
             task_flags: field("task_struct", &["flags"])?,
             sock_owned: field("sock", &["sk_lock.owned"])?,
             sock_dport: field("sock", &["__sk_common.skc_dport"])?,
+            sock_state: field("sock", &["__sk_common.skc_state"])?,
+            sock_storage: field("sock", &["sk_bpf_storage"])?,
             tcp_is_mptcp: self.offset("tcp_sock", "is_mptcp").unwrap_or(0),
             tcp_bytes_acked: field("tcp_sock", &["bytes_acked"])?,
             tcp_bytes_received: field("tcp_sock", &["bytes_received"])?,

@@ -88,15 +88,15 @@ fn sample_from_here(ctx: &SockAddrContext, settings: &Settings, port: u16, famil
         return;
     }
     let pid = current_process();
-    let to = (&destination(ctx, family), port, family);
-    let Some(sampling) = sample::begins(pid, current_user(), to) else {
+    let Some(beginner) = sample::beginner(pid) else {
         return;
     };
     // SAFETY: the socket belongs to the context.
     let slot = unsafe { SAMPLINGS.get_or_insert_ptr_mut(ctx, None) };
     if !slot.is_null() {
+        let to = (&destination(ctx, family), port, family);
         // SAFETY: the storage lives as long as the socket, which is inside its own connect().
-        unsafe { *slot = sampling };
+        unsafe { *slot = sample::begins(beginner, pid, current_user(), to) };
     }
 }
 

@@ -19,7 +19,7 @@ use super::verdict::{self, Actor, Judged, Left};
 use crate::kernel_memory::Address;
 use crate::maps::{LAST_SPOILED, PROCESSES, SETTINGS, SPOILED, flows, offset};
 use crate::packet::{
-    self, Header, IPPROTO_TCP, Payload, SOCK_DGRAM, SOCK_STREAM, cookie, full_socket,
+    self, Header, IPPROTO_TCP, Payload, SOCK_DGRAM, SOCK_STREAM, Tcp, cookie, full_socket,
 };
 use crate::report::count;
 use crate::sample;
@@ -33,34 +33,48 @@ const TCP_CLOSING: u32 = 11;
 
 #[cgroup_skb(egress)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
-    let socket = full_socket(&ctx);
-    if socket.is_null() {
-        return PASS;
-    }
     let Some(settings) = SETTINGS.get(0) else {
         return DROP;
     };
+    // Nearly all packets leave here.
+    if let Some(tcp) = Tcp::of(&ctx)
+        && !settings.may_be_watched(tcp.port())
+        && !tcp.has_storage()
+        && !sample::may_be_subflow(tcp)
+    {
+        return PASS;
+    }
+    looked_at(&ctx, settings)
+}
+
+/// A packet to a watched port or of a watched process, or no TCP.
+#[inline(always)]
+fn looked_at(ctx: &SkBuffContext, settings: &Settings) -> i32 {
+    let socket = full_socket(ctx);
+    if socket.is_null() {
+        return PASS;
+    }
     // SAFETY: a full socket, checked above.
     let (kind, port) = unsafe { ((*socket).type_, u16::from_be((*socket).dst_port)) };
     match kind {
         SOCK_STREAM => {
             if settings.may_be_watched(port) {
                 if settings.is_mail_port(port) {
-                    return granted(&ctx, settings, socket, port);
+                    return granted(ctx, settings, socket, port);
                 }
                 if settings.is_irc_port(port) {
-                    irc(&ctx, socket);
+                    irc(ctx, socket);
                 }
             }
-            unguarded(&ctx, settings, socket)
+            unguarded(ctx, settings, socket)
         }
         SOCK_DGRAM => {
             if settings.sample != 0 {
-                sample::datagram(&ctx, socket);
+                sample::datagram(ctx, socket);
             }
             PASS
         }
-        _ => raw(&ctx, settings, socket),
+        _ => raw(ctx, settings, socket),
     }
 }
 
@@ -76,7 +90,7 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
             flow::closed(flow, cookie(ctx), carried(socket));
             flow.kind = 0;
             flow.port = 0;
-        } else if holder::holds_grant(flow) && is_written_by_another(ctx, socket) {
+        } else if holder::holds_grant(flow) && is_written_by_another(ctx) {
             let task = Address::current_task();
             let writer = Actor {
                 pid: task.read(offset!(task_tgid)),
@@ -106,8 +120,8 @@ fn is_spoiled(flow: &Flow) -> bool {
 /// Whether payload leaves in the call of a process that may not send. Only when that process
 /// owns the socket at this moment; else it leaves on an interrupt, in whatever task that hit.
 #[inline(always)]
-fn is_written_by_another(ctx: &SkBuffContext, socket: *mut bpf_sock) -> bool {
-    let owned: i32 = packet::tcp_field(socket, offset!(sock_owned));
+fn is_written_by_another(ctx: &SkBuffContext) -> bool {
+    let owned = Tcp::of(ctx).map_or(0, |tcp| tcp.field::<i32>(offset!(sock_owned)));
     if owned == 0 || packet::bytes(ctx) <= packet::HEADERS_LEAST {
         return false;
     }

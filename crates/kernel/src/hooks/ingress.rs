@@ -7,17 +7,24 @@
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 
-use crate::packet::{SOCK_STREAM, full_socket};
+use crate::packet::{Tcp, full_socket};
 use crate::sample;
 
 const PASS: i32 = 1;
 
 #[cgroup_skb(ingress)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
-    let socket = full_socket(&ctx);
-    // SAFETY: a full socket when it is not null.
-    if !socket.is_null() && unsafe { (*socket).type_ } == SOCK_STREAM {
-        sample::received(&ctx, socket);
+    if Tcp::of(&ctx).is_some_and(Tcp::has_storage) {
+        watched(&ctx);
     }
     PASS
+}
+
+/// Something is kept for the socket.
+#[inline(always)]
+fn watched(ctx: &SkBuffContext) {
+    let socket = full_socket(ctx);
+    if !socket.is_null() {
+        sample::received(ctx, socket);
+    }
 }
