@@ -111,6 +111,7 @@ pub const RAW: &[&str] = &[
     "raw",
     "raw-options",
     "raw-fragments",
+    "raw-fragments-16",
     "raw-ipv6",
     "raw-ipv6-options",
 ];

@@ -93,9 +93,25 @@ fn memory_written_through_proc_spoils_the_mailer() {
     reached_before_the_send("proc-mem", "memory");
 }
 
+/// Whether the gate has the program that sees the lock of another's memory.
+fn sees_memory_locks() -> bool {
+    let Some(scene) = Scene::open() else {
+        return false;
+    };
+    let pins = scene.theatre.pins();
+    let has = pins.iter().any(|pin| pin.ends_with("/memory_write"));
+    if !has {
+        println!("skipped: before Linux 6.14 only the machine's own calls are seen");
+    }
+    has
+}
+
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn memory_written_by_io_uring_spoils_the_mailer() {
+    if !sees_memory_locks() {
+        return;
+    }
     reached_before_the_send("proc-mem-ring", "memory");
 }
 
@@ -103,6 +119,9 @@ fn memory_written_by_io_uring_spoils_the_mailer() {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn memory_written_by_calls_of_32_bit_programs_spoils_the_mailer() {
+    if !sees_memory_locks() {
+        return;
+    }
     reached_before_the_send("proc-mem-32-bit", "memory");
 }
 

@@ -21,6 +21,8 @@ const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION: u8 = 60;
 const EXTENSIONS_MAX: u32 = 4;
+/// Of an IPv4 header's fragment field: more follow, or some came before.
+const IPV4_FRAGMENT: u16 = 0x3fff;
 /// Flags in the fourteenth byte of a TCP header.
 const TCP_SYN: u8 = 2;
 const TCP_URG: u8 = 0x20;
@@ -148,6 +150,27 @@ impl Header {
             count += 1;
         }
         None
+    }
+
+    /// Whether this is a whole TCP packet that begins nothing and carries nothing. A fragment may
+    /// leave the rest of it to the next one.
+    #[inline(always)]
+    pub fn is_mere_answer(&self, ctx: &SkBuffContext) -> bool {
+        let fragment = ctx.load::<u16>(6).map_or(u16::MAX, u16::from_be);
+        let is_whole = if self.version == 4 {
+            fragment & IPV4_FRAGMENT == 0
+        } else {
+            self.transport == IPV6_HEADER_BYTES
+        };
+        let at = self.transport as usize;
+        let Ok(words) = ctx.load::<u8>(at + 12) else {
+            return false;
+        };
+        let Ok(flags) = ctx.load::<u8>(at + 13) else {
+            return false;
+        };
+        let payload = self.transport + u32::from(words >> 4) * 4;
+        is_whole && flags & TCP_SYN == 0 && bytes(ctx) == payload
     }
 
     /// The destination port in host order, where the transport has one.

@@ -9,6 +9,7 @@ mod bot;
 mod calls;
 mod desktop;
 mod disguise;
+mod farewell;
 mod flood;
 mod lineage;
 mod mailer;

@@ -69,6 +69,7 @@ const SENDING: &[&str] = &[
     "raw",
     "raw-options",
     "raw-fragments",
+    "raw-fragments-16",
     "raw-ipv6",
     "raw-ipv6-options",
     "greeting-split",
@@ -98,6 +99,9 @@ const REACHING: &[&str] = &[
     "pidfd-terminal",
     "pid-reuse",
     "tiocsti",
+    // No attempt at anything: honest mailers end like that.
+    "farewell",
+    "raw-answer",
     "storm",
     "visits",
     "connects",

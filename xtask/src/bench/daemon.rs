@@ -67,7 +67,7 @@ pub fn examine(ground: &mut Ground, starts: u32, watched: Duration) -> Result<Fi
         refuses.push(ms(daemon.started_ns, refused_ns));
         ready.push(ms(daemon.started_ns, daemon.ready_ns));
         ground.stop_daemon()?;
-        ground.start_daemon("full")?;
+        ground.start_daemon("")?;
         let daemon = ground.daemon()?;
         adopted.push(ms(daemon.started_ns, daemon.ready_ns));
     }

@@ -36,6 +36,8 @@ pub enum State {
     GateWithoutSamples,
     /// The same with `packet_watch = "off"`.
     GateWithoutPackets,
+    /// The gate with `call_watch = "off"`, as it is where Yama guards processes.
+    GateWithoutCalls,
     /// Empty programs on the hooks that the gate has in a cgroup.
     EmptyPrograms,
     /// Empty programs on packets in and out.
@@ -133,9 +135,10 @@ impl Ground {
         self.leave()?;
         match state {
             State::Off | State::OffAgain => {}
-            State::Gate => self.start_daemon("full")?,
-            State::GateWithoutSamples => self.start_daemon("mail")?,
-            State::GateWithoutPackets => self.start_daemon("off")?,
+            State::Gate => self.start_daemon("")?,
+            State::GateWithoutSamples => self.start_daemon("packet_watch = \"mail\"")?,
+            State::GateWithoutPackets => self.start_daemon("packet_watch = \"off\"")?,
+            State::GateWithoutCalls => self.start_daemon("call_watch = \"off\"")?,
             State::EmptyPrograms => {
                 self.empty = Some(EmptyPrograms::as_the_gate(&self.sandbox.cgroup())?);
             }
@@ -174,13 +177,14 @@ impl Ground {
         register(&self.sekimori, &self.state(), program, role)
     }
 
-    /// Starts the daemon and waits until it is ready. Adopts the gate when it is there.
-    pub fn start_daemon(&mut self, packet_watch: &str) -> Result<()> {
+    /// Starts the daemon with a setting and waits until it is ready. Adopts the gate when it is
+    /// there.
+    pub fn start_daemon(&mut self, setting: &str) -> Result<()> {
         let folder = self.sandbox.folder();
         let config = folder.join("config.toml");
         fs::write(
             &config,
-            format!("packet_watch = \"{packet_watch}\"\nrate_per_minute = 0\nnotify = false\n"),
+            format!("{setting}\nrate_per_minute = 0\nnotify = false\n"),
         )?;
         let notify = folder.join("notify.sock");
         let _ = fs::remove_file(&notify);

@@ -127,6 +127,11 @@ impl Measured {
                 Target::None,
             ),
             row(
+                "… the gate with call_watch off adds",
+                self.over_off(State::GateWithoutCalls, open),
+                Target::None,
+            ),
+            row(
                 "… the gate adds, for what may not send: sampled",
                 self.over_off(Gate, sampled),
                 Target::None,
@@ -179,6 +184,10 @@ impl Measured {
                 "… the gate with packet_watch off adds",
                 self.over_off(GateWithoutPackets, call),
             ),
+            ns(
+                "… the gate with call_watch off adds",
+                self.over_off(State::GateWithoutCalls, call),
+            ),
         ];
         for (name, operation) in [
             ("start and end of /bin/true", Operation::Spawn),
@@ -200,6 +209,13 @@ impl Measured {
             rows.push(Row::new("… off again (noise)", noise, "%", Target::None));
             let added = self.percent(State::Gate, operation);
             rows.push(Row::new("… the gate adds", added, "%", Target::AtMost(1.0)));
+            let added = self.percent(State::GateWithoutCalls, operation);
+            rows.push(Row::new(
+                "… the gate with call_watch off adds",
+                added,
+                "%",
+                Target::None,
+            ));
         }
         rows
     }
@@ -248,6 +264,11 @@ impl Measured {
             rows.push(row(
                 "… the gate with packet_watch mail adds",
                 self.over_off(GateWithoutSamples, operation),
+                Target::None,
+            ));
+            rows.push(row(
+                "… the gate with call_watch off adds",
+                self.over_off(State::GateWithoutCalls, operation),
                 Target::None,
             ));
             rows.push(row(
@@ -348,7 +369,12 @@ impl Measured {
                 "MiB",
                 Target::None,
             ),
-            Row::number(later, mib(daemon.resident_later_bytes), "MiB", Target::None),
+            Row::number(
+                later,
+                mib(daemon.resident_later_bytes),
+                "MiB",
+                Target::AtMost(15.0),
+            ),
             // Pages that both have, such as the program's own, are in memory once.
             Row::number(
                 "daemon: the same, what is shared counted once",

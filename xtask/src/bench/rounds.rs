@@ -129,6 +129,7 @@ pub fn play(ground: &mut Ground, size: Size) -> Result<Samples> {
         State::Nftables,
         State::GateWithoutSamples,
         State::GateWithoutPackets,
+        State::GateWithoutCalls,
         State::EmptyPair,
         State::EmptyPrograms,
         State::OffAgain,
@@ -200,7 +201,10 @@ fn good(rounds: &[bool]) -> usize {
 fn alone(state: State) -> bool {
     matches!(
         state,
-        State::Gate | State::GateWithoutSamples | State::GateWithoutPackets
+        State::Gate
+            | State::GateWithoutSamples
+            | State::GateWithoutPackets
+            | State::GateWithoutCalls
     ) || bpf::is_quiet().unwrap_or(true)
 }
 
@@ -215,13 +219,16 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn run(&mut self, veth: bool, tiny: Option<&Path>) -> Result<()> {
         use State::{EmptyPair, EmptyPrograms, Gate, Nftables, Off, OffAgain};
-        use State::{GateWithoutPackets, GateWithoutSamples};
+        use State::{GateWithoutCalls, GateWithoutPackets, GateWithoutSamples};
         let off_or_gate = matches!(self.state, Off | OffAgain | Gate);
-        let other_gate = matches!(self.state, GateWithoutSamples | GateWithoutPackets);
+        let other_gate = matches!(
+            self.state,
+            GateWithoutSamples | GateWithoutPackets | GateWithoutCalls
+        );
         if off_or_gate || other_gate || matches!(self.state, Nftables | EmptyPrograms) {
             self.connect(Operation::Connect, OPEN_PORT, 1500, 0)?;
         }
-        if off_or_gate || self.state == GateWithoutPackets {
+        if off_or_gate || matches!(self.state, GateWithoutPackets | GateWithoutCalls) {
             let calls = |count| Task::SystemCalls { count };
             self.time(Operation::SystemCall, 2000, calls)?;
         }
@@ -247,7 +254,7 @@ impl Batch<'_> {
             let loopback = |count| Task::Bulk { veth: false, count };
             self.time(Operation::SampledBulk, 300, loopback)?;
         }
-        if off_or_gate {
+        if off_or_gate || self.state == GateWithoutCalls {
             let program = PathBuf::from("/bin/true");
             self.spawn(Operation::Spawn, &program, 120)?;
             if let Some(tiny) = tiny {

@@ -2,9 +2,11 @@
 //! one has to be in the journal, under its own program's name and with the right verdict.
 
 use std::collections::HashMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rustix::io::Errno;
@@ -16,6 +18,8 @@ use super::task::Task;
 /// The programs: the first is a registered mailer.
 const CALLERS: usize = 4;
 const MAIL_PORT: u16 = 465;
+/// How long connections may take to be gone.
+const QUIET_LIMIT: Duration = Duration::from_secs(3);
 
 /// What was found.
 pub struct Findings {
@@ -60,6 +64,8 @@ pub fn play(ground: &mut Ground, rounds: u32, count: u32) -> Result<Findings> {
         let mut states = [State::Off, State::Gate];
         states.rotate_left(round as usize % 2);
         for state in states {
+            // What comes late of a connection from before the gate is refused, and rightly so.
+            wait_for_quiet(ground)?;
             ground.enter(state)?;
             let storm = Task::Storm {
                 callers: callers.clone(),
@@ -126,4 +132,46 @@ pub fn play(ground: &mut Ground, rounds: u32, count: u32) -> Result<Findings> {
         }),
         processes_a_second: processes as f64 / seconds,
     })
+}
+
+/// Until no connection of the storm is open or being closed any more.
+fn wait_for_quiet(ground: &Ground) -> Result<()> {
+    let deadline = Instant::now() + QUIET_LIMIT;
+    while Instant::now() < deadline {
+        let table = ground
+            .sandbox()
+            .run_inside(|| fs::read_to_string("/proc/thread-self/net/tcp"))??;
+        if !table.lines().skip(1).any(is_under_way) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Whether a line of the kernel's table is a connection to or from the mail port that somebody
+/// still has to answer for: none that only listens or only waits for its number to be free.
+fn is_under_way(line: &str) -> bool {
+    let mut words = line.split_ascii_whitespace().skip(1);
+    let port = format!(":{MAIL_PORT:04X}");
+    let (own, other) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let state = words.next().unwrap_or("");
+    (own.ends_with(&port) || other.ends_with(&port)) && !matches!(state, "06" | "0A")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_being_closed_is_under_way() {
+        let line = |own: &str, other: &str, state: &str| {
+            format!("   0: 0100007F:{own} 0100007F:{other} {state} 00000000:00000000 00:0 0 0 0 1")
+        };
+        assert!(is_under_way(&line("8001", "01D1", "05")));
+        assert!(is_under_way(&line("01D1", "8001", "01")));
+        assert!(!is_under_way(&line("01D1", "0000", "0A")));
+        assert!(!is_under_way(&line("8001", "01D1", "06")));
+        assert!(!is_under_way(&line("8001", "0019", "01")));
+    }
 }

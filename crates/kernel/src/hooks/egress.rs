@@ -195,7 +195,9 @@ fn raw(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> i32 {
         return PASS;
     }
     let port = header.port(ctx);
-    if settings.is_mail_port(port) {
+    // For connections that it has forgotten the kernel itself answers from a raw socket: with a
+    // reset, or once more with the last acknowledgement.
+    if settings.is_mail_port(port) && !header.is_mere_answer(ctx) {
         refuse(ctx, settings, socket, port)
     } else {
         PASS

@@ -16,6 +16,8 @@ use crate::smtp::client::SmtpFailure;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const SYN: u8 = 0x02;
+const RESET: u8 = 0x04;
+const ACK: u8 = 0x10;
 const PUSH_ACK: u8 = 0x18;
 const DO_NOT_FRAGMENT: u16 = 0x4000;
 const MORE_FRAGMENTS: u16 = 0x2000;
@@ -42,17 +44,16 @@ pub(super) fn raw(name: &str, server: SocketAddr) -> Report {
             }
             _ => {
                 let server = ipv4(server)?;
-                let packets = segments(SocketAddr::V4(server));
+                let packets = match name {
+                    "raw-answer" => answers(SocketAddr::V4(server)),
+                    _ => segments(SocketAddr::V4(server)),
+                };
                 let packets = packets.iter().flat_map(|segment| match name {
                     "raw-options" => vec![ipv4_packet(server, segment, &NO_OPERATIONS, 0)],
-                    "raw-fragments" => {
-                        // As little as a fragment may carry: both ports, and four bytes more.
-                        let (first, rest) = segment.split_at(8);
-                        vec![
-                            ipv4_packet(server, first, &[], MORE_FRAGMENTS),
-                            ipv4_packet(server, rest, &[], 1),
-                        ]
-                    }
+                    // As little as a fragment may carry: both ports, and four bytes more.
+                    "raw-fragments" => fragments(server, segment, 8),
+                    // The flags too, so that it seems to be a whole segment without payload.
+                    "raw-fragments-16" => fragments(server, segment, 16),
                     _ => vec![ipv4_packet(server, segment, &[], 0)],
                 });
                 let to = SocketAddr::V4(server);
@@ -120,6 +121,21 @@ fn segments(server: SocketAddr) -> [Vec<u8>; 2] {
     let first = segment(port, server, 1000, 0, SYN, FIRST_LINE);
     let second = segment(port, server, 1001, 1, PUSH_ACK, FIRST_LINE);
     [first, second]
+}
+
+/// What the kernel answers for a connection that it does not know: an acknowledgement and a
+/// reset, in which nothing is said.
+fn answers(server: SocketAddr) -> [Vec<u8>; 2] {
+    [ACK, RESET].map(|flags| segment(20_000, server, 1000, 1, flags, b""))
+}
+
+/// A segment in two fragments, the first of so many bytes: a multiple of eight.
+fn fragments(server: SocketAddrV4, segment: &[u8], bytes: usize) -> Vec<Vec<u8>> {
+    let (first, rest) = segment.split_at(bytes);
+    vec![
+        ipv4_packet(server, first, &[], MORE_FRAGMENTS),
+        ipv4_packet(server, rest, &[], (bytes / 8) as u16),
+    ]
 }
 
 /// The loopback address for a server there, and for another of this machine its own.

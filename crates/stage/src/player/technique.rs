@@ -8,7 +8,7 @@ use rustix::net::ipproto;
 use super::args::Args;
 use super::calls::{self, RingHands};
 use super::mailer::{Report, converse, mail};
-use super::{lineage, memory, packets, sockets, storm, supervise, wrapped};
+use super::{farewell, lineage, memory, packets, sockets, storm, supervise, wrapped};
 use crate::smtp::client::SmtpFailure;
 
 /// Every technique that `technique NAME` knows.
@@ -29,6 +29,8 @@ pub const TECHNIQUES: &[&str] = &[
     "raw",
     "raw-options",
     "raw-fragments",
+    "raw-fragments-16",
+    "raw-answer",
     "raw-ipv6",
     "raw-ipv6-options",
     "packet",
@@ -59,6 +61,7 @@ pub const TECHNIQUES: &[&str] = &[
     "clone-parent",
     "new-user",
     "new-net",
+    "farewell",
     "new-pid",
     "new-mount",
     // Starting the program after `--`.
@@ -166,6 +169,7 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
         _ if name.starts_with("proc-mem") => return memory::attempt(name, args),
         "pid-reuse" => return lineage::reuse_id(name, args),
         "thread-exec" => lineage::exec_in_thread(name, args),
+        "farewell" => farewell::say_farewell(name),
         "seccomp-exec" => return Ok(supervise::run(name, args)),
         _ => return lineage::attempt(name, args),
     }))
