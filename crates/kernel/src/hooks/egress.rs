@@ -155,20 +155,31 @@ fn flow_of(socket: *mut bpf_sock) -> Option<&'static mut Flow> {
     unsafe { flow.cast::<Flow>().as_mut() }
 }
 
-/// The first packet that leaves in the state ESTABLISHED, the handshake's last, tells that
-/// the connection is up; the packet with the FIN that it is over, where no release has told
-/// that before.
+/// A packet that leaves in the state ESTABLISHED tells that the connection is up; the one with
+/// the FIN that it is over, where no release has told that before. Not the handshake's last: it
+/// leaves within connect(), which need not wait for a report.
 #[inline(always)]
 fn notice_state(ctx: &SkBuffContext, socket: *mut bpf_sock, flow: &mut Flow) {
     // SAFETY: a full socket, checked by the caller.
     let state = unsafe { (*socket).state };
     match state {
-        TCP_ESTABLISHED if flow.established == 0 => flow::opened(flow, cookie(ctx)),
+        TCP_ESTABLISHED if flow.established == 0 => {
+            if !is_of_the_handshake(ctx) {
+                flow::opened(flow, cookie(ctx));
+            }
+        }
         TCP_FIN_WAIT1 | TCP_LAST_ACK | TCP_CLOSING if flow.established == 1 => {
             flow::closed(flow, cookie(ctx), carried(socket));
         }
         _ => {}
     }
+}
+
+/// Whether neither side has said anything yet.
+#[inline(always)]
+fn is_of_the_handshake(ctx: &SkBuffContext) -> bool {
+    let received = Tcp::of(ctx).map_or(0, |tcp| tcp.field::<u64>(offset!(tcp_bytes_received)));
+    received == 0 && Payload::of(ctx).is_some_and(|payload| payload.bytes == 0)
 }
 
 #[inline(always)]

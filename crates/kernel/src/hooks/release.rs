@@ -17,12 +17,20 @@ use crate::kernel_memory::Address;
 use crate::maps::{flows, samplings};
 use crate::sample;
 
+const TCP_ESTABLISHED: u32 = 1;
+const TCP_CLOSE_WAIT: u32 = 8;
 /// Anything else would be an error to the kernel.
 const DONE: i32 = 1;
 
 #[cgroup_sock(sock_release)]
 pub fn release(ctx: SockContext) -> i32 {
     if let Some(flow) = stored::<Flow>(&ctx, flows()) {
+        // SAFETY: the context is valid while the program runs.
+        let state = unsafe { (*ctx.sock).state };
+        // It may have come up without a word.
+        if state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT {
+            flow::opened(flow, cookie(&ctx));
+        }
         flow::closed(flow, cookie(&ctx), carried(&ctx));
     }
     if let Some(sampling) = stored::<Sampling>(&ctx, samplings()) {
