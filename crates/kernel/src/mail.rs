@@ -29,14 +29,17 @@ const SILENT_PACKETS: u8 = 64;
 /// with single bytes. While the server is silent, once for each connection.
 const HOLD_NS: u64 = 3_000_000_000;
 
-/// Whether a packet of the client may leave. Asked only of connections that are watched.
+/// Whether the client is still read.
+#[inline(always)]
+pub fn is_read(sampling: &Sampling) -> bool {
+    let is_silent = sampling.mail == MailWatch::Silent as u8;
+    sampling.mail != MailWatch::Over as u8
+        && !(is_silent && sampling.line_packets >= SILENT_PACKETS)
+}
+
+/// Whether a packet of a client that is read may leave.
 #[inline(never)]
 pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampling) -> bool {
-    let suspected = sampling.mail == MailWatch::Suspected as u8;
-    let is_caught = sampling.mail == MailWatch::Caught as u8;
-    if !suspected && !is_caught && sampling.line_packets >= SILENT_PACKETS {
-        return true;
-    }
     let Some(payload) = Payload::of(ctx) else {
         // Extension headers, which only a socket that asked for them sends.
         return settings.observe != 0;
@@ -44,9 +47,10 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
     if payload.bytes == 0 {
         return true;
     }
-    if is_caught {
+    if sampling.mail == MailWatch::Caught as u8 {
         return settings.observe != 0;
     }
+    let suspected = sampling.mail == MailWatch::Suspected as u8;
     let mut known = 0;
     if sampling.line_begun != 0 {
         known = sampling.line_next.wrapping_sub(payload.sequence) as i32;

@@ -210,15 +210,20 @@ impl Payload {
     /// Finds it; none in a packet that is no TCP or has extension headers.
     #[inline(always)]
     pub fn of(ctx: &SkBuffContext) -> Option<Self> {
-        let header = Header::of(ctx);
-        if header.protocol != IPPROTO_TCP {
+        // Each look into a packet is a call, so there are two, and not one for each field.
+        let ip: [u8; 20] = ctx.load(0).ok()?;
+        let (protocol, transport) = if ip[0] >> 4 == 4 {
+            (ip[9], u32::from(ip[0] & 0xf) * 4)
+        } else {
+            (ip[6], IPV6_HEADER_BYTES)
+        };
+        if protocol != IPPROTO_TCP {
             return None;
         }
-        let transport = header.transport;
-        let sequence = u32::from_be(ctx.load::<u32>(transport as usize + 4).ok()?);
-        let words = ctx.load::<u8>(transport as usize + 12).ok()? >> 4;
-        let flags = ctx.load::<u8>(transport as usize + 13).ok()?;
-        let offset = transport + u32::from(words) * 4;
+        let tcp: [u8; 14] = ctx.load(transport as usize).ok()?;
+        let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+        let flags = tcp[13];
+        let offset = transport + u32::from(tcp[12] >> 4) * 4;
         Some(Self {
             offset,
             bytes: bytes(ctx).saturating_sub(offset),
@@ -226,5 +231,11 @@ impl Payload {
             sequence: sequence.wrapping_add(u32::from(flags & TCP_SYN != 0)),
             is_urgent: flags & TCP_URG != 0,
         })
+    }
+
+    /// Whether a packet has any.
+    #[inline(never)]
+    pub fn is_in(ctx: &SkBuffContext) -> bool {
+        Self::of(ctx).is_some_and(|payload| payload.bytes > 0)
     }
 }

@@ -196,7 +196,7 @@ pub fn sent(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> 
         }
         return true;
     };
-    if sampling.mail != MailWatch::Over as u8 && !mail::may_leave(ctx, settings, sampling) {
+    if mail::is_read(sampling) && !mail::may_leave(ctx, settings, sampling) {
         return false;
     }
     if is_sampled(sampling) {
@@ -216,13 +216,19 @@ pub fn received(ctx: &SkBuffContext, socket: *mut bpf_sock) {
     let Some(sampling) = sampling_of(socket, 0) else {
         return;
     };
-    if sampling.mail == MailWatch::Silent as u8 {
-        mail::server_speaks(ctx, sampling);
-    }
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
-    if now - sampling.received_ns > EXACT_NS {
-        after_quiet(ctx, sampling, now);
+    let is_silent = sampling.mail == MailWatch::Silent as u8;
+    let is_quiet = now - sampling.received_ns > EXACT_NS;
+    // Where one side alone speaks, the other's packets are all empty.
+    if (is_silent || is_quiet) && !Payload::is_in(ctx) {
+        return;
+    }
+    if is_silent {
+        mail::server_speaks(ctx, sampling);
+    }
+    if is_quiet {
+        after_quiet(sampling, cookie(ctx), now);
     }
     if is_sampled(sampling) {
         payload(ctx, sampling, Way::Received);
@@ -276,13 +282,7 @@ fn current_process() -> u32 {
 
 /// The first packet for more than a second comes in.
 #[inline(never)]
-fn after_quiet(ctx: &SkBuffContext, sampling: &mut Sampling, now: u64) {
-    let Some(place) = Payload::of(ctx) else {
-        return;
-    };
-    if place.bytes == 0 {
-        return;
-    }
+fn after_quiet(sampling: &mut Sampling, cookie: u64, now: u64) {
     let quiet_ns = now - sampling.received_ns;
     sampling.received_ns = now;
     if sampling.state == SampleState::Spent as u8 {
@@ -291,10 +291,10 @@ fn after_quiet(ctx: &SkBuffContext, sampling: &mut Sampling, now: u64) {
             sampling.state = SampleState::First as u8;
             sampling.left = [AGAIN; 2];
         }
-        follow_interest(sampling, cookie(ctx));
+        follow_interest(sampling, cookie);
     }
     if quiet_ns >= QUIET_NS {
-        let mut head = head(sampling, Sampled::AfterQuiet, cookie(ctx));
+        let mut head = head(sampling, Sampled::AfterQuiet, cookie);
         head.quiet_ns = quiet_ns;
         tell(head);
     }
