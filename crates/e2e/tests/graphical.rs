@@ -42,6 +42,8 @@ impl Screen {
         // Only root may do without a lock file.
         let display = Start::new(XVFB)
             .args([":77", "-screen", "0", "1024x768x24", "-ac", "-nolock"])
+            // Else it begins anew when its last client leaves, and throws out who comes just then.
+            .arg("-noreset")
             .args(["-nolisten", "unix", "-nolisten", "local", "-listen", "tcp"]);
         let display = theatre.sandbox().start(&display).unwrap();
         let listens = || {
@@ -87,7 +89,17 @@ impl Screen {
             let windows = self.keys(&["search", "--onlyvisible", "--name", name]);
             windows.lines().next().map(str::to_owned)
         });
-        let window = found.unwrap_or_else(|| panic!("no window {name}"));
+        let window = found.unwrap_or_else(|| {
+            let all = self.keys(&[
+                "search",
+                "--onlyvisible",
+                "--name",
+                "",
+                "getwindowname",
+                "%@",
+            ]);
+            panic!("no window {name} among {all:?}")
+        });
         self.keys(&["windowactivate", "--sync", &window]);
     }
 

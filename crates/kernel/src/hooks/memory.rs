@@ -5,7 +5,7 @@
 //! other's memory map in the writer's own call. Nobody else does anything here but compare two
 //! addresses, where a tracepoint on a system call makes every call of the machine slower.
 //! Since 5.11; used where it costs little, since 6.14: before, the kernel spells out the path
-//! of a cgroup each time (`crates/linux/src/calls.rs`).
+//! of a cgroup each time (`crates/linux/src/btf.rs`).
 
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
