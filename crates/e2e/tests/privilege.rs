@@ -141,10 +141,12 @@ impl Hostile {
         let said_before = theatre.daemon_words().len();
         let file = theatre.state().join("hostile");
         let (user, group) = watcher_account();
-        fs::write(&file, scene).unwrap();
-        chown(&file, Some(user), Some(group)).unwrap();
         let old = watcher(theatre);
         Theatre::signal_process(old, Signal::KILL);
+        // Not before: this one may just be beginning, and would take it. The next one begins after
+        // a pause.
+        fs::write(&file, scene).unwrap();
+        chown(&file, Some(user), Some(group)).unwrap();
         next_watcher(theatre, old);
         let taken = wait_until(LIMIT, || (!file.exists()).then_some(()));
         if taken.is_none() {
