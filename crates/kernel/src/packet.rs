@@ -109,20 +109,21 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads it. What cannot be read is zero.
+    /// Reads it. What cannot be read is zero. Each look into a packet is a call, so there is one
+    /// for all that both versions have at least.
     #[inline(always)]
     pub fn of(ctx: &SkBuffContext) -> Self {
-        let first = ctx.load::<u8>(0).unwrap_or(0);
-        if first >> 4 == 4 {
+        let ip: [u8; 20] = ctx.load(0).unwrap_or([0; 20]);
+        if ip[0] >> 4 == 4 {
             Self {
                 version: 4,
-                protocol: ctx.load::<u8>(9).unwrap_or(0),
-                transport: u32::from(first & 0xf) * 4,
+                protocol: ip[9],
+                transport: u32::from(ip[0] & 0xf) * 4,
             }
         } else {
             Self {
                 version: 6,
-                protocol: ctx.load::<u8>(6).unwrap_or(0),
+                protocol: ip[6],
                 transport: IPV6_HEADER_BYTES,
             }
         }
@@ -210,16 +211,11 @@ impl Payload {
     /// Finds it; none in a packet that is no TCP or has extension headers.
     #[inline(always)]
     pub fn of(ctx: &SkBuffContext) -> Option<Self> {
-        // Each look into a packet is a call, so there are two, and not one for each field.
-        let ip: [u8; 20] = ctx.load(0).ok()?;
-        let (protocol, transport) = if ip[0] >> 4 == 4 {
-            (ip[9], u32::from(ip[0] & 0xf) * 4)
-        } else {
-            (ip[6], IPV6_HEADER_BYTES)
-        };
-        if protocol != IPPROTO_TCP {
+        let header = Header::of(ctx);
+        if header.protocol != IPPROTO_TCP {
             return None;
         }
+        let transport = header.transport;
         let tcp: [u8; 14] = ctx.load(transport as usize).ok()?;
         let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
         let flags = tcp[13];

@@ -125,8 +125,7 @@ fn is_written_by_another(ctx: &SkBuffContext) -> bool {
     if owned == 0 || packet::bytes(ctx) <= packet::HEADERS_LEAST {
         return false;
     }
-    Payload::of(ctx).is_some_and(|payload| payload.bytes > 0)
-        && !holder::may_write(Address::current_task())
+    Payload::is_in(ctx) && !holder::may_write(Address::current_task())
 }
 
 /// A stream socket to a port where IRC servers listen: only watched.
