@@ -198,6 +198,10 @@ pub struct Offsets {
     pub sock_storage: u32,
     /// `tcp_sock.is_mptcp`; 0 where the kernel knows no Multipath TCP.
     pub tcp_is_mptcp: u32,
+    /// `tcp_sock.write_seq`
+    pub tcp_write_seq: u32,
+    /// `tcp_sock.snd_una`
+    pub tcp_snd_una: u32,
     /// `tcp_sock.bytes_acked`
     pub tcp_bytes_acked: u32,
     /// `tcp_sock.bytes_received`

@@ -4,7 +4,10 @@
 //! zero; callers treat zero as "unknown", which never permits anything.
 
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_probe_read_kernel};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_probe_read_kernel,
+};
+use aya_ebpf::programs::BtfTracePointContext;
 
 /// An address in the kernel. 0 is none.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,53 @@ impl Address {
     #[inline(always)]
     pub fn field(self, offset: usize) -> Self {
         Self(self.0 + offset as u64)
+    }
+}
+
+/// A structure of the kernel whose type the verifier knows, because a tracepoint was given it
+/// or because it hangs on one that was. Reading a field is one load and no call; behind a null
+/// pointer everything is zero.
+#[derive(Clone, Copy)]
+pub struct Typed(*const c_void);
+
+impl Typed {
+    /// The task that runs this program, which is a tracepoint's.
+    #[inline(always)]
+    pub fn current_task() -> Self {
+        // SAFETY: the helper has no preconditions. Since 5.11.
+        Self(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
+    }
+
+    /// An argument of the tracepoint.
+    #[inline(always)]
+    pub fn argument(ctx: &BtfTracePointContext, index: usize) -> Self {
+        Self(ctx.arg(index))
+    }
+
+    /// One of its fields.
+    #[inline(always)]
+    pub fn read<T: Copy>(self, offset: usize) -> T {
+        // SAFETY: a field by the running kernel's own types, which the verifier compares; the
+        // kernel catches the fault of a pointer that leads nowhere.
+        unsafe { *self.0.byte_add(offset).cast::<T>() }
+    }
+
+    /// The structure that one of its fields points to.
+    #[inline(always)]
+    pub fn follow(self, offset: usize) -> Self {
+        Self(self.read(offset))
+    }
+
+    /// For helpers that take it by its type.
+    #[inline(always)]
+    pub fn pointer<T>(self) -> *mut T {
+        self.0.cast_mut().cast()
+    }
+
+    /// For what reads it by calls.
+    #[inline(always)]
+    pub fn address(self) -> Address {
+        Address(self.0 as u64)
     }
 }
 

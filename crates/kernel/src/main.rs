@@ -4,8 +4,7 @@
 //! only gather what the policy needs, ask it, and report. No program loops without a fixed
 //! bound, and what cannot be recorded or reported is counted.
 //!
-//! The oldest kernel that has all of it is 5.18 (the state of the task in `sched_switch`);
-//! all but that is in 5.15 (pinned links of syscall tracepoints).
+//! The oldest kernel that has all of it is 5.17 (`bpf_loop`).
 
 #![no_std]
 #![no_main]

@@ -12,8 +12,7 @@ pub const SOCK_DGRAM: u32 = 2;
 pub const IPPROTO_TCP: u8 = 6;
 pub const IPPROTO_UDP: u8 = 17;
 const IPV6_HEADER_BYTES: u32 = 40;
-/// A packet of TCP over IPv4 that is not longer has no payload.
-pub const HEADERS_LEAST: u32 = 40;
+pub const TCP_SYN_SENT: u32 = 2;
 /// Extension headers of IPv6 by their numbers.
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -75,6 +74,28 @@ impl Tcp {
     #[inline(always)]
     pub fn has_storage(self) -> bool {
         self.field::<*const c_void>(offset!(sock_storage)) != core::ptr::null()
+    }
+
+    /// Whether a packet that leaves now may carry payload: what is neither sent nor acknowledged
+    /// is more than the SYN. True as long as the socket is locked, and it is whenever TCP sends.
+    #[inline(always)]
+    pub fn may_carry(self) -> bool {
+        let written: u32 = self.field(offset!(tcp_write_seq));
+        let acknowledged: u32 = self.field(offset!(tcp_snd_una));
+        let syn = u32::from(self.state() == TCP_SYN_SENT);
+        written.wrapping_sub(acknowledged) != syn
+    }
+
+    /// Whether neither side has said anything yet, as in the handshake.
+    #[inline(always)]
+    pub fn is_silent(self) -> bool {
+        self.field::<u64>(offset!(tcp_bytes_received)) == 0 && !self.may_carry()
+    }
+
+    /// Whether a process holds it in a call at this moment.
+    #[inline(always)]
+    pub fn is_owned(self) -> bool {
+        self.field::<i32>(offset!(sock_owned)) != 0
     }
 
     /// The port at the other end, in host order.

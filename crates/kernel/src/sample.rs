@@ -25,7 +25,7 @@ use crate::hooks::flow::Carried;
 use crate::kernel_memory::Address;
 use crate::mail;
 use crate::maps::{INTERESTS, PROCESSES, SAMPLES, offset, samples, samplings};
-use crate::packet::{self, Header, IPPROTO_UDP, Payload, Tcp, cookie};
+use crate::packet::{self, Header, IPPROTO_UDP, Payload, TCP_SYN_SENT, Tcp, cookie};
 use crate::report::count;
 
 /// The time over which a process's connections and queries are counted: 2^33 ns, 8.6 s.
@@ -59,7 +59,6 @@ const EXACT_NS: u64 = 1_000_000_000;
 const UNREAD_BYTES: u64 = 128 * 1024;
 
 const TCP_ESTABLISHED: u32 = 1;
-const TCP_SYN_SENT: u32 = 2;
 /// The headers of IPv6 and of TCP with all the options that a handshake has.
 const HANDSHAKE_BYTES: u32 = 80;
 const UDP_HEADER_BYTES: u32 = 8;
@@ -189,9 +188,14 @@ fn connection((address, port, family): (&[u8; 16], u16, u8)) -> Sampling {
 /// A packet that a stream socket sends; its header begins the context. Says whether it may
 /// leave.
 #[inline(always)]
-pub fn sent(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> bool {
+pub fn sent(
+    ctx: &SkBuffContext,
+    settings: &Settings,
+    tcp: Option<Tcp>,
+    socket: *mut bpf_sock,
+) -> bool {
     let Some(sampling) = sampling_of(socket, 0) else {
-        if Tcp::of(ctx).is_some_and(may_be_subflow) {
+        if tcp.is_some_and(may_be_subflow) {
             adopt(ctx, socket);
         }
         return true;

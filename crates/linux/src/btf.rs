@@ -220,6 +220,9 @@ impl<'a> Types<'a> {
                     ))
                 })
         };
+        // Without it nobody waits for a traced task, and tracing would not be seen
+        // (`crates/kernel/src/hooks/trace.rs`): built for one processor, before 6.17.
+        field("task_struct", &["on_cpu"])?;
         Ok(Offsets {
             task_tgid: field("task_struct", &["tgid"])?,
             task_pid: field("task_struct", &["pid"])?,
@@ -283,6 +286,8 @@ impl<'a> Types<'a> {
             sock_state: field("sock", &["__sk_common.skc_state"])?,
             sock_storage: field("sock", &["sk_bpf_storage"])?,
             tcp_is_mptcp: self.offset("tcp_sock", "is_mptcp").unwrap_or(0),
+            tcp_write_seq: field("tcp_sock", &["write_seq"])?,
+            tcp_snd_una: field("tcp_sock", &["snd_una"])?,
             tcp_bytes_acked: field("tcp_sock", &["bytes_acked"])?,
             tcp_bytes_received: field("tcp_sock", &["bytes_received"])?,
             mm_owner: self.offset("mm_struct", "owner").unwrap_or(0),

@@ -108,7 +108,7 @@ pub static PARTS: [Part; 19] = [
     part("exit", Hook::Tracepoint("sched_process_exit"), When::Always),
     part("exec", Hook::Tracepoint("sched_process_exec"), When::Always),
     part("fork", Hook::Tracepoint("sched_process_fork"), When::Always),
-    part("trace_stop", Hook::Tracepoint("sched_switch"), When::Always),
+    part("traced", Hook::Tracepoint("sched_wait_task"), When::Always),
     part(
         "take_descriptor",
         Hook::Syscall("sys_enter_pidfd_getfd"),

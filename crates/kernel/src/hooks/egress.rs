@@ -19,7 +19,7 @@ use super::verdict::{self, Actor, Judged, Left};
 use crate::kernel_memory::Address;
 use crate::maps::{LAST_SPOILED, PROCESSES, SETTINGS, SPOILED, flows, offset};
 use crate::packet::{
-    self, Header, IPPROTO_TCP, Payload, SOCK_DGRAM, SOCK_STREAM, Tcp, cookie, full_socket,
+    Header, IPPROTO_TCP, Payload, SOCK_DGRAM, SOCK_STREAM, Tcp, cookie, full_socket,
 };
 use crate::report::count;
 use crate::sample;
@@ -36,20 +36,21 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
     let Some(settings) = SETTINGS.get(0) else {
         return DROP;
     };
+    let tcp = Tcp::of(&ctx);
     // Nearly all packets leave here.
-    if let Some(tcp) = Tcp::of(&ctx)
+    if let Some(tcp) = tcp
         && !settings.may_be_watched(tcp.port())
         && !tcp.has_storage()
         && !sample::may_be_subflow(tcp)
     {
         return PASS;
     }
-    looked_at(&ctx, settings)
+    looked_at(&ctx, settings, tcp)
 }
 
 /// A packet to a watched port or of a watched process, or no TCP.
 #[inline(always)]
-fn looked_at(ctx: &SkBuffContext, settings: &Settings) -> i32 {
+fn looked_at(ctx: &SkBuffContext, settings: &Settings, tcp: Option<Tcp>) -> i32 {
     let socket = full_socket(ctx);
     if socket.is_null() {
         return PASS;
@@ -60,13 +61,13 @@ fn looked_at(ctx: &SkBuffContext, settings: &Settings) -> i32 {
         SOCK_STREAM => {
             if settings.may_be_watched(port) {
                 if settings.is_mail_port(port) {
-                    return granted(ctx, settings, socket, port);
+                    return granted(ctx, settings, tcp, socket, port);
                 }
                 if settings.is_irc_port(port) {
-                    irc(ctx, socket);
+                    irc(ctx, tcp, socket);
                 }
             }
-            unguarded(ctx, settings, socket)
+            unguarded(ctx, settings, tcp, socket)
         }
         SOCK_DGRAM => {
             if settings.sample != 0 {
@@ -80,7 +81,14 @@ fn looked_at(ctx: &SkBuffContext, settings: &Settings) -> i32 {
 
 /// A stream socket to a mail port.
 #[inline(always)]
-fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port: u16) -> i32 {
+fn granted(
+    ctx: &SkBuffContext,
+    settings: &Settings,
+    tcp: Option<Tcp>,
+    socket: *mut bpf_sock,
+    port: u16,
+) -> i32 {
+    let may_carry = tcp.is_some_and(Tcp::may_carry);
     if let Some(flow) = flow_of(socket)
         && flow.kind == FlowKind::Grant as u8
     {
@@ -90,7 +98,7 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
             flow::closed(flow, cookie(ctx), carried(socket));
             flow.kind = 0;
             flow.port = 0;
-        } else if holder::holds_grant(flow) && is_written_by_another(ctx) {
+        } else if may_carry && holder::holds_grant(flow) && is_written_by_another(ctx, tcp) {
             let task = Address::current_task();
             let writer = Actor {
                 pid: task.read(offset!(task_tgid)),
@@ -101,7 +109,7 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port
             };
             holder::take_back(flow, cookie(ctx), carried(socket), &writer);
         } else {
-            notice_state(ctx, socket, flow);
+            notice_state(ctx, tcp, socket, flow);
             return PASS;
         }
     }
@@ -120,26 +128,29 @@ fn is_spoiled(flow: &Flow) -> bool {
 /// Whether payload leaves in the call of a process that may not send. Only when that process
 /// owns the socket at this moment; else it leaves on an interrupt, in whatever task that hit.
 #[inline(always)]
-fn is_written_by_another(ctx: &SkBuffContext) -> bool {
-    let owned = Tcp::of(ctx).map_or(0, |tcp| tcp.field::<i32>(offset!(sock_owned)));
-    if owned == 0 || packet::bytes(ctx) <= packet::HEADERS_LEAST {
-        return false;
-    }
-    Payload::is_in(ctx) && !holder::may_write(Address::current_task())
+fn is_written_by_another(ctx: &SkBuffContext, tcp: Option<Tcp>) -> bool {
+    tcp.is_some_and(Tcp::is_owned)
+        && Payload::is_in(ctx)
+        && !holder::may_write(Address::current_task())
 }
 
 /// A stream socket to a port where IRC servers listen: only watched.
 #[inline(always)]
-fn irc(ctx: &SkBuffContext, socket: *mut bpf_sock) {
+fn irc(ctx: &SkBuffContext, tcp: Option<Tcp>, socket: *mut bpf_sock) {
     if let Some(flow) = flow_of(socket) {
-        notice_state(ctx, socket, flow);
+        notice_state(ctx, tcp, socket, flow);
     }
 }
 
 /// A stream socket to any other port.
 #[inline(always)]
-fn unguarded(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> i32 {
-    if settings.sample != 0 && !sample::sent(ctx, settings, socket) {
+fn unguarded(
+    ctx: &SkBuffContext,
+    settings: &Settings,
+    tcp: Option<Tcp>,
+    socket: *mut bpf_sock,
+) -> i32 {
+    if settings.sample != 0 && !sample::sent(ctx, settings, tcp, socket) {
         DROP
     } else {
         PASS
@@ -158,12 +169,12 @@ fn flow_of(socket: *mut bpf_sock) -> Option<&'static mut Flow> {
 /// the FIN that it is over, where no release has told that before. Not the handshake's last: it
 /// leaves within connect(), which need not wait for a report.
 #[inline(always)]
-fn notice_state(ctx: &SkBuffContext, socket: *mut bpf_sock, flow: &mut Flow) {
+fn notice_state(ctx: &SkBuffContext, tcp: Option<Tcp>, socket: *mut bpf_sock, flow: &mut Flow) {
     // SAFETY: a full socket, checked by the caller.
     let state = unsafe { (*socket).state };
     match state {
         TCP_ESTABLISHED if flow.established == 0 => {
-            if !is_of_the_handshake(ctx) {
+            if !tcp.is_some_and(Tcp::is_silent) {
                 flow::opened(flow, cookie(ctx));
             }
         }
@@ -172,13 +183,6 @@ fn notice_state(ctx: &SkBuffContext, socket: *mut bpf_sock, flow: &mut Flow) {
         }
         _ => {}
     }
-}
-
-/// Whether neither side has said anything yet.
-#[inline(always)]
-fn is_of_the_handshake(ctx: &SkBuffContext) -> bool {
-    let received = Tcp::of(ctx).map_or(0, |tcp| tcp.field::<u64>(offset!(tcp_bytes_received)));
-    received == 0 && Payload::of(ctx).is_some_and(|payload| payload.bytes == 0)
 }
 
 #[inline(always)]

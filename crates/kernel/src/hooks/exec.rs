@@ -7,14 +7,13 @@
 
 use abi::{Counter, ProcessRecord, VerdictOrigin};
 use aya_ebpf::bindings::BPF_ANY;
-use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_signal};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{Invocation, Kind, Origin, Role, Standing, Tamper, Verdict, may_submit};
 
 use crate::image::{Image, ShellStart, shell_start, signs};
-use crate::kernel_memory::Address;
+use crate::kernel_memory::Typed;
 use crate::maps::{PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
 
@@ -27,8 +26,8 @@ static STRANGER: ProcessRecord = ProcessRecord::of(&Standing::STRANGER);
 
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn exec(ctx: BtfTracePointContext) -> i32 {
-    let task = Address::from(ctx.arg::<*const c_void>(0));
-    let binprm = Address::from(ctx.arg::<*const c_void>(2));
+    let task = Typed::argument(&ctx, 0).address();
+    let binprm = Typed::argument(&ctx, 2);
     let pid = current_process();
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return 0;

@@ -4,16 +4,15 @@
 //! `signal->live`. Two last threads may both read 0; removing twice does no harm. tp_btf
 //! since 5.5.
 
-use aya_ebpf::cty::c_void;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-use crate::kernel_memory::Address;
+use crate::kernel_memory::Typed;
 use crate::maps::{PROCESSES, THREADS, offset};
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exit(ctx: BtfTracePointContext) -> i32 {
-    let task = Address::from(ctx.arg::<*const c_void>(0));
+    let task = Typed::argument(&ctx, 0);
     let process: u32 = task.read(offset!(task_tgid));
     let thread: u32 = task.read(offset!(task_pid));
     if thread != process {

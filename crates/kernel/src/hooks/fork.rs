@@ -7,19 +7,18 @@
 
 use abi::Counter;
 use aya_ebpf::bindings::BPF_ANY;
-use aya_ebpf::cty::c_void;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::Origin;
 
-use crate::kernel_memory::Address;
+use crate::kernel_memory::Typed;
 use crate::maps::{PROCESSES, THREADS, offset};
 use crate::report::count;
 
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn fork(ctx: BtfTracePointContext) -> i32 {
-    let parent = Address::from(ctx.arg::<*const c_void>(0));
-    let child = Address::from(ctx.arg::<*const c_void>(1));
+    let parent = Typed::argument(&ctx, 0);
+    let child = Typed::argument(&ctx, 1);
     let parent_process: u32 = parent.read(offset!(task_tgid));
     let child_process: u32 = child.read(offset!(task_tgid));
     let Some(record) = PROCESSES.get_ptr(parent_process) else {

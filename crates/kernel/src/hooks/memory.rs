@@ -7,14 +7,13 @@
 //! Since 5.11; used where it costs little, since 6.14: before, the kernel spells out the path
 //! of a cgroup each time (`crates/linux/src/btf.rs`).
 
-use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::bpf_task_pt_regs;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::Tamper;
 
 use super::tamper::spoil_own_users;
-use crate::kernel_memory::Address;
+use crate::kernel_memory::{Address, Typed};
 use crate::maps::{call, offset};
 
 /// `PF_IO_WORKER`, `PF_MEMALLOC` and `PF_KTHREAD` in `linux/sched.h`.
@@ -24,18 +23,9 @@ const KERNEL_THREAD: u32 = 0x20_0000;
 
 #[btf_tracepoint(function = "mmap_lock_acquire_returned")]
 pub fn memory_write(ctx: BtfTracePointContext) -> i32 {
-    let memory: *const c_void = ctx.arg(0);
-    // SAFETY: the helper has no preconditions. Since 5.11.
-    let task = unsafe { bpf_get_current_task_btf() }.cast_const();
-    let field = offset!(task_mm);
-    // SAFETY: the kernel's own task and a field of it; the verifier knows both.
-    let own = unsafe {
-        *task
-            .cast::<c_void>()
-            .byte_add(field)
-            .cast::<*const c_void>()
-    };
-    if own == memory {
+    let memory: u64 = ctx.arg(0);
+    let task = Typed::current_task();
+    if task.read::<u64>(offset!(task_mm)) == memory {
         return 0;
     }
     // Who changes the map itself takes the lock for writing: fork and exec do, and they work on
@@ -44,12 +34,9 @@ pub fn memory_write(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     // SAFETY: the helper takes the current task.
-    let registers = unsafe { bpf_task_pt_regs(task.cast_mut()) };
-    if writes(
-        Address::from(task.cast::<c_void>()),
-        Address(registers as u64),
-    ) {
-        let owner = Address::from(memory).follow(offset!(mm_owner));
+    let registers = unsafe { bpf_task_pt_regs(task.pointer()) };
+    if writes(task.address(), Address(registers as u64)) {
+        let owner = Address(memory).follow(offset!(mm_owner));
         if !owner.is_null() {
             spoil_own_users(owner.read(offset!(task_tgid)), Tamper::MEMORY_WRITTEN);
         }

@@ -10,7 +10,6 @@
 //! that has ended stops nothing.
 
 use abi::Flow;
-use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
@@ -18,39 +17,35 @@ use aya_ebpf::programs::BtfTracePointContext;
 use super::flow::Carried;
 use super::holder;
 use super::verdict::Actor;
-use crate::kernel_memory::Address;
+use crate::kernel_memory::{Address, Typed};
 use crate::maps::{SETTINGS, flows, offset};
 
 #[btf_tracepoint(function = "tcp_sendmsg_locked")]
 pub fn write(ctx: BtfTracePointContext) -> i32 {
-    writes(ctx.arg(0));
+    writes(Typed::argument(&ctx, 0));
     0
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn written(ctx: BtfTracePointContext) -> i32 {
     if ctx.arg::<i32>(1) > 0 {
-        writes(ctx.arg(0));
+        writes(Typed::argument(&ctx, 0));
     }
     0
 }
 
 /// The current task writes into a socket.
 #[inline(always)]
-fn writes(socket: *const c_void) {
+fn writes(socket: Typed) {
     let Some(settings) = SETTINGS.get(0) else {
         return;
     };
-    let field = offset!(sock_dport);
-    // SAFETY: the kernel's own socket and a field of it; the verifier knows both and guards the
-    // read.
-    let port = unsafe { *socket.byte_add(field).cast::<u16>() };
-    if !settings.may_be_watched(u16::from_be(port)) {
+    if !settings.may_be_watched(u16::from_be(socket.read(offset!(sock_dport)))) {
         return;
     }
     // SAFETY: the socket is the tracepoint's argument; without the create flag nothing is written.
     let storage =
-        unsafe { bpf_sk_storage_get(flows(), socket.cast_mut(), core::ptr::null_mut(), 0) };
+        unsafe { bpf_sk_storage_get(flows(), socket.pointer(), core::ptr::null_mut(), 0) };
     // SAFETY: the storage lives as long as its socket.
     let Some(flow) = (unsafe { storage.cast::<Flow>().as_mut() }) else {
         return;
@@ -59,7 +54,7 @@ fn writes(socket: *const c_void) {
         return;
     }
     // SAFETY: the helper takes the tracepoint's socket.
-    let cookie = unsafe { bpf_get_socket_cookie(socket.cast_mut()) };
-    let carried = Carried::by(Address::from(socket));
+    let cookie = unsafe { bpf_get_socket_cookie(socket.pointer()) };
+    let carried = Carried::by(socket.address());
     holder::take_back(flow, cookie, carried, &Actor::current());
 }

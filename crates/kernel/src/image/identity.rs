@@ -8,7 +8,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};
 use policy::Program;
 
-use crate::kernel_memory::Address;
+use crate::kernel_memory::{Address, Typed};
 use crate::maps::{
     PROGRAMS, PROGRAMS_SEEN, REGISTRATIONS, SCRATCH, SCRIPTS, SETTINGS, Scratch, offset,
 };
@@ -22,8 +22,8 @@ const NANOSECONDS_MASK: u32 = 0x7fff_ffff;
 
 /// The file of an image.
 pub struct Image {
-    /// `struct file` of the executable, or of the interpreter of a script.
-    file: Address,
+    /// `struct linux_binprm`.
+    binprm: Typed,
     /// Its identity.
     key: ProgramKey,
     /// It is a script that the kernel handed to its interpreter.
@@ -34,14 +34,14 @@ impl Image {
     /// Looks at the file that `binprm` has loaded. The script's path, if there is one, is left
     /// in the scratch space.
     #[inline(always)]
-    pub fn of(binprm: Address, scratch: &mut Scratch) -> Self {
+    pub fn of(binprm: Typed, scratch: &mut Scratch) -> Self {
         let file = binprm.follow(offset!(bprm_file));
         let inode = file.follow(offset!(file_inode));
         let seconds: u64 = inode.read(offset!(inode_ctime_sec));
         let nanoseconds: u32 = inode.read(offset!(inode_ctime_nsec));
-        let filename = binprm.follow(offset!(bprm_filename));
+        let filename: u64 = binprm.read(offset!(bprm_filename));
         // They begin as one pointer; binfmt_script gives `interp` a string of its own.
-        let is_script = filename != binprm.follow(offset!(bprm_interp));
+        let is_script = filename != binprm.read(offset!(bprm_interp));
         scratch.script.path = [0; SCRIPT_PATH_BYTES];
         let mut script = 0;
         if is_script {
@@ -50,7 +50,7 @@ impl Image {
                 bpf_probe_read_kernel_str(
                     scratch.script.path.as_mut_ptr().cast(),
                     SCRIPT_PATH_BYTES as u32,
-                    filename.0 as *const _,
+                    filename as *const _,
                 )
             };
             if length == SCRIPT_PATH_BYTES as i64 {
@@ -64,7 +64,7 @@ impl Image {
             count(Counter::ReadsFailed);
         }
         Self {
-            file,
+            binprm,
             key: ProgramKey {
                 inode: number,
                 changed_ns: seconds * 1_000_000_000 + u64::from(nanoseconds & NANOSECONDS_MASK),
@@ -115,7 +115,8 @@ impl Image {
         scratch.entry.index = index;
         scratch.entry.reserved = 0;
         scratch.entry.path.script = scratch.script.path;
-        walk(self.file.0);
+        // The executable, or the interpreter of a script.
+        walk(self.binprm.address().follow(offset!(bprm_file)).0);
         // Another CPU may see the same program for the first time: what it was called there is
         // its name, because records with that number are out already.
         if PROGRAMS
