@@ -1,7 +1,8 @@
 //! Reading fields of kernel structures by offsets that the loader took from BTF.
 //!
-//! All reads go through `bpf_probe_read_kernel`, which cannot fault. A failed read gives
-//! zero; callers treat zero as "unknown", which never permits anything.
+//! By an address alone, through `bpf_probe_read_kernel`; where the verifier knows the type,
+//! directly. Neither can fault: a failed read gives zero, and callers treat zero as "unknown",
+//! which never permits anything.
 
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{
@@ -53,8 +54,8 @@ impl Address {
     }
 }
 
-/// A structure of the kernel whose type the verifier knows, because a tracepoint was given it
-/// or because it hangs on one that was. Reading a field is one load and no call; behind a null
+/// A structure of the kernel whose type the verifier knows, because a tracepoint or a helper
+/// gave it, or because it hangs on such a one. Reading a field is one load and no call; behind a null
 /// pointer everything is zero.
 #[derive(Clone, Copy)]
 pub struct Typed(*const c_void);
@@ -64,7 +65,13 @@ impl Typed {
     #[inline(always)]
     pub fn current_task() -> Self {
         // SAFETY: the helper has no preconditions. Since 5.11.
-        Self(unsafe { bpf_get_current_task_btf() }.cast_const().cast())
+        Self::given(unsafe { bpf_get_current_task_btf() })
+    }
+
+    /// What a helper gave.
+    #[inline(always)]
+    pub fn given<T>(pointer: *mut T) -> Self {
+        Self(pointer.cast_const().cast())
     }
 
     /// An argument of the tracepoint.

@@ -1,10 +1,11 @@
 //! Reading a packet of a cgroup_skb program: where its headers and its payload lie.
 
-use aya_ebpf::bindings::{bpf_sock, tcp_sock};
+use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skc_to_tcp_sock};
 use aya_ebpf::programs::SkBuffContext;
 
+use crate::kernel_memory::Typed;
 use crate::maps::offset;
 
 pub const SOCK_STREAM: u32 = 1;
@@ -46,7 +47,7 @@ pub fn cookie(ctx: &SkBuffContext) -> u64 {
 
 /// The kernel's own `tcp_sock`, with which `sock` begins too. Reading through it costs no call.
 #[derive(Clone, Copy)]
-pub struct Tcp(*mut tcp_sock);
+pub struct Tcp(Typed);
 
 impl Tcp {
     /// Of the packet's socket; none when that is no full socket of TCP. One call tells it all.
@@ -59,14 +60,13 @@ impl Tcp {
         }
         // SAFETY: the socket is the context's own and not null. Since 5.9.
         let tcp = unsafe { bpf_skc_to_tcp_sock(socket.cast()) };
-        (!tcp.is_null()).then_some(Self(tcp))
+        (!tcp.is_null()).then_some(Self(Typed::given(tcp)))
     }
 
     /// One of its fields.
     #[inline(always)]
     pub fn field<T: Copy>(self, offset: usize) -> T {
-        // SAFETY: a field by the running kernel's own types, which the verifier compares.
-        unsafe { *self.0.byte_add(offset).cast::<T>() }
+        self.0.read(offset)
     }
 
     /// Whether any program of the kernel keeps something in it. Most have nothing, and need not

@@ -88,7 +88,6 @@ fn granted(
     socket: *mut bpf_sock,
     port: u16,
 ) -> i32 {
-    let may_carry = tcp.is_some_and(Tcp::may_carry);
     if let Some(flow) = flow_of(socket)
         && flow.kind == FlowKind::Grant as u8
     {
@@ -98,7 +97,7 @@ fn granted(
             flow::closed(flow, cookie(ctx), carried(socket));
             flow.kind = 0;
             flow.port = 0;
-        } else if may_carry && holder::holds_grant(flow) && is_written_by_another(ctx, tcp) {
+        } else if holder::holds_grant(flow) && is_written_by_another(ctx, tcp) {
             let task = Address::current_task();
             let writer = Actor {
                 pid: task.read(offset!(task_tgid)),
@@ -129,7 +128,7 @@ fn is_spoiled(flow: &Flow) -> bool {
 /// owns the socket at this moment; else it leaves on an interrupt, in whatever task that hit.
 #[inline(always)]
 fn is_written_by_another(ctx: &SkBuffContext, tcp: Option<Tcp>) -> bool {
-    tcp.is_some_and(Tcp::is_owned)
+    tcp.is_some_and(|tcp| tcp.may_carry() && tcp.is_owned())
         && Payload::is_in(ctx)
         && !holder::may_write(Address::current_task())
 }

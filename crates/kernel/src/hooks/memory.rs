@@ -33,6 +33,15 @@ pub fn memory_write(ctx: BtfTracePointContext) -> i32 {
     if ctx.arg::<u64>(1) & 1 != 0 {
         return 0;
     }
+    locked_for_reading(memory);
+    0
+}
+
+/// The current task holds another's memory map. Not inlined, so that what everybody else's
+/// locking passes saves no registers for it.
+#[inline(never)]
+fn locked_for_reading(memory: u64) {
+    let task = Typed::current_task();
     // SAFETY: the helper takes the current task.
     let registers = unsafe { bpf_task_pt_regs(task.pointer()) };
     if writes(task.address(), Address(registers as u64)) {
@@ -41,7 +50,6 @@ pub fn memory_write(ctx: BtfTracePointContext) -> i32 {
             spoil_own_users(owner.read(offset!(task_tgid)), Tamper::MEMORY_WRITTEN);
         }
     }
-    0
 }
 
 /// Whether the task is in a call that writes. Reading another's memory is what `ps` does too.

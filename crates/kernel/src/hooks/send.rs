@@ -22,27 +22,34 @@ use crate::maps::{SETTINGS, flows, offset};
 
 #[btf_tracepoint(function = "tcp_sendmsg_locked")]
 pub fn write(ctx: BtfTracePointContext) -> i32 {
-    writes(Typed::argument(&ctx, 0));
+    let socket = Typed::argument(&ctx, 0);
+    if is_watched(socket) {
+        writes(socket);
+    }
     0
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
 pub fn written(ctx: BtfTracePointContext) -> i32 {
-    if ctx.arg::<i32>(1) > 0 {
-        writes(Typed::argument(&ctx, 0));
+    let socket = Typed::argument(&ctx, 0);
+    if is_watched(socket) && ctx.arg::<i32>(1) > 0 {
+        writes(socket);
     }
     0
 }
 
-/// The current task writes into a socket.
+/// What nearly everybody's sending ends with.
 #[inline(always)]
+fn is_watched(socket: Typed) -> bool {
+    SETTINGS.get(0).is_some_and(|settings| {
+        settings.may_be_watched(u16::from_be(socket.read(offset!(sock_dport))))
+    })
+}
+
+/// The current task writes into a socket. Not inlined, so that what most sockets do saves no
+/// registers for it.
+#[inline(never)]
 fn writes(socket: Typed) {
-    let Some(settings) = SETTINGS.get(0) else {
-        return;
-    };
-    if !settings.may_be_watched(u16::from_be(socket.read(offset!(sock_dport)))) {
-        return;
-    }
     // SAFETY: the socket is the tracepoint's argument; without the create flag nothing is written.
     let storage =
         unsafe { bpf_sk_storage_get(flows(), socket.pointer(), core::ptr::null_mut(), 0) };

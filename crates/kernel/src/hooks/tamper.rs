@@ -4,10 +4,12 @@
 //! Why here: there is no LSM or kprobe to rely on. The first two calls are rare, but as soon
 //! as any syscall tracepoint is watched, the kernel sends every system call of the machine
 //! through its slow path (some 13 ns, and as much again where the end of any is watched); so
-//! all these are left out where Yama forbids to reach in anyway (`call_watch`). Of them, since
-//! 6.14 only pidfd_getfd is left: `memory.rs` sees the others, whichever call is made. An open
-//! call is looked at when it ends, because only then the file is known and not just one of its
-//! many names. Since 4.7; pidfd_getfd and openat2 since 5.6.
+//! all these are left out where Yama forbids to reach in anyway (`call_watch`), and since 6.14,
+//! where `memory.rs` sees who writes, whichever call is made. pidfd_getfd is watched there if
+//! the administrator asks for it: what is written into a connection that was taken so,
+//! `send.rs` sees without it. An open call is looked at when it ends, because only then the
+//! file is known and not just one of its many names. Since 4.7; pidfd_getfd and openat2 since
+//! 5.6.
 
 use abi::{Counter, EventTag, ProcessRecord, TamperEvent};
 use aya_ebpf::bindings::BPF_ANY;
