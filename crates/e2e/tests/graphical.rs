@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, PERSON, SERVER, Theatre, evasions, is_missing, wait_until, word};
+use e2e::{LIMIT, Options, PERSON, SERVER, Theatre, evasions, is_missing, wait_until, word};
 use serde_json::Value;
 use stage::{Process, SmtpServer, Start};
 
@@ -28,10 +28,14 @@ struct Screen {
 impl Screen {
     /// A display and registered programs, guarded.
     fn open() -> Option<Self> {
+        Self::open_with(&Options::default())
+    }
+
+    fn open_with(options: &Options) -> Option<Self> {
         if is_missing(&[CLAWS, OPENBOX, XVFB, XDOTOOL]) {
             return None;
         }
-        let theatre = Theatre::open()?;
+        let theatre = Theatre::open_with(options)?;
         theatre.register_as(Path::new(OPENBOX), "session", None);
         theatre.register_as(Path::new(CLAWS), "mailer", Some("interactive"));
         let server = theatre.smtp();
@@ -279,7 +283,13 @@ fn typing_into_the_users_window() {
     if is_missing(&[XTERM]) {
         return;
     }
-    let Some(screen) = Screen::open() else { return };
+    let options = Options {
+        config: "call_watch = \"on\"".to_owned(),
+        ..Options::default()
+    };
+    let Some(screen) = Screen::open_with(&options) else {
+        return;
+    };
     let theatre = &screen.theatre;
     theatre.register_as(Path::new(XTERM), "launcher", None);
     theatre.register_as(Path::new("/bin/bash"), "shell", None);

@@ -491,7 +491,12 @@ fn another_user_is_judged_alike() {
 fn a_gate_of_another_make_takes_over_without_a_gap() {
     let Some(scene) = Scene::open() else { return };
     // A gate with other hooks is another gate, as one of another version would be.
-    let makes = ["call_watch = \"off\"\n", "packet_watch = \"off\"\n", ""];
+    let makes = [
+        "call_watch = \"off\"\n",
+        "call_watch = \"on\"\n",
+        "packet_watch = \"off\"\n",
+        "",
+    ];
     let words = ["technique", "storm", "--server", SERVER, "--count", "6000"];
     let storm = scene.desktop.launch(&scene.bot, words).unwrap();
     let mut pins = scene.theatre.pins();
@@ -507,6 +512,11 @@ fn a_gate_of_another_make_takes_over_without_a_gap() {
             .iter()
             .filter(|pin| pin.starts_with("links-") && pin.ends_with("/connect4"));
         assert_eq!(gates.count(), 1, "{now:?}");
+        // No system call of the machine is made slower, unless that was asked for.
+        let has = |name: &str| now.iter().any(|pin| pin.ends_with(name));
+        if has("/memory_write") {
+            assert_eq!(has("/take_descriptor"), make.contains("\"on\""), "{make}");
+        }
         pins = now;
         // Lineages are kept: the map of processes goes from one gate to the next.
         assert!(scene.user_sends(), "{}", scene.desktop.stdout());

@@ -28,6 +28,18 @@ use crate::{Error, btf, calls};
 /// The compiled kernel programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../kernel/object/gate.o");
 
+/// Which ways of reaching into other processes are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallsWatched {
+    /// None.
+    None,
+    /// Writing into their memory; taking descriptors only where that costs nothing more.
+    Cheap,
+    /// Taking descriptors too, which makes every system call of the machine a little slower.
+    Every,
+}
+
 /// What is to be loaded.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
@@ -48,8 +60,8 @@ pub struct Request {
     /// Whether connections and DNS queries of what may not send are sampled; only where
     /// packets are watched.
     pub sample: bool,
-    /// Whether calls that reach into other processes are watched.
-    pub watch_calls: bool,
+    /// Which ways of reaching into other processes are watched.
+    pub watch_calls: CallsWatched,
     /// Connections a minute for one mailer; 0 is no limit.
     pub rate_per_minute: u32,
     /// Programs that are registered.
@@ -75,7 +87,7 @@ pub struct Loaded {
 impl Request {
     /// The pins that the request is about.
     pub fn pins(&self) -> Pins {
-        Pins::new(&self.pins, OBJECT).with_programs(self.parts().map(|part| part.name))
+        Pins::new(&self.pins, OBJECT).with_programs(self.parts())
     }
 
     /// The settings as the kernel programs read them.
@@ -118,7 +130,9 @@ impl Request {
             When::Packets => self.watch_packets,
             When::NoPackets => !self.watch_packets,
             When::Samples => self.samples(),
-            When::Calls => self.watch_calls,
+            When::Calls => self.watch_calls != CallsWatched::None,
+            When::CheapCalls => self.watch_calls == CallsWatched::Cheap,
+            When::EveryCall => self.watch_calls == CallsWatched::Every,
         };
         PARTS.iter().filter(move |part| wanted(part.when))
     }

@@ -47,6 +47,10 @@ pub enum When {
     Samples,
     /// Calls that reach into other processes are watched.
     Calls,
+    /// Of these only what slows nobody down.
+    CheapCalls,
+    /// All of them, whatever it costs.
+    EveryCall,
 }
 
 /// A program of the gate.
@@ -57,7 +61,7 @@ pub struct Part {
     pub hook: Hook,
     /// In which gates it is.
     pub when: When,
-    /// Not beside this program, which does the same better and came before it.
+    /// Not beside this program, which does the same better, or enough of it, and came before it.
     pub unless: Option<&'static str>,
 }
 
@@ -81,9 +85,11 @@ const fn instead_of(better: &'static str, name: &'static str, hook: Hook, when: 
 const MEMORY_WRITE: &str = "memory_write";
 /// The program that sees a writer before its bytes are in the socket.
 const WRITE: &str = "write";
+const TAKE_DESCRIPTOR: &str = "take_descriptor";
 
-/// Every program with its hook, in the order in which they are attached.
-pub static PARTS: [Part; 19] = [
+/// Every program with its hook, in the order in which they are attached. One that is there
+/// twice is in no gate twice.
+pub static PARTS: [Part; 20] = [
     part("connect4", Hook::Connect, When::Always),
     part("connect6", Hook::Connect, When::Always),
     part("egress", Hook::Egress, When::Packets),
@@ -110,14 +116,21 @@ pub static PARTS: [Part; 19] = [
     part("fork", Hook::Tracepoint("sched_process_fork"), When::Always),
     part("traced", Hook::Tracepoint("sched_wait_task"), When::Always),
     part(
-        "take_descriptor",
-        Hook::Syscall("sys_enter_pidfd_getfd"),
-        When::Calls,
-    ),
-    part(
         MEMORY_WRITE,
         Hook::MemoryLock("mmap_lock_acquire_returned"),
         When::Calls,
+    ),
+    // Where other calls have to be watched anyway it costs nothing more.
+    instead_of(
+        MEMORY_WRITE,
+        TAKE_DESCRIPTOR,
+        Hook::Syscall("sys_enter_pidfd_getfd"),
+        When::CheapCalls,
+    ),
+    part(
+        TAKE_DESCRIPTOR,
+        Hook::Syscall("sys_enter_pidfd_getfd"),
+        When::EveryCall,
     ),
     instead_of(
         MEMORY_WRITE,

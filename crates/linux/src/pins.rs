@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::parts::Part;
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
@@ -60,9 +61,12 @@ impl Pins {
     /// The same for a gate of these programs of the object only. Another choice is another
     /// gate, so that one replaces the other without a gap.
     #[must_use]
-    pub fn with_programs<'a>(mut self, programs: impl Iterator<Item = &'a str>) -> Self {
+    pub fn with_programs<'a>(mut self, programs: impl Iterator<Item = &'a Part>) -> Self {
         let mut hash = Sha256::new_with_prefix(&self.object);
-        programs.for_each(|name| hash.update(name));
+        for part in programs {
+            hash.update(part.name);
+            hash.update(part.unless.unwrap_or_default());
+        }
         self.object = hash
             .finalize()
             .iter()

@@ -11,6 +11,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use linux::load::CallsWatched;
 use std::collections::BTreeMap;
 use toml::{Spanned, Value};
 
@@ -35,25 +36,31 @@ pub enum PacketWatch {
 /// Whether calls are watched that reach into another process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallWatch {
-    /// Where nothing else forbids them.
+    /// Where nothing else forbids them, and no further than it slows nobody down.
     Auto,
-    /// Always.
+    /// All of them, always.
     On,
     /// Never.
     Off,
 }
 
 impl CallWatch {
-    /// Whether to watch on this machine. With Yama's `ptrace_scope` at 1 or more the kernel
+    /// What to watch on this machine. With Yama's `ptrace_scope` at 1 or more the kernel
     /// refuses the calls to everybody but a process's own ancestors, which started it and are
     /// in its lineage.
-    pub fn applies(self) -> bool {
+    pub fn on_this_machine(self) -> CallsWatched {
         match self {
-            Self::On => true,
-            Self::Off => false,
+            Self::On => CallsWatched::Every,
+            Self::Off => CallsWatched::None,
             Self::Auto => {
                 let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
-                !scope.is_ok_and(|scope| scope.trim().parse::<u32>().is_ok_and(|scope| scope >= 1))
+                if scope
+                    .is_ok_and(|scope| scope.trim().parse::<u32>().is_ok_and(|scope| scope >= 1))
+                {
+                    CallsWatched::None
+                } else {
+                    CallsWatched::Cheap
+                }
             }
         }
     }
@@ -68,7 +75,7 @@ pub struct Config {
     pub irc_ports: RangeInclusive<u16>,
     /// What is done with packets.
     pub packet_watch: PacketWatch,
-    /// Whether writing into another's memory and `pidfd_getfd` are watched. It makes every
+    /// Whether writing into another's memory is watched, and `pidfd_getfd`, which makes every
     /// system call of the machine a little slower.
     pub call_watch: CallWatch,
     /// Connections a minute for one interactive or batch mailer; 0 is no limit.

@@ -175,7 +175,7 @@ fn request(
         guard_submitters: config.guard_submitters,
         watch_packets: config.packet_watch != PacketWatch::Off,
         sample: config.packet_watch == PacketWatch::Full,
-        watch_calls: config.call_watch.applies(),
+        watch_calls: config.call_watch.on_this_machine(),
         rate_per_minute: config.rate_per_minute,
         registered: registry.for_gate(),
     }

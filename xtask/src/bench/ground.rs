@@ -38,6 +38,8 @@ pub enum State {
     GateWithoutPackets,
     /// The gate with `call_watch = "off"`, as it is where Yama guards processes.
     GateWithoutCalls,
+    /// The gate with `call_watch = "on"`, which watches a system call too.
+    GateWithEveryCall,
     /// Empty programs on the hooks that the gate has in a cgroup.
     EmptyPrograms,
     /// Empty programs on packets in and out.
@@ -139,6 +141,7 @@ impl Ground {
             State::GateWithoutSamples => self.start_daemon("packet_watch = \"mail\"")?,
             State::GateWithoutPackets => self.start_daemon("packet_watch = \"off\"")?,
             State::GateWithoutCalls => self.start_daemon("call_watch = \"off\"")?,
+            State::GateWithEveryCall => self.start_daemon("call_watch = \"on\"")?,
             State::EmptyPrograms => {
                 self.empty = Some(EmptyPrograms::as_the_gate(&self.sandbox.cgroup())?);
             }

@@ -41,7 +41,7 @@ const OPERATIONS: [(&str, f64); 7] = [
 pub fn play(ground: &mut Ground, rounds: u32) -> Result<Vec<Row>> {
     let tiny = tiny_program(ground.sandbox().folder())?;
     let tiny = tiny.unwrap_or_else(|| "/bin/true".into());
-    ground.enter(State::Gate)?;
+    ground.enter(State::GateWithEveryCall)?;
     let folder = ground.state().join("bpf");
     let steps = ground.sandbox().run_inside(|| steps(&folder))??;
     // [operation][steps taken] of each round
@@ -53,7 +53,7 @@ pub fn play(ground: &mut Ground, rounds: u32) -> Result<Vec<Row>> {
         if !bpf::is_quiet()? {
             disturbed += 1;
         }
-        ground.enter(State::Gate)?;
+        ground.enter(State::GateWithEveryCall)?;
         // It would hold the links that go.
         ground.stop_daemon()?;
         for step in 0..=steps.len() {

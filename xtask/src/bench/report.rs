@@ -127,11 +127,6 @@ impl Measured {
                 Target::None,
             ),
             row(
-                "… the gate with call_watch off adds",
-                self.over_off(State::GateWithoutCalls, open),
-                Target::None,
-            ),
-            row(
                 "… the gate adds, for what may not send: sampled",
                 self.over_off(Gate, sampled),
                 Target::None,
@@ -175,7 +170,7 @@ impl Measured {
             let one = figure.map(|figure| figure.divided_by(f64::from(GROUP)));
             Row::new(what, one, "ns", Target::None)
         };
-        use State::{Gate, GateWithoutPackets, OffAgain};
+        use State::{Gate, GateWithEveryCall, GateWithoutCalls, GateWithoutPackets, OffAgain};
         let mut rows = vec![
             ns("a system call, any: nothing guards", self.base(call)),
             ns("… off again (noise)", self.over_off(OffAgain, call)),
@@ -185,8 +180,8 @@ impl Measured {
                 self.over_off(GateWithoutPackets, call),
             ),
             ns(
-                "… the gate with call_watch off adds",
-                self.over_off(State::GateWithoutCalls, call),
+                "… the gate with call_watch on adds",
+                self.over_off(GateWithEveryCall, call),
             ),
         ];
         for (name, operation) in [
@@ -209,13 +204,13 @@ impl Measured {
             rows.push(Row::new("… off again (noise)", noise, "%", Target::None));
             let added = self.percent(State::Gate, operation);
             rows.push(Row::new("… the gate adds", added, "%", Target::AtMost(1.0)));
-            let added = self.percent(State::GateWithoutCalls, operation);
-            rows.push(Row::new(
-                "… the gate with call_watch off adds",
-                added,
-                "%",
-                Target::None,
-            ));
+            for (what, state) in [
+                ("… the gate with call_watch off adds", GateWithoutCalls),
+                ("… the gate with call_watch on adds", GateWithEveryCall),
+            ] {
+                let added = self.percent(state, operation);
+                rows.push(Row::new(what, added, "%", Target::None));
+            }
         }
         rows
     }
@@ -264,11 +259,6 @@ impl Measured {
             rows.push(row(
                 "… the gate with packet_watch mail adds",
                 self.over_off(GateWithoutSamples, operation),
-                Target::None,
-            ));
-            rows.push(row(
-                "… the gate with call_watch off adds",
-                self.over_off(State::GateWithoutCalls, operation),
                 Target::None,
             ));
             rows.push(row(

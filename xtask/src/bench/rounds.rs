@@ -130,6 +130,7 @@ pub fn play(ground: &mut Ground, size: Size) -> Result<Samples> {
         State::GateWithoutSamples,
         State::GateWithoutPackets,
         State::GateWithoutCalls,
+        State::GateWithEveryCall,
         State::EmptyPair,
         State::EmptyPrograms,
         State::OffAgain,
@@ -205,6 +206,7 @@ fn alone(state: State) -> bool {
             | State::GateWithoutSamples
             | State::GateWithoutPackets
             | State::GateWithoutCalls
+            | State::GateWithEveryCall
     ) || bpf::is_quiet().unwrap_or(true)
 }
 
@@ -219,16 +221,13 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn run(&mut self, veth: bool, tiny: Option<&Path>) -> Result<()> {
         use State::{EmptyPair, EmptyPrograms, Gate, Nftables, Off, OffAgain};
-        use State::{GateWithoutCalls, GateWithoutPackets, GateWithoutSamples};
+        use State::{GateWithEveryCall, GateWithoutCalls, GateWithoutPackets, GateWithoutSamples};
         let off_or_gate = matches!(self.state, Off | OffAgain | Gate);
-        let other_gate = matches!(
-            self.state,
-            GateWithoutSamples | GateWithoutPackets | GateWithoutCalls
-        );
+        let other_gate = matches!(self.state, GateWithoutSamples | GateWithoutPackets);
         if off_or_gate || other_gate || matches!(self.state, Nftables | EmptyPrograms) {
             self.connect(Operation::Connect, OPEN_PORT, 1500, 0)?;
         }
-        if off_or_gate || matches!(self.state, GateWithoutPackets | GateWithoutCalls) {
+        if off_or_gate || matches!(self.state, GateWithoutPackets | GateWithEveryCall) {
             let calls = |count| Task::SystemCalls { count };
             self.time(Operation::SystemCall, 2000, calls)?;
         }
@@ -254,7 +253,7 @@ impl Batch<'_> {
             let loopback = |count| Task::Bulk { veth: false, count };
             self.time(Operation::SampledBulk, 300, loopback)?;
         }
-        if off_or_gate || self.state == GateWithoutCalls {
+        if off_or_gate || matches!(self.state, GateWithoutCalls | GateWithEveryCall) {
             let program = PathBuf::from("/bin/true");
             self.spawn(Operation::Spawn, &program, 120)?;
             if let Some(tiny) = tiny {
