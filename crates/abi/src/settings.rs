@@ -104,6 +104,8 @@ pub struct Offsets {
     pub task_ptrace: u32,
     /// `task_struct.parent`
     pub task_parent: u32,
+    /// `task_struct.real_parent`
+    pub task_real_parent: u32,
     /// `task_struct.nsproxy`
     pub task_nsproxy: u32,
     /// `task_struct.cred`
@@ -194,6 +196,14 @@ pub struct Offsets {
     pub sock_dport: u32,
     /// `sock.__sk_common.skc_state`
     pub sock_state: u32,
+    /// `sock.__sk_common.skc_family`
+    pub sock_family: u32,
+    /// `sock.sk_type`
+    pub sock_type: u32,
+    /// `sock.sk_rx_dst_ifindex`
+    pub sock_interface: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
     /// `sock.sk_bpf_storage`
     pub sock_storage: u32,
     /// `tcp_sock.is_mptcp`; 0 where the kernel knows no Multipath TCP.

@@ -18,6 +18,7 @@ pub mod peers;
 mod remains;
 mod scene;
 mod servers;
+pub mod ssh;
 mod terminal;
 mod theatre;
 mod tools;

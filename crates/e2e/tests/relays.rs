@@ -2,19 +2,16 @@
 //! Each is judged at the hop where it connects.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use e2e::evasions::{self, Expected};
-use e2e::{LIMIT, PERSON, SERVER, Scene, address, is_missing, wait_until, word};
-use rustix::mount::{MountFlags, mount};
+use e2e::ssh::{SSH, SSH_KEYGEN, SSHD, Ssh, listens};
+use e2e::{LIMIT, SERVER, Scene, address, is_missing, word};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use stage::{Place, Process, SmtpServer, Start};
+use stage::{Place, SmtpServer};
 
-const SSH: &str = "/usr/bin/ssh";
-const SSHD: &str = "/usr/sbin/sshd";
-const SSH_KEYGEN: &str = "/usr/bin/ssh-keygen";
 const MICROSOCKS: &str = "/usr/bin/microsocks";
 const TINYPROXY: &str = "/usr/bin/tinyproxy";
 const SOCAT: &str = "/usr/bin/socat";
@@ -28,12 +25,6 @@ const NEAR: &str = "127.0.0.1:1025";
 /// the guarded group.
 const SSH_HERE: u16 = 2222;
 const SSH_ELSEWHERE: u16 = 2223;
-
-/// Waits until somebody takes connections there.
-fn listens(scene: &Scene, at: SocketAddr) {
-    let taken = || scene.theatre.connect(at).ok().map(drop);
-    wait_until(LIMIT, taken).unwrap_or_else(|| panic!("nobody listens at {at}"));
-}
 
 /// What came of a row: the first refusal after an entry, which names this program, or else
 /// bytes where the list says that nothing stops them.
@@ -63,52 +54,8 @@ fn finding(scene: &Scene, after: u64) -> Option<Value> {
     })
 }
 
-/// Keys and configuration, and a server on this machine.
-fn ssh_server(scene: &Scene) -> Process {
-    let theatre = &scene.theatre;
-    let folder = theatre.sandbox().folder();
-    let home = theatre.home();
-    // The server wants this folder, and only the sandbox is to have it.
-    theatre
-        .sandbox()
-        .run_inside(|| {
-            mount("none", "/run", "tmpfs", MountFlags::empty(), c"mode=0755").unwrap();
-            std::fs::create_dir("/run/sshd").unwrap();
-        })
-        .unwrap();
-    let host_key = folder.join("host_key");
-    let user_key = home.join("key");
-    for key in [&host_key, &user_key] {
-        let key = key.to_str().unwrap();
-        theatre.crew(SSH_KEYGEN, &["-q", "-t", "ed25519", "-N", "", "-f", key]);
-    }
-    chown(&user_key, Some(PERSON.0), Some(PERSON.1)).unwrap();
-    let public = std::fs::read_to_string(home.join("key.pub")).unwrap();
-    let authorized = theatre.write("authorized", &public);
-    for port in [SSH_HERE, SSH_ELSEWHERE] {
-        let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\n\
-             UsePAM no\nPidFile none\nAllowTcpForwarding yes\n",
-            host_key.display(),
-            authorized.display()
-        );
-        theatre.write(&format!("sshd-{port}"), &config);
-    }
-    let config = folder.join(format!("sshd-{SSH_HERE}"));
-    let start = Start::new(SSHD).args(["-D", "-e", "-f"]).arg(config);
-    let server = theatre.sandbox().start(&start).unwrap();
-    listens(scene, SocketAddr::from(([127, 0, 0, 1], SSH_HERE)));
-    server
-}
-
-/// The words that make the client log in.
-fn ssh_words(scene: &Scene, port: u16) -> String {
-    let key = scene.theatre.home().join("key");
-    format!(
-        "{SSH} -F none -i {} -p {port} -o BatchMode=yes -o StrictHostKeyChecking=no \
-         -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ExitOnForwardFailure=yes -l nobody",
-        key.display()
-    )
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 /// The near end of a tunnel is a program of the bot's or the user's; the far end connects. On
@@ -125,13 +72,14 @@ fn a_tunnel_that_ends_on_this_machine() {
     }) else {
         return;
     };
-    let server = ssh_server(&scene);
-    let ssh = ssh_words(&scene, SSH_HERE);
+    let ssh = Ssh::prepare(&scene.theatre);
+    let server = ssh.serve(&scene.theatre, loopback(SSH_HERE));
+    let ssh = ssh.words(SSH_HERE);
     let forward = format!("{ssh} -N -L {NEAR}:{SERVER} 127.0.0.1");
     let socks = format!("{ssh} -N -D {NEAR} 127.0.0.1");
     let near = address(NEAR);
     let through = |row: &str, words: &str| {
-        listens(&scene, near);
+        listens(&scene.theatre, near);
         let before = scene.theatre.newest();
         scene.run_bot(words);
         outcome(&scene, row, before, SSHD);
@@ -178,12 +126,8 @@ fn a_tunnel_to_another_machine() {
         return;
     }
     let Some(scene) = Scene::open("") else { return };
-    let here = ssh_server(&scene);
-    let config = scene
-        .theatre
-        .sandbox()
-        .folder()
-        .join(format!("sshd-{SSH_ELSEWHERE}"));
+    let ssh = Ssh::prepare(&scene.theatre);
+    let config = ssh.config(loopback(SSH_ELSEWHERE));
     let mut elsewhere = scene
         .theatre
         .sandbox()
@@ -193,14 +137,13 @@ fn a_tunnel_to_another_machine() {
         .arg(config)
         .spawn()
         .unwrap();
-    listens(&scene, SocketAddr::from(([127, 0, 0, 1], SSH_ELSEWHERE)));
-    let ssh = ssh_words(&scene, SSH_ELSEWHERE);
+    listens(&scene.theatre, loopback(SSH_ELSEWHERE));
+    let ssh = ssh.words(SSH_ELSEWHERE);
     let before = scene.theatre.newest();
     let bot = scene.start_bot(&format!("piped {ssh} -W {SERVER} 127.0.0.1"));
     scene.desktop.wait(bot, LIMIT).unwrap();
     let _ = elsewhere.kill();
     let _ = elsewhere.wait();
-    let _ = here.signal(TERM);
     outcome(&scene, "ssh-elsewhere", before, SSHD);
 }
 
@@ -235,7 +178,7 @@ fn a_proxy_is_judged_at_its_own_hop() {
             } else {
                 (scene.start(Path::new(program), &arguments), program)
             };
-            listens(&scene, SocketAddr::from(([127, 0, 0, 1], port)));
+            listens(&scene.theatre, SocketAddr::from(([127, 0, 0, 1], port)));
             let before = scene.theatre.newest();
             scene.run_bot(&format!("bot --smtp {SERVER} {words} 127.0.0.1:{port}"));
             outcome(&scene, &row, before, culprit);
@@ -276,7 +219,7 @@ fn tls_on_another_port() {
         .arg(format!("TCP:{BEHIND}"))
         .spawn()
         .unwrap();
-    listens(&scene, address(TLS));
+    listens(&scene.theatre, address(TLS));
     let connected = server.payload_bytes();
     let before = scene.theatre.newest();
     let words = format!("piped {OPENSSL} s_client -quiet -verify_quiet -connect {TLS}");

@@ -1,7 +1,9 @@
 //! What an exec has just put in place: which program it is and how it was started.
 
 mod identity;
+mod login;
 mod start;
 
 pub use identity::Image;
+pub use login::logs_in_from_here;
 pub use start::{ShellStart, shell_start, signs};

@@ -72,11 +72,12 @@ pub fn arguments(pid: u32, limit: u64) -> Vec<Vec<u8>> {
     bytes.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect()
 }
 
-/// Its user.
+/// Its real user. Not the owner of its folder in /proc, which is root where the process lets
+/// nobody look inside.
 pub fn user(pid: u32) -> Option<u32> {
-    fs::metadata(format!("/proc/{pid}"))
-        .ok()
-        .map(|found| found.uid())
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_whitespace().next()?.parse().ok()
 }
 
 /// How a shell was started, as far as /proc shows it now. A process can rewrite its
@@ -132,8 +133,8 @@ pub fn socket_owner(inode: u64) -> Option<u32> {
 /// A TCP connection as /proc/net/tcp lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// The socket's own port.
-    pub own_port: u16,
+    /// The socket's own side.
+    pub own: SocketAddr,
     /// The other side.
     pub remote: SocketAddr,
     /// Inode number of the socket; 0 when nobody holds it any more.
@@ -144,9 +145,14 @@ pub struct Connection {
 
 /// The TCP connections of our own network namespace.
 pub fn connections() -> Vec<Connection> {
-    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+    connections_around("self")
+}
+
+/// Those of the network namespace of a process.
+fn connections_around(process: &str) -> Vec<Connection> {
+    ["tcp", "tcp6"]
         .into_iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
+        .filter_map(|table| fs::read_to_string(format!("/proc/{process}/net/{table}")).ok())
         .flat_map(|text| {
             text.lines()
                 .skip(1)
@@ -160,12 +166,12 @@ pub fn connections() -> Vec<Connection> {
 fn connection(line: &str) -> Option<Connection> {
     const ESTABLISHED: &str = "01";
     let mut fields = line.split_whitespace();
-    let own_port = socket_address(fields.nth(1)?)?.port();
+    let own = socket_address(fields.nth(1)?)?;
     let remote = socket_address(fields.next()?)?;
     let established = fields.next()? == ESTABLISHED;
     let inode = fields.nth(5)?.parse().ok()?;
     Some(Connection {
-        own_port,
+        own,
         remote,
         inode,
         established,
@@ -201,9 +207,34 @@ fn socket_address(text: &str) -> Option<SocketAddr> {
 pub fn tcp_owner(own_port: u16, remote: SocketAddr) -> Option<u32> {
     let found = connections()
         .into_iter()
-        .find(|one| one.own_port == own_port && one.remote == remote)?;
+        .find(|one| one.own.port() == own_port && one.remote == remote)?;
     // A connection that nobody holds any more has no inode.
     (found.inode != 0).then(|| socket_owner(found.inode))?
+}
+
+/// Whether the first established TCP connection among a process's descriptors has its other end
+/// on this machine too. `None` when it holds none.
+pub fn is_connected_from_here(pid: u32) -> Option<bool> {
+    let mut descriptors: Vec<u32> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    descriptors.sort_unstable();
+    let connections = connections_around(&pid.to_string());
+    let found = descriptors.into_iter().find_map(|descriptor| {
+        let target = fs::read_link(format!("/proc/{pid}/fd/{descriptor}")).ok()?;
+        let inode: u64 = target
+            .to_str()?
+            .strip_prefix("socket:[")?
+            .strip_suffix(']')?
+            .parse()
+            .ok()?;
+        connections
+            .iter()
+            .find(|one| one.established && one.inode == inode)
+    })?;
+    let is_other_end = |one: &&Connection| one.own == found.remote && one.remote == found.own;
+    Some(found.remote.ip().is_loopback() || connections.iter().any(|one| is_other_end(&one)))
 }
 
 #[cfg(test)]
@@ -218,6 +249,7 @@ mod tests {
         assert_eq!(process.parent, std::os::unix::process::parent_id());
         assert!(!process.is_kernel);
         assert_eq!(program_path(own), std::env::current_exe().ok());
+        assert_eq!(user(own), Some(rustix::process::getuid().as_raw()));
         assert!(all().contains(&own));
     }
 
@@ -232,6 +264,7 @@ mod tests {
             let stream = std::net::TcpStream::connect(remote).expect("a connection");
             let own = stream.local_addr().expect("an address").port();
             assert_eq!(tcp_owner(own, remote), Some(std::process::id()));
+            assert_eq!(is_connected_from_here(std::process::id()), Some(true));
             drop(stream);
         }
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use abi::{ProcessRecord, ProgramEntry, ProgramKey};
-use policy::{Invocation, Program, Role, Standing, Tamper};
+use policy::{Invocation, Origin, Program, Role, Standing, Tamper};
 
 use crate::cgroup::Cgroup;
 use crate::gate::Gate;
@@ -59,7 +59,7 @@ pub fn seed(gate: &mut Gate, cgroup: &Cgroup) -> Result<Seeded, Error> {
             }
             fresh += 1;
             seeded.processes += 1;
-            seeded.foreign += u32::from(record.standing().origin == policy::Origin::Foreign);
+            seeded.foreign += u32::from(record.standing().origin == Origin::Foreign);
         }
         if fresh == 0 {
             break;
@@ -101,7 +101,7 @@ fn record(
         at = process.parent;
     };
     for pid in path.into_iter().rev() {
-        record = grown(record, pid, &processes[&pid], gate, cgroup, names);
+        record = grown(record, pid, processes, gate, cgroup, names);
         records.insert(pid, record);
     }
     record
@@ -123,11 +123,12 @@ fn stranger() -> ProcessRecord {
 fn grown(
     mut record: ProcessRecord,
     pid: u32,
-    process: &Process,
+    processes: &HashMap<u32, Process>,
     gate: &mut Gate,
     cgroup: &Cgroup,
     names: &mut Names,
 ) -> ProcessRecord {
+    let process = &processes[&pid];
     if process.is_kernel {
         return record;
     }
@@ -153,16 +154,42 @@ fn grown(
             how = procfs::invocation(pid);
         }
     }
+    let user = procfs::user(pid).unwrap_or(u32::MAX);
+    let before = record.standing();
+    program = program.started_by(user == 0);
+    if how == Invocation::Terminal
+        && before.origin == Origin::System
+        && logs_in_from_here(process, processes)
+    {
+        how = Invocation::LoginFromHere;
+    }
     // PID 1 is the machine itself, whatever it is called. Of one guarded cgroup, the topmost
     // process has to be registered.
     if pid == 1 && cgroup.level == 0 && program.role == Role::Unknown {
         program = Program::registered(Role::System, policy::Kind::Service);
     }
-    let before = record.standing();
     let after = before.after_exec(program, how, Tamper::NONE);
-    record.uid = procfs::user(pid).unwrap_or(u32::MAX);
+    record.uid = user;
     record.record_exec(&after, index, pid, 1);
     record
+}
+
+/// Whether a shell was started for a connection that comes from this machine: see
+/// `crates/kernel/src/image/login.rs`.
+fn logs_in_from_here(shell: &Process, processes: &HashMap<u32, Process>) -> bool {
+    /// As many as the kernel's side looks at.
+    const PARENTS: usize = 3;
+    let mut parent = shell.parent;
+    for _ in 0..PARENTS {
+        if let Some(answer) = procfs::is_connected_from_here(parent) {
+            return answer;
+        }
+        let Some(process) = processes.get(&parent) else {
+            return false;
+        };
+        parent = process.parent;
+    }
+    false
 }
 
 /// Gives programs an index that no CPU gives.

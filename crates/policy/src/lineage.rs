@@ -29,6 +29,22 @@ impl Program {
             changed: false,
         }
     }
+
+    /// The same program, started by root or not. A login program that somebody else starts, an SSH
+    /// server with keys of its own for one, logs nobody in but who wrote its configuration.
+    #[must_use]
+    #[inline(always)]
+    pub const fn started_by(self, root: bool) -> Self {
+        let logs_in = matches!(self.role, Role::System) && matches!(self.kind, Kind::Interactive);
+        if logs_in && !root {
+            Self {
+                kind: Kind::Service,
+                ..self
+            }
+        } else {
+            self
+        }
+    }
 }
 
 /// Who made a standing worse by an exec.
@@ -130,7 +146,8 @@ impl Standing {
             Role::System => Origin::System,
             Role::Mailer if matches!(kind, Kind::Service) => Origin::System,
             Role::Session => Origin::User,
-            // A service manager or cron may give a shell a terminal too, but nobody types there.
+            // A service manager or cron may give a shell a terminal too, but nobody types there;
+            // and at the far end of a login from this machine there may be a program.
             Role::Shell if login && matches!(invocation, Invocation::Terminal) => Origin::User,
             _ => Origin::Foreign,
         }

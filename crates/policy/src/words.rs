@@ -161,9 +161,17 @@ pub enum Invocation {
     Terminal = 1,
     /// With a script or command, or fed from a pipe or file.
     Script = 2,
+    /// Like [`Invocation::Terminal`], by a login program for a connection that comes from this
+    /// very machine: the program at its other end, and not a person, may hold the terminal.
+    LoginFromHere = 3,
 }
 
 impl Invocation {
     /// Every invocation, for tables and exhaustive tests.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Terminal, Self::Script];
+    pub const ALL: [Self; 4] = [
+        Self::Plain,
+        Self::Terminal,
+        Self::Script,
+        Self::LoginFromHere,
+    ];
 }

@@ -94,7 +94,33 @@ fn origin_follows_the_design_for_every_standing_program_and_invocation() {
             }
         }
     }
-    assert_eq!(count, 3 * 8 * 3 * 2 * 2 * 2 * (8 * 3 * 2) * 3);
+    assert_eq!(count, 3 * 8 * 3 * 2 * 2 * 2 * (8 * 3 * 2) * 4);
+}
+
+/// A login program that root did not start makes nobody the user. It is the same otherwise, and
+/// so is every other program.
+#[test]
+fn only_root_has_people_logged_in() {
+    for program in programs() {
+        assert_eq!(program.started_by(true), program);
+        let login = program.role == Role::System && program.kind == Kind::Interactive;
+        let expected = if login {
+            Program {
+                kind: Kind::Service,
+                ..program
+            }
+        } else {
+            program
+        };
+        assert_eq!(program.started_by(false), expected);
+        let after =
+            Standing::ROOT.after_exec(program.started_by(false), Invocation::Plain, Tamper::NONE);
+        let shell = Program::registered(Role::Shell, Kind::Batch);
+        let shell = after.after_exec(shell, Invocation::Terminal, Tamper::NONE);
+        if after.origin == Origin::System {
+            assert_eq!(shell.origin, Origin::Foreign, "{program:?}");
+        }
+    }
 }
 
 #[test]

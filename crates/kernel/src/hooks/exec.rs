@@ -12,7 +12,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{Invocation, Kind, Origin, Role, Standing, Tamper, Verdict, may_submit};
 
-use crate::image::{Image, ShellStart, shell_start, signs};
+use crate::image::{Image, ShellStart, logs_in_from_here, shell_start, signs};
 use crate::kernel_memory::Typed;
 use crate::maps::{PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
@@ -53,6 +53,11 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     }
     let index = image.index(scratch);
     let before = record.standing();
+    let user = current_user();
+    let program = program.started_by(user == 0);
+    if how == Invocation::Terminal && before.origin == Origin::System && logs_in_from_here() {
+        how = Invocation::LoginFromHere;
+    }
     // What is foreign stays so, and what the system starts only root can tamper with: the
     // look at the environment is for the user's own programs, which are few.
     let unspoiled = before.after_exec(program, how, Tamper::NONE);
@@ -65,7 +70,7 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         Tamper::NONE
     };
     let after = before.after_exec(program, how, found);
-    record.uid = current_user();
+    record.uid = user;
     record.record_exec(&after, index, pid, 0);
     guard_submitter(record, &after);
     0

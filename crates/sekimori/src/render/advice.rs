@@ -142,6 +142,12 @@ fn foreign(refused: &Refused<'_>) -> Vec<String> {
             name(refused.program)
         )];
     };
+    if let Some(login) = login_before_culprit(refused) {
+        return vec![format!(
+            "A shell that {} starts is yours only at a terminal, and not when this machine logs in to itself.",
+            name(login)
+        )];
+    }
     if is_interpreter(culprit) {
         return script(culprit);
     }
@@ -242,6 +248,15 @@ fn culprit_role(refused: &Refused<'_>) -> Role {
 fn culprit_began_as_system(refused: &Refused<'_>) -> bool {
     let before = culprit_place(refused).and_then(|place| place.checked_sub(1));
     before.is_some_and(|before| refused.links[before].origin == Origin::System)
+}
+
+/// The program that logs people in, when the culprit is a shell that it started.
+fn login_before_culprit<'a>(refused: &Refused<'a>) -> Option<&'a str> {
+    let links: &'a [LineageLink] = refused.links;
+    let place = culprit_place(refused).filter(|place| links[*place].role == Role::Shell)?;
+    let before = &links[place.checked_sub(1)?];
+    let logs_in = before.role == Role::System && before.kind == Kind::Interactive;
+    logs_in.then_some(&*before.program)
 }
 
 /// Whether a program runs whatever it is given. Registering one would let every script send.
@@ -354,6 +369,35 @@ mod tests {
             alone("/home/u/report.py", Role::Unknown)[0]
                 .contains("register /home/u/report.py --as mailer")
         );
+    }
+
+    #[test]
+    fn a_login_from_here_is_explained() {
+        let mut links = [
+            link("/usr/sbin/sshd", 10, Role::System, Origin::System),
+            link("/usr/bin/bash", 11, Role::Shell, Origin::Foreign),
+            link("/usr/bin/msmtp", 12, Role::Mailer, Origin::Foreign),
+        ];
+        let said = |links: &[LineageLink]| {
+            advice(&Refused {
+                reason: Reason::ForeignOrigin,
+                program: "/usr/bin/msmtp",
+                role: Role::Mailer,
+                culprit: Some("/usr/bin/bash"),
+                culprit_pid: Some(11),
+                links,
+            })
+        };
+        links[0].kind = Kind::Interactive;
+        assert_eq!(
+            said(&links),
+            [
+                "A shell that /usr/sbin/sshd starts is yours only at a terminal, and not when this machine logs in to itself."
+            ]
+        );
+        // cron is none that logs people in.
+        links[0].kind = Kind::Service;
+        assert!(said(&links)[0].contains("#! line"));
     }
 
     #[test]

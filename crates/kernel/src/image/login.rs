@@ -1,0 +1,71 @@
+//! Where the person at a new login shell is: on this machine or elsewhere.
+//!
+//! A program that may not send could log in to its own machine over the network, with a key that
+//! it has put into the user's files itself, and would hold an interactive shell on a terminal.
+//! The SSH server and its like hold the connection themselves and close it in the shell, so it is
+//! their descriptors that are looked at.
+
+use crate::kernel_memory::Address;
+use crate::maps::offset;
+
+/// A shell's parents: the server's process for this session, the one with privilege behind it;
+/// or `login`, and the server that started that.
+const PARENTS: usize = 3;
+/// The connection was there before the session opened anything else. A table of descriptors is
+/// never shorter than this.
+const DESCRIPTORS: usize = 32;
+
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const SOCK_STREAM: u16 = 1;
+const TCP_ESTABLISHED: u8 = 1;
+/// The loopback interface is the first of every network namespace. What has an address of this
+/// machine as its destination comes in by it, whichever address that is.
+const LOOPBACK: u32 = 1;
+
+/// Whether the shell that the current task runs was started for a connection that comes from
+/// this machine.
+#[inline(always)]
+pub fn logs_in_from_here() -> bool {
+    comes_from_here() != 0
+}
+
+/// External linkage: the verifier checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn comes_from_here() -> u32 {
+    let mut task = Address::current_task();
+    for _ in 0..PARENTS {
+        task = task.follow(offset!(task_real_parent));
+        let table = task
+            .follow(offset!(task_files))
+            .follow(offset!(files_fdt))
+            .follow(offset!(fdt_fd));
+        for descriptor in 0..DESCRIPTORS {
+            // The first one decides: what the person forwards comes later.
+            if let Some(interface) = interface_of(table.follow(descriptor * 8)) {
+                return u32::from(interface == LOOPBACK);
+            }
+        }
+    }
+    0
+}
+
+/// By which interface an established TCP connection was heard of last.
+#[inline(always)]
+fn interface_of(file: Address) -> Option<u32> {
+    let mode: u16 = file.follow(offset!(file_inode)).read(offset!(inode_mode));
+    if mode & S_IFMT != S_IFSOCK {
+        return None;
+    }
+    let socket = file
+        .follow(offset!(file_private))
+        .follow(offset!(socket_sk));
+    let family: u16 = socket.read(offset!(sock_family));
+    let is_tcp = (family == AF_INET || family == AF_INET6)
+        && socket.read::<u16>(offset!(sock_type)) == SOCK_STREAM
+        && socket.read::<u8>(offset!(sock_state)) == TCP_ESTABLISHED;
+    is_tcp.then(|| socket.read(offset!(sock_interface)))
+}
