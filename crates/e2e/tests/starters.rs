@@ -275,11 +275,12 @@ fn the_users_service_manager_speaks_for_nobody() {
     let manager = theatre.start(manager);
     fs::write(&procs, manager.pid().to_string()).unwrap();
     let bot = scene.bot.to_str().unwrap();
-    let ask = |words: &str| {
-        let line = format!("launcher {SYSTEMD_RUN} --user {words} {}", send(&batch));
+    let ask_for = |words: &str, mailer: &Path| {
+        let line = format!("launcher {SYSTEMD_RUN} --user {words} {}", send(mailer));
         let start = Start::new(bot).args(line.split_whitespace());
         theatre.start(environment(start)).output(LIMIT).unwrap()
     };
+    let ask = |words: &str| ask_for(words, &batch);
     let answered = wait_until(LIMIT, || {
         let ran = ask("--collect --quiet /bin/true");
         ran.exit.success().then_some(())
@@ -296,5 +297,11 @@ fn the_users_service_manager_speaks_for_nobody() {
         ask(words);
         blamed(&scene, row, before, &batch, batch.to_str().unwrap());
     }
+    // What the machine's manager may start, the user's own may not.
+    let service = theatre.registered("service", "mailer", Some("service"));
+    let before = theatre.newest();
+    ask_for("--collect --quiet", &service);
+    let culprit = service.to_str().unwrap();
+    blamed(&scene, "user-unit-service", before, &service, culprit);
     end(&manager);
 }

@@ -30,15 +30,15 @@ impl Program {
         }
     }
 
-    /// The same program, started by root or not. A login program that somebody else starts, an SSH
-    /// server with keys of its own for one, logs nobody in but who wrote its configuration.
+    /// The same program, started by root or not. A part of the machine that somebody else starts
+    /// does what that user's files say: a service manager with the user's units, an SSH server with
+    /// the user's keys. It serves this user only.
     #[must_use]
     #[inline(always)]
     pub const fn started_by(self, root: bool) -> Self {
-        let logs_in = matches!(self.role, Role::System) && matches!(self.kind, Kind::Interactive);
-        if logs_in && !root {
+        if matches!(self.role, Role::System) && !root {
             Self {
-                kind: Kind::Service,
+                kind: Kind::Batch,
                 ..self
             }
         } else {
@@ -141,10 +141,13 @@ impl Standing {
 
     #[inline(always)]
     fn origin_from_system(&self, role: Role, kind: Kind, invocation: Invocation) -> Origin {
-        let login = matches!(self.role, Role::System) && matches!(self.kind, Kind::Interactive);
+        let is_system = matches!(self.role, Role::System);
+        let login = is_system && matches!(self.kind, Kind::Interactive);
+        let serves_one_user = is_system && matches!(self.kind, Kind::Batch);
         match role {
             Role::System => Origin::System,
-            Role::Mailer if matches!(kind, Kind::Service) => Origin::System,
+            // The machine's mail server is nothing that a user's own manager starts.
+            Role::Mailer if matches!(kind, Kind::Service) && !serves_one_user => Origin::System,
             Role::Session => Origin::User,
             // A service manager or cron may give a shell a terminal too, but nobody types there;
             // and at the far end of a login from this machine there may be a program.

@@ -110,7 +110,8 @@ impl Role {
 /// How a registered program comes to act.
 ///
 /// For a mailer it says who must have started it. A `system` program of kind
-/// [`Kind::Interactive`] is one that logs people in (login, sshd, a display manager).
+/// [`Kind::Interactive`] is one that logs people in (login, sshd, a display manager), one of kind
+/// [`Kind::Batch`] serves a single user (that user's own service manager) and not the machine.
 /// Other roles do not look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

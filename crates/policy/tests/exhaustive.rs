@@ -63,8 +63,15 @@ fn expected_origin(before: &Standing, program: Program, invocation: Invocation) 
             }
         }
         (Origin::System, Role::System) => Origin::System,
-        // A mailer registered as a service stays the system's.
-        (Origin::System, Role::Mailer) if program.kind == Kind::Service => Origin::System,
+        // A mailer registered as a service stays the system's, unless it is a user's own service
+        // manager that starts it.
+        (Origin::System, Role::Mailer) if program.kind == Kind::Service => {
+            if before.role == Role::System && before.kind == Kind::Batch {
+                Origin::Foreign
+            } else {
+                Origin::System
+            }
+        }
         (Origin::System, _) => Origin::Foreign,
         // Unknown programs become foreign; a shell with a script counts as the script.
         (Origin::User, Role::Unknown) => Origin::Foreign,
@@ -97,28 +104,22 @@ fn origin_follows_the_design_for_every_standing_program_and_invocation() {
     assert_eq!(count, 3 * 8 * 3 * 2 * 2 * 2 * (8 * 3 * 2) * 4);
 }
 
-/// A login program that root did not start makes nobody the user. It is the same otherwise, and
-/// so is every other program.
+/// Whatever part of the machine a user starts, it logs nobody in and starts no mail server. Other
+/// programs are what they are, whoever starts them.
 #[test]
-fn only_root_has_people_logged_in() {
+fn what_a_user_starts_is_not_the_machine() {
     for program in programs() {
         assert_eq!(program.started_by(true), program);
-        let login = program.role == Role::System && program.kind == Kind::Interactive;
-        let expected = if login {
-            Program {
-                kind: Kind::Service,
-                ..program
-            }
-        } else {
-            program
-        };
-        assert_eq!(program.started_by(false), expected);
-        let after =
-            Standing::ROOT.after_exec(program.started_by(false), Invocation::Plain, Tamper::NONE);
-        let shell = Program::registered(Role::Shell, Kind::Batch);
-        let shell = after.after_exec(shell, Invocation::Terminal, Tamper::NONE);
-        if after.origin == Origin::System {
-            assert_eq!(shell.origin, Origin::Foreign, "{program:?}");
+        if program.role != Role::System {
+            assert_eq!(program.started_by(false), program);
+            continue;
+        }
+        let users = program.started_by(false);
+        let manager = Standing::ROOT.after_exec(users, Invocation::Plain, Tamper::NONE);
+        for (role, kind) in [(Role::Shell, Kind::Batch), (Role::Mailer, Kind::Service)] {
+            let next = Program::registered(role, kind);
+            let next = manager.after_exec(next, Invocation::Terminal, Tamper::NONE);
+            assert_eq!(next.origin, Origin::Foreign, "{program:?} starts {next:?}");
         }
     }
 }
