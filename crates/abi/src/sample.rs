@@ -22,6 +22,8 @@ pub enum SampleState {
     /// As much as may be was reported, and user space has not said what it wants: it is looked
     /// at again when it has been quiet.
     Spent = 4,
+    /// Nothing is told of it; it is only read for mail.
+    Untold = 5,
 }
 
 /// What is known of whether a connection carries mail, though its port is no mail port.
@@ -138,8 +140,10 @@ pub struct Sampling {
     pub line_begun: u8,
     /// How many packets the client has sent while the server was silent.
     pub line_packets: u8,
+    /// 1 when the client has sent what may have changed after it was read.
+    pub line_changes: u8,
     /// Zero.
-    pub reserved: u32,
+    pub reserved: [u8; 3],
 }
 
 /// What a sample is.

@@ -204,6 +204,12 @@ pub struct Offsets {
     pub sock_interface: u32,
     /// `socket.sk`
     pub socket_sk: u32,
+    /// `sk_buff.head`
+    pub skb_head: u32,
+    /// `sk_buff.end`, an offset from `head`
+    pub skb_end: u32,
+    /// `skb_shared_info.flags`
+    pub shared_info_flags: u32,
     /// `sock.sk_bpf_storage`
     pub sock_storage: u32,
     /// `tcp_sock.is_mptcp`; 0 where the kernel knows no Multipath TCP.

@@ -94,7 +94,13 @@ pub const PORT_WAYS: &[&str] = &[
 
 /// Ways to say the first line so that what is on the wire is not what the server reads, or does
 /// not lie where it usually does.
-pub const WRAPPED: &[&str] = &["ip-options", "sendfile", "urgent"];
+pub const WRAPPED: &[&str] = &[
+    "changing-page",
+    "full-socket",
+    "ip-options",
+    "sendfile",
+    "urgent",
+];
 
 /// Ways to run the mailer's code as another file, or another file as the mailer.
 pub const IMPOSTORS: &[&str] = &[

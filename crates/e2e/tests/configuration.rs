@@ -10,6 +10,8 @@ use rustix::mount::{MountFlags, mount};
 use serde_json::Value;
 use stage::SmtpServer;
 
+/// A mail server on a port that is no mail port.
+const OTHER: &str = "127.0.0.1:2525";
 const MUTT: &str = "/usr/bin/mutt";
 const MSMTP: &str = "/usr/bin/msmtp";
 const GIT: &str = "/usr/bin/git";
@@ -275,6 +277,21 @@ fn a_line_in_a_start_up_file() {
     let refusal = scene.refusal_after(before, "start-up-engine");
     let bytes = scene.server.payload_bytes();
     evasions::refused("start-up-engine", bytes, &refusal, &scene.bot);
+    // The shell itself speaks, on a port that is no mail port.
+    let other = scene.theatre.smtp_at(&[OTHER]);
+    let path = OTHER.replace(':', "/");
+    plant(&format!(
+        "exec 5<>/dev/tcp/{path}; read -r x <&5; printf 'EHLO x\\r\\n' >&5; read -t 1 -r x <&5; true"
+    ));
+    let before = scene.theatre.newest();
+    drop(scene.theatre.terminal());
+    let refusal = scene.refusal_after(before, "start-up-port");
+    assert_eq!(refusal["program"], "/usr/bin/bash", "{refusal}");
+    evasions::stopped(
+        "start-up-port",
+        other.payload_bytes(),
+        word(&refusal, "reason"),
+    );
     plant(&send);
     drop(scene.theatre.terminal());
     scene.obeyed("start-up-mailer", "true");

@@ -19,6 +19,8 @@ const OPENSSL: &str = "/usr/bin/openssl";
 
 const TERM: i32 = Signal::TERM.as_raw();
 
+/// A mail server on a port that is no mail port.
+const OTHER: &str = "127.0.0.1:2525";
 /// Where the bot finds the near end of a relay.
 const NEAR: &str = "127.0.0.1:1025";
 /// An SSH server on this machine, and one that stands for another machine: it runs outside of
@@ -94,6 +96,13 @@ fn a_tunnel_that_ends_on_this_machine() {
         through(row, words);
         end(&scene, client);
     }
+    // To a port that is no mail port, where it is what is said that counts.
+    let other = scene.theatre.smtp_at(&[OTHER]);
+    let before = scene.theatre.newest();
+    let bot = scene.start_bot(&format!("piped {ssh} -W {OTHER} 127.0.0.1"));
+    outcome(&scene, "ssh-forward-port", before, SSHD);
+    end(&scene, bot);
+    assert_eq!(other.payload_bytes(), 0);
     // The same tunnel, dug by the user.
     let terminal = scene.theatre.terminal();
     terminal.run(&format!("{forward} & sleep 0.1"));

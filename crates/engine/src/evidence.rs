@@ -155,6 +155,10 @@ fn conduct(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
             };
             evidence.push(Evidence::new(Sign::MailOnOtherPort, detail));
         }
+        (Reason::NoRoom, _) => {
+            let detail = format!("{program} filled its socket up before it connected");
+            evidence.push(Evidence::new(Sign::BypassedConnect, detail));
+        }
         (Reason::GrantOfAnother, _) => {
             let detail = format!("{program} wrote into a connection that was granted to a mailer");
             evidence.push(Evidence::new(Sign::UsesAnothersGrant, detail));

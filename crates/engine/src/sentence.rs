@@ -81,7 +81,7 @@ pub fn finding_sentence(entry: &FindingEntry) -> String {
 
 fn attempt(reason: Reason, case: &Case<'_>) -> String {
     let program = program_name(case.program);
-    let kind = if reason == Reason::MailOnOtherPort {
+    let kind = if matches!(reason, Reason::MailOnOtherPort | Reason::NoRoom) {
         "server"
     } else {
         "mail server"
@@ -146,6 +146,10 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
         Reason::GrantOfAnother => {
             "the connection was granted to another process, and it may not send mail itself; the grant has ended".to_owned()
         }
+        Reason::NoRoom => format!(
+            "its socket was filled up before, so that what it says there could not be read{}",
+            started_through(case)
+        ),
         Reason::MailOnOtherPort => format!(
             "what it said is mail (SMTP or LMTP), which it may not send, whatever the port{}",
             started_through(case)

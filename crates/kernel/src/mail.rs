@@ -77,7 +77,9 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
         suspected,
         spoke: 0,
     };
-    let mut spoke = reader.read();
+    let may_change = Payload::may_change(ctx);
+    // Where mail is taken, nobody but a client of mail has reason to hide what it says.
+    let mut spoke = reader.read() || (suspected && (may_change || sampling.line_changes != 0));
     let line = reader.line;
     // An urgent byte among the letters of a greeting hides it from whoever reads along.
     let open = line.may_become_mail(suspected) || payload.is_urgent;
@@ -99,6 +101,7 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
     sampling.line_others = line.others;
     sampling.line_next = payload.sequence.wrapping_add(payload.bytes);
     sampling.line_begun = 1;
+    sampling.line_changes |= u8::from(may_change);
     if suspected {
         sampling.held_ns = 0;
     } else {

@@ -5,8 +5,11 @@ use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skc_to_tcp_sock};
 use aya_ebpf::programs::SkBuffContext;
 
-use crate::kernel_memory::Typed;
+use crate::kernel_memory::{Address, Typed};
 use crate::maps::offset;
+
+/// `SKBFL_SHARED_FRAG` in `linux/skbuff.h`.
+const SHARED_FRAGS: u8 = 2;
 
 pub const SOCK_STREAM: u32 = 1;
 pub const SOCK_DGRAM: u32 = 2;
@@ -248,6 +251,18 @@ impl Payload {
             sequence: sequence.wrapping_add(u32::from(flags & TCP_SYN != 0)),
             is_urgent: flags & TCP_URG != 0,
         })
+    }
+
+    /// Whether it lies in memory that may still change: pages of a file (sendfile, splice), or of the
+    /// process itself (MSG_ZEROCOPY). What is read of it need not be what arrives.
+    #[inline(always)]
+    pub fn may_change(ctx: &SkBuffContext) -> bool {
+        // The program's context is the kernel's own `sk_buff`.
+        let packet = Address(ctx.skb.skb as u64);
+        let head: u64 = packet.read(offset!(skb_head));
+        let end: u32 = packet.read(offset!(skb_end));
+        let shared_info = Address(head + u64::from(end));
+        shared_info.read::<u8>(offset!(shared_info_flags)) & SHARED_FRAGS != 0
     }
 
     /// Whether a packet has any.

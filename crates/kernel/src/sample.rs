@@ -19,7 +19,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use aya_ebpf::programs::SkBuffContext;
-use policy::{Origin, Role};
+use policy::{Origin, Role, is_read_for_mail};
 
 use crate::hooks::flow::Carried;
 use crate::kernel_memory::Address;
@@ -104,9 +104,10 @@ fn counted(record: &mut ProcessRecord, what: Counted) -> u32 {
 
 /// Who begins a connection that is watched.
 pub enum Beginner {
-    /// A process without a record.
-    Unknown,
-    /// One that may not send.
+    /// One of whom nothing is told, but who must not send mail: a process without a record, or one
+    /// that is the user's or the machine's and no mailer.
+    Untold(Option<&'static ProcessRecord>),
+    /// One that may be a bot's.
     Foreign(&'static mut ProcessRecord),
 }
 
@@ -114,27 +115,40 @@ pub enum Beginner {
 #[inline(always)]
 pub fn beginner(pid: u32) -> Option<Beginner> {
     let Some(record) = PROCESSES.get_ptr_mut(pid) else {
-        return Some(Beginner::Unknown);
+        return Some(Beginner::Untold(None));
     };
     // SAFETY: the record of the current process stays while it is in this call.
     let record = unsafe { &mut *record };
-    is_watched(record).then_some(Beginner::Foreign(record))
+    if is_watched(record) {
+        Some(Beginner::Foreign(record))
+    } else {
+        is_read_for_mail(&record.standing()).then_some(Beginner::Untold(Some(record)))
+    }
 }
 
 /// The storage of a socket that begins a connection in the calling task. Made at connect(),
 /// because later packets may leave on behalf of anybody.
 #[inline(always)]
 pub fn begins(beginner: Beginner, pid: u32, uid: u32, to: (&[u8; 16], u16, u8)) -> Sampling {
-    let Beginner::Foreign(record) = beginner else {
-        // Who has no record is foreign. There is nothing to tell of it, but mail it must not send.
-        return Sampling {
-            pid,
-            uid,
-            origin: Origin::Foreign as u8,
-            role: Role::Unknown as u8,
-            state: SampleState::Enough as u8,
-            ..connection(to)
-        };
+    let record = match beginner {
+        Beginner::Foreign(record) => record,
+        Beginner::Untold(record) => {
+            let whose = match record {
+                Some(record) => of(record, pid, uid, to),
+                // Who has no record is foreign.
+                None => Sampling {
+                    pid,
+                    uid,
+                    origin: Origin::Foreign as u8,
+                    role: Role::Unknown as u8,
+                    ..connection(to)
+                },
+            };
+            return Sampling {
+                state: SampleState::Untold as u8,
+                ..whose
+            };
+        }
     };
     let connections = counted(record, Counted::Connections);
     let (state, left) = if connections <= EACH_PERIOD {
@@ -195,10 +209,7 @@ pub fn sent(
     socket: *mut bpf_sock,
 ) -> bool {
     let Some(sampling) = sampling_of(socket, 0) else {
-        if tcp.is_some_and(may_be_subflow) {
-            adopt(ctx, socket);
-        }
-        return true;
+        return !tcp.is_some_and(may_be_subflow) || adopt(ctx, socket) || settings.observe != 0;
     };
     if mail::is_read(sampling) && !mail::may_leave(ctx, settings, sampling) {
         return false;
@@ -223,7 +234,8 @@ pub fn received(ctx: &SkBuffContext, socket: *mut bpf_sock) {
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     let is_silent = sampling.mail == MailWatch::Silent as u8;
-    let is_quiet = now - sampling.received_ns > EXACT_NS;
+    let is_quiet =
+        now - sampling.received_ns > EXACT_NS && sampling.state != SampleState::Untold as u8;
     // Where one side alone speaks, the other's packets are all empty.
     if (is_silent || is_quiet) && !Payload::is_in(ctx) {
         return;
@@ -263,19 +275,23 @@ pub fn may_be_subflow(tcp: Tcp) -> bool {
     tcp.state() == TCP_SYN_SENT && is_mptcp != 0 && tcp.field::<u8>(is_mptcp) != 0
 }
 
+/// Whether it may leave: not when nothing can be kept for the subflow.
 #[inline(never)]
-fn adopt(ctx: &SkBuffContext, socket: *mut bpf_sock) {
+fn adopt(ctx: &SkBuffContext, socket: *mut bpf_sock) -> bool {
     let pid = current_process();
     let Some(beginner) = beginner(pid) else {
-        return;
+        return true;
     };
     let header = Header::of(ctx);
     let to = (&header.destination(ctx), header.port(ctx), header.version);
     // SAFETY: the helper takes the program's own context.
     let uid = unsafe { bpf_get_socket_uid(ctx.skb.skb) };
-    if let Some(sampling) = sampling_of(socket, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) {
-        *sampling = begins(beginner, pid, uid, to);
-    }
+    let Some(sampling) = sampling_of(socket, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) else {
+        count(Counter::FlowsLost);
+        return false;
+    };
+    *sampling = begins(beginner, pid, uid, to);
+    true
 }
 
 /// The current process, where the helper for it is there since 6.10 only.

@@ -101,7 +101,7 @@ fn record(
         at = process.parent;
     };
     for pid in path.into_iter().rev() {
-        record = grown(record, pid, processes, gate, cgroup, names);
+        record = grown(record, pid, processes, records, gate, cgroup, names);
         records.insert(pid, record);
     }
     record
@@ -124,6 +124,7 @@ fn grown(
     mut record: ProcessRecord,
     pid: u32,
     processes: &HashMap<u32, Process>,
+    records: &HashMap<u32, ProcessRecord>,
     gate: &mut Gate,
     cgroup: &Cgroup,
     names: &mut Names,
@@ -159,7 +160,7 @@ fn grown(
     program = program.started_by(user == 0);
     if how == Invocation::Terminal
         && before.origin == Origin::System
-        && logs_in_from_here(process, processes)
+        && logs_in_from_here(process, processes, records)
     {
         how = Invocation::LoginFromHere;
     }
@@ -176,18 +177,23 @@ fn grown(
 
 /// Whether a shell was started for a connection that comes from this machine: see
 /// `crates/kernel/src/image/login.rs`.
-fn logs_in_from_here(shell: &Process, processes: &HashMap<u32, Process>) -> bool {
+fn logs_in_from_here(
+    shell: &Process,
+    processes: &HashMap<u32, Process>,
+    records: &HashMap<u32, ProcessRecord>,
+) -> bool {
     /// As many as the kernel's side looks at.
     const PARENTS: usize = 3;
     let mut parent = shell.parent;
     for _ in 0..PARENTS {
+        let record = records.get(&parent);
+        if !record.is_some_and(|record| record.standing().logs_people_in()) {
+            return false;
+        }
         if let Some(answer) = procfs::is_connected_from_here(parent) {
             return answer;
         }
-        let Some(process) = processes.get(&parent) else {
-            return false;
-        };
-        parent = process.parent;
+        parent = processes.get(&parent).map_or(0, |process| process.parent);
     }
     false
 }

@@ -51,11 +51,13 @@ pub enum Reason {
     GrantOfAnother = 11,
     /// A process that may not send spoke mail on a port that is no mail port.
     MailOnOtherPort = 12,
+    /// A socket has no room left for what the gate keeps of its connection.
+    NoRoom = 13,
 }
 
 impl Reason {
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Permitted,
         Self::UnknownProcess,
         Self::NotAMailer,
@@ -69,6 +71,7 @@ impl Reason {
         Self::NoGrant,
         Self::GrantOfAnother,
         Self::MailOnOtherPort,
+        Self::NoRoom,
     ];
 
     /// Reads a code; an unassigned one is [`Reason::UnknownProcess`].
@@ -86,6 +89,7 @@ impl Reason {
             10 => Self::NoGrant,
             11 => Self::GrantOfAnother,
             12 => Self::MailOnOtherPort,
+            13 => Self::NoRoom,
             _ => Self::UnknownProcess,
         }
     }
@@ -106,6 +110,7 @@ impl Reason {
             Self::NoGrant => "no-grant",
             Self::GrantOfAnother => "grant-of-another",
             Self::MailOnOtherPort => "mail-on-other-port",
+            Self::NoRoom => "no-room",
         }
     }
 }
@@ -154,6 +159,23 @@ pub fn may_send(process: &Standing, rate: Rate) -> Verdict {
         Verdict::Allow if process.tampered.any() => Verdict::Refuse(Reason::Tampered),
         Verdict::Allow if rate.exceeded() => Verdict::Refuse(Reason::RateExceeded),
         Verdict::Allow => Verdict::Allow,
+    }
+}
+
+/// Does what this process says on ports that are no mail ports have to be read, because mail may
+/// not be among it?
+///
+/// A mailer may speak mail on any port. So may the machine's own services: a mail server hands
+/// mail to a filter. A login program is none of them, because it forwards for whom it logs in.
+#[must_use]
+#[inline(always)]
+pub fn is_read_for_mail(process: &Standing) -> bool {
+    match (process.origin, process.role) {
+        (Origin::Foreign, _) => true,
+        _ if process.tampered.any() => true,
+        (_, Role::Mailer | Role::Chat) => false,
+        (Origin::System, Role::System) => process.kind != Kind::Service,
+        _ => true,
     }
 }
 

@@ -17,7 +17,7 @@ mod tamper;
 mod words;
 
 pub use greeting::{ClientLine, has_line_end, is_mail_server};
-pub use judge::{Rate, Reason, Verdict, may_send, may_submit};
+pub use judge::{Rate, Reason, Verdict, is_read_for_mail, may_send, may_submit};
 pub use lineage::{Blame, Program, Standing};
 pub use shell::{is_terminal, keeps_shell_interactive};
 pub use tamper::{Tamper, remote_control_argument, variable_tampers};

@@ -139,11 +139,18 @@ impl Standing {
         }
     }
 
+    /// Whether it is a program that logs people in.
+    #[must_use]
+    #[inline(always)]
+    pub const fn logs_people_in(&self) -> bool {
+        matches!(self.origin, Origin::System)
+            && matches!(self.role, Role::System)
+            && matches!(self.kind, Kind::Interactive)
+    }
+
     #[inline(always)]
     fn origin_from_system(&self, role: Role, kind: Kind, invocation: Invocation) -> Origin {
-        let is_system = matches!(self.role, Role::System);
-        let login = is_system && matches!(self.kind, Kind::Interactive);
-        let serves_one_user = is_system && matches!(self.kind, Kind::Batch);
+        let serves_one_user = matches!(self.role, Role::System) && matches!(self.kind, Kind::Batch);
         match role {
             Role::System => Origin::System,
             // The machine's mail server is nothing that a user's own manager starts.
@@ -151,7 +158,9 @@ impl Standing {
             Role::Session => Origin::User,
             // A service manager or cron may give a shell a terminal too, but nobody types there;
             // and at the far end of a login from this machine there may be a program.
-            Role::Shell if login && matches!(invocation, Invocation::Terminal) => Origin::User,
+            Role::Shell if self.logs_people_in() && matches!(invocation, Invocation::Terminal) => {
+                Origin::User
+            }
             _ => Origin::Foreign,
         }
     }

@@ -2,8 +2,8 @@
 //! which is written down here a second time and in another form.
 
 use policy::{
-    Invocation, Kind, Origin, Program, Rate, Reason, Role, Standing, Tamper, Verdict, may_send,
-    may_submit,
+    Invocation, Kind, Origin, Program, Rate, Reason, Role, Standing, Tamper, Verdict,
+    is_read_for_mail, may_send, may_submit,
 };
 
 fn standings() -> impl Iterator<Item = Standing> {
@@ -141,6 +141,19 @@ fn only_five_standings_may_send() {
     }
     // Interactive and service with and without a voucher, batch with one.
     assert_eq!(allowed.len(), 5);
+}
+
+/// On other ports too, nobody speaks mail unread but mailers, chat programs and the machine's
+/// services, and none of these when it does not act for itself.
+#[test]
+fn whoever_may_not_send_is_read() {
+    for one in standings() {
+        let service =
+            one.origin == Origin::System && one.role == Role::System && one.kind == Kind::Service;
+        let exempt = matches!(one.role, Role::Mailer | Role::Chat) || service;
+        let itself = one.origin != Origin::Foreign && !one.tampered.any();
+        assert_eq!(is_read_for_mail(&one), !(exempt && itself), "{one:?}");
+    }
 }
 
 #[test]

@@ -65,6 +65,8 @@ const SENDING: &[&str] = &[
     "urgent",
     "ip-options",
     "sendfile",
+    "full-socket",
+    "changing-page",
     "packet",
     "raw",
     "raw-options",

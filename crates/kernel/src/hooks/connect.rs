@@ -49,16 +49,14 @@ fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
         return REFUSE;
     };
     if !settings.may_be_watched(port) {
-        sample_from_here(ctx, settings, port, family);
-        return ALLOW;
+        return elsewhere(ctx, settings, port, family);
     }
     let kind = if settings.is_mail_port(port) {
         FlowKind::Grant
     } else if settings.is_irc_port(port) {
         FlowKind::Irc
     } else {
-        sample_from_here(ctx, settings, port, family);
-        return ALLOW;
+        return elsewhere(ctx, settings, port, family);
     };
     // The address of a UDP socket may be set to a mail port; no mail goes that way.
     if call.type_ == SOCK_DGRAM {
@@ -67,37 +65,67 @@ fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
     let address = destination(ctx, family);
     match kind {
         FlowKind::Irc => {
-            sample_from_here(ctx, settings, port, family);
             let record = PROCESSES.get_ptr(current_process());
             // SAFETY: the record of the current process stays while it is in this call.
             let record = record.map(|record| unsafe { &*record });
             if !keep(ctx, &flow_to(FlowKind::Irc, record, &address, port, family)) {
                 count(Counter::FlowsLost);
             }
-            ALLOW
+            elsewhere(ctx, settings, port, family)
         }
         FlowKind::Grant => judge(ctx, settings, address, port, family),
     }
 }
 
-/// Marks the connection as one to sample, when its process may not send.
+/// A connection to any other port is permitted, and marked as one to sample or read when its
+/// process may not send.
 #[inline(always)]
-fn sample_from_here(ctx: &SockAddrContext, settings: &Settings, port: u16, family: u8) {
+fn elsewhere(ctx: &SockAddrContext, settings: &Settings, port: u16, family: u8) -> i32 {
     // SAFETY: the context is valid while the program runs.
     if settings.sample == 0 || unsafe { (*ctx.sock_addr).type_ } != SOCK_STREAM {
-        return;
+        return ALLOW;
     }
     let pid = current_process();
     let Some(beginner) = sample::beginner(pid) else {
-        return;
+        return ALLOW;
     };
     // SAFETY: the socket belongs to the context.
     let slot = unsafe { SAMPLINGS.get_or_insert_ptr_mut(ctx, None) };
-    if !slot.is_null() {
-        let to = (&destination(ctx, family), port, family);
-        // SAFETY: the storage lives as long as the socket, which is inside its own connect().
-        unsafe { *slot = sample::begins(beginner, pid, current_user(), to) };
+    let address = destination(ctx, family);
+    if slot.is_null() {
+        return no_room(ctx, settings, &address, port, family);
     }
+    let to = (&address, port, family);
+    // SAFETY: the storage lives as long as the socket, which is inside its own connect().
+    unsafe { *slot = sample::begins(beginner, pid, current_user(), to) };
+    ALLOW
+}
+
+/// Nothing can be kept for the socket. The kernel bounds what hangs on a socket, and whoever owns
+/// it can use that up; what could not be read then does not begin.
+#[inline(never)]
+fn no_room(
+    ctx: &SockAddrContext,
+    settings: &Settings,
+    address: &[u8; 16],
+    port: u16,
+    family: u8,
+) -> i32 {
+    count(Counter::FlowsLost);
+    let judged = Judged {
+        what: VerdictOrigin::Connect,
+        cookie: cookie(ctx),
+        address: *address,
+        port,
+        family,
+        own_port: 0,
+        observe: settings.observe,
+    };
+    let record = PROCESSES.get_ptr(current_process());
+    // SAFETY: the record of the current process stays while it is in this call.
+    let record = record.map(|record| unsafe { &*record });
+    verdict::tell(&judged, Reason::NoRoom, &Actor::current(), record);
+    if settings.observe != 0 { ALLOW } else { REFUSE }
 }
 
 #[inline(always)]
@@ -131,7 +159,7 @@ fn judge(
         if !keep(ctx, &grant) {
             // Without a place for the grant the second gate would drop every packet.
             count(Counter::FlowsLost);
-            answer = Verdict::Refuse(Reason::NoGrant);
+            answer = Verdict::Refuse(Reason::NoRoom);
         }
     }
     let judged = Judged {

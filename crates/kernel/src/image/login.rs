@@ -6,10 +6,10 @@
 //! their descriptors that are looked at.
 
 use crate::kernel_memory::Address;
-use crate::maps::offset;
+use crate::maps::{PROCESSES, offset};
 
-/// A shell's parents: the server's process for this session, the one with privilege behind it;
-/// or `login`, and the server that started that.
+/// A shell's parents that log people in: the server's process for this session, the one with
+/// privilege behind it, and the one that listens.
 const PARENTS: usize = 3;
 /// The connection was there before the session opened anything else. A table of descriptors is
 /// never shorter than this.
@@ -39,6 +39,13 @@ extern "C" fn comes_from_here() -> u32 {
     let mut task = Address::current_task();
     for _ in 0..PARENTS {
         task = task.follow(offset!(task_real_parent));
+        let process: u32 = task.read(offset!(task_tgid));
+        // SAFETY: the value is copied out at once.
+        let logs_in = unsafe { PROCESSES.get(process) }
+            .is_some_and(|record| record.standing().logs_people_in());
+        if !logs_in {
+            return 0;
+        }
         let table = task
             .follow(offset!(task_files))
             .follow(offset!(files_fdt))

@@ -64,7 +64,9 @@ pub(super) fn advice(refused: &Refused<'_>) -> Vec<String> {
         Reason::Permitted => Vec::new(),
         Reason::UnknownProcess | Reason::NoGrant => vec![format!("Close {} and start it again.", name(program))],
         Reason::MailOnOtherPort if refused.role == Role::Mailer => foreign(refused),
-        Reason::NotAMailer | Reason::GrantOfAnother | Reason::MailOnOtherPort => not_a_mailer(refused),
+        Reason::NotAMailer | Reason::GrantOfAnother | Reason::MailOnOtherPort | Reason::NoRoom => {
+            not_a_mailer(refused)
+        }
         Reason::FileChanged => {
             let role = if refused.role == Role::Unknown { Role::Mailer } else { refused.role };
             vec![

@@ -231,6 +231,40 @@ pub(super) fn set_ip_options(socket: &OwnedFd, options: &[u8]) -> io::Result<()>
     check(libc::c_long::from(result)).map(drop)
 }
 
+/// Uses up what the kernel lets hang on a socket (`net.core.optmem_max`), down to a few bytes, by
+/// keys for peers that it never speaks to (RFC 2385).
+pub(super) fn fill_up(socket: &OwnedFd) -> io::Result<()> {
+    /// `TCP_MD5SIG` in `linux/tcp.h`.
+    const MD5_KEY: i32 = 14;
+    /// More than there is room for on any socket.
+    const MOST: u32 = 1 << 20;
+    for peer in 0..MOST {
+        // `struct tcp_md5sig`: an address in 128 bytes, two flags, the key's length, an interface,
+        // the key.
+        let mut key = [0; 216];
+        key[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+        key[4] = 10;
+        key[5..8].copy_from_slice(&peer.to_be_bytes()[1..]);
+        key[130..132].copy_from_slice(&8_u16.to_ne_bytes());
+        // SAFETY: the kernel reads as many bytes as is said.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                MD5_KEY,
+                key.as_ptr().cast(),
+                key.len() as u32,
+            )
+        };
+        match check(libc::c_long::from(result)) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other("the socket takes anything"))
+}
+
 fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the value is an int and its size is given.
     let result = unsafe {

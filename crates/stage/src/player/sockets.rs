@@ -146,6 +146,18 @@ pub(super) fn connect_with_options(
     Ok(TcpStream::from(socket))
 }
 
+/// The usual way, on a socket on which nothing more can hang.
+pub(super) fn connect_filled_up(
+    server: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream, SmtpFailure> {
+    let socket = open(server, None).map_err(|e| SmtpFailure::System("make a socket", e))?;
+    bound(&socket, limit).map_err(|e| SmtpFailure::System("set a time limit", e))?;
+    calls::fill_up(&socket).map_err(|e| SmtpFailure::System("fill the socket up", e))?;
+    connect(&socket, &server).map_err(|e| SmtpFailure::System("connect", e.into()))?;
+    Ok(TcpStream::from(socket))
+}
+
 /// A connect that returns at once and is polled for.
 pub(super) fn connect_nonblocking(server: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let family = family(server);

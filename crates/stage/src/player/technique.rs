@@ -54,6 +54,8 @@ pub const TECHNIQUES: &[&str] = &[
     "urgent",
     "ip-options",
     "sendfile",
+    "full-socket",
+    "changing-page",
     // Forks of itself that connect.
     "double-fork",
     "setsid",
@@ -153,7 +155,9 @@ pub(super) fn attempt(name: &str, args: &Args) -> Result<Option<Report>, String>
             )
         }
         "fastopen-connect" => fast_open(name, sockets::fast_open_by_connect(args.server()?, limit)),
-        "urgent" | "ip-options" | "sendfile" => wrapped::attempt(name, args.server()?, limit),
+        "urgent" | "ip-options" | "sendfile" | "full-socket" | "changing-page" => {
+            wrapped::attempt(name, args.server()?, limit)
+        }
         _ if name.starts_with("greeting-") => odd_greeting(name, args, limit)?,
         _ if name.starts_with("raw") => packets::raw(name, args.server()?),
         "packet" => packets::link_layer(args.server()?),
