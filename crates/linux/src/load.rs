@@ -170,15 +170,22 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
         }
     }
     let had_maps = pins.has_maps();
-    load_new(request, &pins, &settings, begun).inspect_err(|_| {
-        // Half a gate would be taken for a whole one by nobody, but it would stay.
-        let _ = pins.remove_unfinished_links();
-        if !had_maps {
-            let _ = pins.remove_maps();
-        }
-        if !pins.any_gate() {
-            let _ = pins.remove_all();
-        }
+    let attempt = |log| {
+        load_new(request, &pins, &settings, begun, log).inspect_err(|_| {
+            // Half a gate would be taken for a whole one by nobody, but it would stay.
+            let _ = pins.remove_unfinished_links();
+            if !had_maps {
+                let _ = pins.remove_maps();
+            }
+            if !pins.any_gate() {
+                let _ = pins.remove_all();
+            }
+        })
+    };
+    // What the kernel has to say takes long to write down, and is only read when it refuses.
+    attempt(VerifierLogLevel::DISABLE).or_else(|_| {
+        pins.prepare()?;
+        attempt(VerifierLogLevel::VERBOSE)
     })
 }
 
@@ -187,6 +194,7 @@ fn load_new(
     pins: &Pins,
     settings: &Settings,
     begun: Instant,
+    log: VerifierLogLevel,
 ) -> Result<Loaded, Error> {
     // The type information is large, and three readers want it: side by side they take half
     // the time, and until they are done no mail port is closed.
@@ -203,9 +211,7 @@ fn load_new(
         fs::create_dir_all(folder).map_err(Error::file(folder))?;
     }
 
-    loader
-        .btf(Some(&types))
-        .verifier_log_level(VerifierLogLevel::DISABLE);
+    loader.btf(Some(&types)).verifier_log_level(log);
     loader.override_global("OFFSETS", bytemuck::bytes_of(&kernel.offsets), true);
     let calls = calls::writing();
     loader.override_global("CALLS", bytemuck::bytes_of(&calls), true);
@@ -295,6 +301,15 @@ fn attach(
         ProgramError::Btf(BtfError::UnknownBtfTypeName { type_name }) => {
             Error::NoSuchHook(type_name)
         }
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => match last_words(&verifier_log.to_string()) {
+            Some(words) => Error::Unsupported(format!(
+                "this kernel does not accept the program {name}: {words} ({io_error})"
+            )),
+            None => refused(&what, &io_error),
+        },
         error => refused(&what, &error),
     };
     let mode = CgroupAttachMode::Single;
@@ -359,6 +374,25 @@ fn attach(
         }
         _ => Err(wrong()),
     }
+}
+
+/// What the verifier said last before it gave up, behind the instruction that it was about.
+fn last_words(log: &str) -> Option<String> {
+    const SUMMARY: [&str; 3] = ["processed ", "verification time", "stack depth"];
+    let mut lines = log.lines().map(str::trim).rev().filter(|line| {
+        !line.is_empty() && !SUMMARY.iter().any(|summary| line.starts_with(summary))
+    });
+    let last = lines.next()?;
+    let about = lines.next().unwrap_or_default();
+    let mut words = format!("{about}: {last}");
+    words.retain(|letter| !letter.is_control());
+    Some(
+        words
+            .trim_start_matches([':', ' '])
+            .chars()
+            .take(300)
+            .collect(),
+    )
 }
 
 /// Tells a kernel that refuses BPF from any other failure.
@@ -438,5 +472,29 @@ impl Tracefs {
             )),
             None => error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_last_words_are_found() {
+        let log = "func#0 @0\n0: R1=ctx() R10=fp0\n1908: (61) r1 = *(u32 *)(r7 +0)\n\
+                   dereference of modified ctx ptr R7 off=4 disallowed\n\
+                   verification time 71 usec\nstack depth 104\n\
+                   processed 145 insns (limit 1000000) max_states_per_insn 0\n\n";
+        assert_eq!(
+            last_words(log).as_deref(),
+            Some(
+                "1908: (61) r1 = *(u32 *)(r7 +0): dereference of modified ctx ptr R7 off=4 disallowed"
+            )
+        );
+        assert_eq!(last_words("unknown func").as_deref(), Some("unknown func"));
+        assert_eq!(last_words(" \n\nprocessed 0 insns\n"), None);
+        let long = format!("a\x1b[2J{}", "x".repeat(5000));
+        let words = last_words(&long).unwrap();
+        assert!(words.len() == 300 && words.starts_with("a[2Jxx"));
     }
 }

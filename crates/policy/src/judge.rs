@@ -173,7 +173,7 @@ pub fn is_read_for_mail(process: &Standing) -> bool {
     match (process.origin, process.role) {
         (Origin::Foreign, _) => true,
         _ if process.tampered.any() => true,
-        (_, Role::Mailer | Role::Chat) => false,
+        (_, Role::Mailer) => false,
         (Origin::System, Role::System) => process.kind != Kind::Service,
         _ => true,
     }

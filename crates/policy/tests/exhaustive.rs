@@ -143,14 +143,14 @@ fn only_five_standings_may_send() {
     assert_eq!(allowed.len(), 5);
 }
 
-/// On other ports too, nobody speaks mail unread but mailers, chat programs and the machine's
-/// services, and none of these when it does not act for itself.
+/// On other ports too, nobody speaks mail unread but mailers and the machine's services, and none
+/// of these when it does not act for itself.
 #[test]
 fn whoever_may_not_send_is_read() {
     for one in standings() {
         let service =
             one.origin == Origin::System && one.role == Role::System && one.kind == Kind::Service;
-        let exempt = matches!(one.role, Role::Mailer | Role::Chat) || service;
+        let exempt = one.role == Role::Mailer || service;
         let itself = one.origin != Origin::Foreign && !one.tampered.any();
         assert_eq!(is_read_for_mail(&one), !(exempt && itself), "{one:?}");
     }
