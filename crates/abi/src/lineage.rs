@@ -112,6 +112,7 @@ impl Registration {
             role: Role::from_code(self.role),
             kind: Kind::from_code(self.kind),
             changed,
+            by_user: false,
         }
     }
 }

@@ -11,6 +11,8 @@ pub struct Program {
     pub kind: Kind,
     /// It is registered, but its file is not the one that was registered.
     pub changed: bool,
+    /// Somebody else than root starts it.
+    pub by_user: bool,
 }
 
 impl Program {
@@ -19,6 +21,7 @@ impl Program {
         role: Role::Unknown,
         kind: Kind::Batch,
         changed: false,
+        by_user: false,
     };
 
     /// A registered program with its file unchanged.
@@ -27,22 +30,17 @@ impl Program {
             role,
             kind,
             changed: false,
+            by_user: false,
         }
     }
 
-    /// The same program, started by root or not. A part of the machine that somebody else starts
-    /// does what that user's files say: a service manager with the user's units, an SSH server with
-    /// the user's keys. It serves this user only.
+    /// The same program, started by root or not.
     #[must_use]
     #[inline(always)]
     pub const fn started_by(self, root: bool) -> Self {
-        if matches!(self.role, Role::System) && !root {
-            Self {
-                kind: Kind::Batch,
-                ..self
-            }
-        } else {
-            self
+        Self {
+            by_user: !root,
+            ..self
         }
     }
 }
@@ -117,7 +115,7 @@ impl Standing {
         Self {
             origin,
             role,
-            kind: program.kind,
+            kind: self.kind_after(program),
             vouched: self.vouches_for_next_image(),
             changed: program.changed,
             tampered: self.tampered.with(signs),
@@ -148,13 +146,41 @@ impl Standing {
             && matches!(self.kind, Kind::Interactive)
     }
 
+    /// Whether it is a part of the machine that does what a user's files say: that user's own
+    /// service manager, and what it starts.
+    #[inline(always)]
+    const fn serves_one_user(&self) -> bool {
+        matches!(self.role, Role::System) && matches!(self.kind, Kind::Batch)
+    }
+
+    /// The kind that a process has with this program. A part of the machine serves a user when that
+    /// user starts it and it does what it is handed, or logs in whom its configuration names; and
+    /// when something that serves a user starts it. A mail server's parts do not run as root, and
+    /// serve the machine all the same.
+    #[inline(always)]
+    fn kind_after(&self, program: Program) -> Kind {
+        if !matches!(program.role, Role::System) {
+            return program.kind;
+        }
+        let users = match program.kind {
+            Kind::Interactive | Kind::Batch => program.by_user,
+            Kind::Service => self.serves_one_user(),
+        };
+        match program.kind {
+            _ if users => Kind::Batch,
+            Kind::Interactive => Kind::Interactive,
+            Kind::Batch | Kind::Service => Kind::Service,
+        }
+    }
+
     #[inline(always)]
     fn origin_from_system(&self, role: Role, kind: Kind, invocation: Invocation) -> Origin {
-        let serves_one_user = matches!(self.role, Role::System) && matches!(self.kind, Kind::Batch);
         match role {
             Role::System => Origin::System,
             // The machine's mail server is nothing that a user's own manager starts.
-            Role::Mailer if matches!(kind, Kind::Service) && !serves_one_user => Origin::System,
+            Role::Mailer if matches!(kind, Kind::Service) && !self.serves_one_user() => {
+                Origin::System
+            }
             Role::Session => Origin::User,
             // A service manager or cron may give a shell a terminal too, but nobody types there;
             // and at the far end of a login from this machine there may be a program.

@@ -111,8 +111,9 @@ impl Role {
 ///
 /// For a mailer it says who must have started it. A `system` program of kind
 /// [`Kind::Interactive`] is one that logs people in (login, sshd, a display manager), one of kind
-/// [`Kind::Batch`] serves a single user (that user's own service manager) and not the machine.
-/// Other roles do not look at it.
+/// [`Kind::Batch`] does what it is handed by whoever starts it (a service manager with its units, a
+/// session manager): of a process it says that this is a user, and not the machine. Other roles
+/// do not look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {

@@ -36,6 +36,7 @@ fn programs() -> impl Iterator<Item = Program> {
                 role,
                 kind,
                 changed,
+                by_user: false,
             })
         })
     })
@@ -104,22 +105,43 @@ fn origin_follows_the_design_for_every_standing_program_and_invocation() {
     assert_eq!(count, 3 * 8 * 3 * 2 * 2 * 2 * (8 * 3 * 2) * 4);
 }
 
-/// Whatever part of the machine a user starts, it logs nobody in and starts no mail server. Other
-/// programs are what they are, whoever starts them.
+/// A part of the machine that a user starts, or that something starts which a user has started,
+/// logs nobody in and starts no mail server. What a mail server's own parts start as another user is
+/// the machine's.
 #[test]
 fn what_a_user_starts_is_not_the_machine() {
-    for program in programs() {
-        assert_eq!(program.started_by(true), program);
-        if program.role != Role::System {
-            assert_eq!(program.started_by(false), program);
-            continue;
-        }
-        let users = program.started_by(false);
-        let manager = Standing::ROOT.after_exec(users, Invocation::Plain, Tamper::NONE);
-        for (role, kind) in [(Role::Shell, Kind::Batch), (Role::Mailer, Kind::Service)] {
-            let next = Program::registered(role, kind);
+    let exec = |before: Standing, kind: Kind, root: bool| {
+        let program = Program::registered(Role::System, kind).started_by(root);
+        before.after_exec(program, Invocation::Plain, Tamper::NONE)
+    };
+    let origins = |manager: Standing| {
+        [(Role::Shell, Kind::Batch), (Role::Mailer, Kind::Service)].map(|(role, kind)| {
+            let next = Program::registered(role, kind).started_by(false);
             let next = manager.after_exec(next, Invocation::Terminal, Tamper::NONE);
-            assert_eq!(next.origin, Origin::Foreign, "{program:?} starts {next:?}");
+            next.origin
+        })
+    };
+    for kind in [Kind::Interactive, Kind::Batch] {
+        let users = exec(Standing::ROOT, kind, false);
+        assert_eq!(origins(users), [Origin::Foreign; 2], "{kind:?}");
+        for next in Kind::ALL {
+            let next = exec(users, next, false);
+            assert_eq!(origins(next), [Origin::Foreign; 2], "{kind:?}, {next:?}");
+        }
+    }
+    let login = exec(Standing::ROOT, Kind::Interactive, true);
+    assert_eq!(origins(login), [Origin::User, Origin::System]);
+    let part = exec(Standing::ROOT, Kind::Service, false);
+    assert_eq!(origins(part), [Origin::Foreign, Origin::System]);
+    let manager = exec(Standing::ROOT, Kind::Batch, true);
+    assert_eq!(origins(manager), [Origin::Foreign, Origin::System]);
+    // Of other programs it does not matter who starts them.
+    for program in programs().filter(|program| program.role != Role::System) {
+        for before in standings() {
+            let [user, root] = [false, true].map(|root| {
+                before.after_exec(program.started_by(root), Invocation::Plain, Tamper::NONE)
+            });
+            assert_eq!(user, root, "{program:?}");
         }
     }
 }

@@ -21,6 +21,7 @@ fn program() -> impl Strategy<Value = Program> {
         role,
         kind,
         changed,
+        by_user: false,
     })
 }
 
