@@ -1,5 +1,6 @@
 //! Sampling: what the hooks hand to user space so that it can tell protocols, commands and
-//! reactions. Decides nothing: whatever fails here only makes user space know less.
+//! reactions. Whatever fails here only makes user space know less, but for one thing: a connection
+//! for which nothing can be kept would not be read for mail (`mail.rs`), and does not begin.
 //!
 //! Bounded for each process (connections and queries), for each connection (packets) and for
 //! each packet (bytes). Reports have a ring buffer of their own, so that a flood of them can
