@@ -29,6 +29,8 @@ pub const OWN_ENGINE: &[&str] = &[
     "urgent",
     "ip-options",
     "sendfile",
+    "full-socket",
+    "changing-page",
     "thread",
     "send-fd",
     "greeting-split",
