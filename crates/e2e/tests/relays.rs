@@ -7,7 +7,7 @@ use std::path::Path;
 
 use e2e::evasions::{self, Expected};
 use e2e::ssh::{SSH, SSH_KEYGEN, SSHD, Ssh, listens};
-use e2e::{LIMIT, SERVER, Scene, address, is_missing, word};
+use e2e::{LIMIT, SERVER, Scene, address, is_missing, wait_until, word};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stage::{Place, SmtpServer};
@@ -117,14 +117,26 @@ fn a_tunnel_that_ends_on_this_machine() {
 fn end(scene: &Scene, pid: u32) {
     let children = format!("/proc/{pid}/task/{pid}/children");
     let children = std::fs::read_to_string(children).unwrap_or_default();
-    let children = children
+    let children: Vec<u32> = children
         .split_whitespace()
-        .filter_map(|pid| pid.parse().ok());
-    for pid in children.chain([pid.cast_signed()]) {
-        let pid = Pid::from_raw(pid).unwrap();
+        .filter_map(|pid| pid.parse().ok())
+        .collect();
+    for &pid in children.iter().chain([&pid]) {
+        let pid = Pid::from_raw(pid.cast_signed()).unwrap();
         let _ = kill_process(pid, Signal::TERM);
     }
     scene.desktop.wait(pid, LIMIT).unwrap();
+    // A tunnel that still ends would take what is meant for the next one at the same port.
+    for pid in children {
+        let gone = || (!runs(pid)).then_some(());
+        wait_until(LIMIT, gone).unwrap_or_else(|| panic!("pid {pid} does not end"));
+    }
+}
+
+/// Whether a process still holds what it has open.
+fn runs(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.is_empty() && !status.contains("State:\tZ")
 }
 
 /// A machine elsewhere connects for the bot: no gate on this machine sees that.
