@@ -1,11 +1,21 @@
 //! The system calls of the stand-in programs that have no safe wrapper, each behind a safe
 //! function. A stand-in program has one thread when it makes them, unless stated otherwise.
 
+mod handed;
+mod ring;
+mod socket;
+
 use std::ffi::{CStr, CString};
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
+
+pub(super) use handed::{Notified, answer_connect, hand_over_connects, next_connect};
+pub(super) use ring::{RingHands, connect_by_ring, write_by_ring};
+pub(super) use socket::{
+    connect_to_bytes, disconnect, fill_up, inherited_socket, reset_on_close, send_frame,
+    set_fast_open_connect, set_ip_options,
+};
 
 /// What `fork` returned.
 pub(super) enum Forked {
@@ -122,11 +132,6 @@ pub(super) fn fork_with(flags: i32) -> io::Result<Forked> {
     }
 }
 
-/// A reset ends the connection when the socket is closed; nothing is left waiting.
-pub(super) fn reset_on_close(stream: &TcpStream) -> io::Result<()> {
-    rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).map_err(Into::into)
-}
-
 /// Starts a program with vfork semantics, which is what posix_spawn does.
 pub(super) fn spawn_like_vfork(argv: &[String]) -> io::Result<i32> {
     let words = c_strings(argv)?;
@@ -198,174 +203,6 @@ fn null_terminated(words: &[CString]) -> Vec<*const libc::c_char> {
         .collect()
 }
 
-/// Takes over a socket that came with the exec, by its number.
-pub(super) fn inherited_socket(number: i32) -> io::Result<TcpStream> {
-    // SAFETY: fcntl on any number is harmless and tells whether it is open.
-    check(libc::c_long::from(unsafe {
-        libc::fcntl(number, libc::F_GETFD)
-    }))?;
-    if number <= 2 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
-    }
-    // SAFETY: it is open, and whoever gave its number to this program left it to it.
-    Ok(unsafe { TcpStream::from_raw_fd(number) })
-}
-
-/// Makes a later connect wait for the first data (TCP_FASTOPEN_CONNECT).
-pub(super) fn set_fast_open_connect(socket: &OwnedFd) -> io::Result<()> {
-    set_option(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1)
-}
-
-/// Makes every packet of the socket carry these options of IPv4.
-pub(super) fn set_ip_options(socket: &OwnedFd, options: &[u8]) -> io::Result<()> {
-    // SAFETY: the kernel reads as many bytes as is said.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_OPTIONS,
-            options.as_ptr().cast(),
-            options.len() as u32,
-        )
-    };
-    check(libc::c_long::from(result)).map(drop)
-}
-
-/// Uses up what the kernel lets hang on a socket (`net.core.optmem_max`), down to a few bytes, by
-/// keys for peers that it never speaks to (RFC 2385).
-pub(super) fn fill_up(socket: &OwnedFd) -> io::Result<()> {
-    /// `TCP_MD5SIG` in `linux/tcp.h`.
-    const MD5_KEY: i32 = 14;
-    /// More than there is room for on any socket.
-    const MOST: u32 = 1 << 20;
-    for peer in 0..MOST {
-        // `struct tcp_md5sig`: an address in 128 bytes, two flags, the key's length, an interface,
-        // the key.
-        let mut key = [0; 216];
-        key[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
-        key[4] = 10;
-        key[5..8].copy_from_slice(&peer.to_be_bytes()[1..]);
-        key[130..132].copy_from_slice(&8_u16.to_ne_bytes());
-        // SAFETY: the kernel reads as many bytes as is said.
-        let result = unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::IPPROTO_TCP,
-                MD5_KEY,
-                key.as_ptr().cast(),
-                key.len() as u32,
-            )
-        };
-        match check(libc::c_long::from(result)) {
-            Ok(_) => {}
-            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => return Ok(()),
-            Err(error) => return Err(error),
-        }
-    }
-    Err(io::Error::other("the socket takes anything"))
-}
-
-fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> io::Result<()> {
-    // SAFETY: the value is an int and its size is given.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            size_of::<i32>() as u32,
-        )
-    };
-    check(libc::c_long::from(result)).map(drop)
-}
-
-/// Whose hands do what a ring is asked for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum RingHands {
-    /// The caller's, inside its call.
-    Caller,
-    /// A worker thread of the kernel's.
-    Worker,
-    /// A thread of the kernel's that looks at the ring by itself: no call is made.
-    Poller,
-}
-
-/// Connects through io_uring. Returns what the ring's connect returned.
-pub(super) fn connect_by_ring(
-    socket: &OwnedFd,
-    server: SocketAddr,
-    hands: RingHands,
-) -> io::Result<()> {
-    let SocketAddr::V4(server) = server else {
-        return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
-    };
-    let mut builder = io_uring::IoUring::<io_uring::squeue::Entry>::builder();
-    if hands == RingHands::Poller {
-        builder.setup_sqpoll(1000);
-    }
-    let mut ring = builder.build(4)?;
-    let address = libc::sockaddr_in {
-        sin_family: libc::AF_INET as u16,
-        sin_port: server.port().to_be(),
-        sin_addr: libc::in_addr {
-            s_addr: u32::from_ne_bytes(server.ip().octets()),
-        },
-        sin_zero: [0; 8],
-    };
-    let length = size_of_val(&address) as u32;
-    let connect = io_uring::opcode::Connect::new(
-        io_uring::types::Fd(socket.as_raw_fd()),
-        (&raw const address).cast(),
-        length,
-    );
-    let mut connect = connect.build();
-    if hands == RingHands::Worker {
-        connect = connect.flags(io_uring::squeue::Flags::ASYNC);
-    }
-    // SAFETY: the address lives until the completion has been waited for.
-    unsafe { done_by_ring(&mut ring, &connect) }.map(drop)
-}
-
-/// Opens a file for writing and writes at an offset, by io_uring alone.
-pub(super) fn write_by_ring(path: &CStr, bytes: &[u8], offset: u64) -> io::Result<()> {
-    let mut ring = io_uring::IoUring::new(4)?;
-    let open = io_uring::opcode::OpenAt::new(io_uring::types::Fd(libc::AT_FDCWD), path.as_ptr())
-        .flags(libc::O_WRONLY | libc::O_CLOEXEC);
-    // SAFETY: the path lives until the completion has been waited for.
-    let descriptor = unsafe { done_by_ring(&mut ring, &open.build()) }?;
-    // SAFETY: the descriptor was just made and belongs to nobody else.
-    let file = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    let target = io_uring::types::Fd(file.as_raw_fd());
-    let write = io_uring::opcode::Write::new(target, bytes.as_ptr(), bytes.len() as u32);
-    // SAFETY: the bytes live until the completion has been waited for.
-    let written = unsafe { done_by_ring(&mut ring, &write.offset(offset).build()) }?;
-    if written as usize == bytes.len() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::WriteZero.into())
-    }
-}
-
-/// Submits one operation and returns its result.
-///
-/// # Safety
-///
-/// Whatever the operation points at stays valid until this returns.
-unsafe fn done_by_ring(
-    ring: &mut io_uring::IoUring,
-    operation: &io_uring::squeue::Entry,
-) -> io::Result<i32> {
-    // SAFETY: promised by the caller.
-    unsafe { ring.submission().push(operation) }
-        .map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
-    ring.submit_and_wait(1)?;
-    match ring.completion().next().map(|entry| entry.result()) {
-        Some(code) if code < 0 => Err(io::Error::from_raw_os_error(-code)),
-        Some(code) => Ok(code),
-        None => Err(io::Error::from_raw_os_error(libc::EIO)),
-    }
-}
-
 /// Opens a file for writing by the call that 32-bit programs make; a 64-bit one can make it too.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn open_as_32_bit(path: &CStr) -> io::Result<OwnedFd> {
@@ -413,33 +250,6 @@ pub(super) fn open_as_32_bit(path: &CStr) -> io::Result<OwnedFd> {
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn open_as_32_bit(_path: &CStr) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Ends a connection and leaves the socket as if it were new.
-pub(super) fn disconnect(socket: &OwnedFd) -> io::Result<()> {
-    Ok(rustix::net::connect_unspec(socket)?)
-}
-
-/// Sends a whole link-layer frame on the loopback interface.
-pub(super) fn send_frame(socket: &OwnedFd, ethertype: u16, frame: &[u8]) -> io::Result<usize> {
-    // SAFETY: an all-zero sockaddr_ll is valid.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = ethertype.to_be();
-    address.sll_ifindex = 1;
-    address.sll_halen = 6;
-    // SAFETY: the buffer and the address are valid for the lengths given.
-    let sent = unsafe {
-        libc::sendto(
-            socket.as_raw_fd(),
-            frame.as_ptr().cast(),
-            frame.len(),
-            0,
-            (&raw const address).cast(),
-            size_of_val(&address) as u32,
-        )
-    };
-    check(sent as libc::c_long).map(|sent| sent as usize)
 }
 
 /// One ptrace request without address and data.
@@ -498,117 +308,4 @@ pub(super) fn unshare(flags: rustix::thread::UnshareFlags) -> io::Result<()> {
     // SAFETY: no caller passes FILES, which is what could break descriptors.
     unsafe { rustix::thread::unshare_unsafe(flags & !rustix::thread::UnshareFlags::FILES) }?;
     Ok(())
-}
-
-/// A connect() that another process waits in.
-pub(super) struct Notified {
-    id: u64,
-    /// The process, as this one sees it.
-    pub pid: u32,
-    /// Its descriptor.
-    pub socket: i32,
-    /// Where in its memory the address lies, and how long it is.
-    pub address: u64,
-    pub length: u64,
-}
-
-/// From now on, each connect() of this process and its descendants waits for whoever holds the
-/// descriptor that is returned.
-pub(super) fn hand_over_connects() -> io::Result<OwnedFd> {
-    let statement = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    };
-    // The number of the call is the first word of what the filter sees.
-    let mut filter = [
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        statement(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            libc::SYS_connect as u32,
-            0,
-            1,
-        ),
-        statement(
-            libc::BPF_RET | libc::BPF_K,
-            libc::SECCOMP_RET_USER_NOTIF,
-            0,
-            0,
-        ),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
-    ];
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_mut_ptr(),
-    };
-    // SAFETY: takes numbers only.
-    check(libc::c_long::from(unsafe {
-        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    }))?;
-    // SAFETY: the kernel copies the program, which outlives the call.
-    let listener = check(unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            &raw const program,
-        )
-    })?;
-    // SAFETY: the kernel has just made this descriptor for this process.
-    Ok(unsafe { OwnedFd::from_raw_fd(listener as i32) })
-}
-
-/// Takes the next call that waits.
-pub(super) fn next_connect(listener: &OwnedFd) -> io::Result<Notified> {
-    // `_IOWR('!', 0, struct seccomp_notif)`.
-    const RECEIVE: libc::Ioctl = 0xc050_2100u32 as libc::Ioctl;
-    // SAFETY: an all-zero seccomp_notif is valid, and what the kernel asks for.
-    let mut call: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel writes one seccomp_notif.
-    check(libc::c_long::from(unsafe {
-        libc::ioctl(listener.as_raw_fd(), RECEIVE, &raw mut call)
-    }))?;
-    Ok(Notified {
-        id: call.id,
-        pid: call.pid,
-        socket: call.data.args[0] as i32,
-        address: call.data.args[1],
-        length: call.data.args[2],
-    })
-}
-
-/// Lets it return.
-pub(super) fn answer_connect(
-    listener: &OwnedFd,
-    call: &Notified,
-    answer: io::Result<()>,
-) -> io::Result<()> {
-    // `_IOWR('!', 1, struct seccomp_notif_resp)`.
-    const SEND: libc::Ioctl = 0xc018_2101u32 as libc::Ioctl;
-    let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
-    let answer = libc::seccomp_notif_resp {
-        id: call.id,
-        val: 0,
-        error: answer.err().map_or(0, |error| -errno(error)),
-        flags: 0,
-    };
-    // SAFETY: the kernel reads one seccomp_notif_resp.
-    check(libc::c_long::from(unsafe {
-        libc::ioctl(listener.as_raw_fd(), SEND, &raw const answer)
-    }))
-    .map(drop)
-}
-
-/// Connects to an address in the form that the kernel reads.
-pub(super) fn connect_to_bytes(socket: &OwnedFd, address: &[u8]) -> io::Result<()> {
-    // SAFETY: the kernel reads as many bytes as is said.
-    let connected = unsafe {
-        libc::connect(
-            socket.as_raw_fd(),
-            address.as_ptr().cast(),
-            address.len() as u32,
-        )
-    };
-    check(libc::c_long::from(connected)).map(drop)
 }
