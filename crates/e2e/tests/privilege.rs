@@ -1,20 +1,17 @@
-//! The daemon's two processes: what the watcher may do, what somebody can do who has taken it
-//! over, and what holds while it is gone. In each case mail ports stay closed for whom they are
-//! closed, and the user's own mail goes out.
+//! The daemon's two processes: what the watcher may do, and what holds while it is gone. In each
+//! case mail ports stay closed for whom they are closed, and the user's own mail goes out.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use e2e::evasions::beyond;
 use e2e::{LIMIT, PERSON, SERVER, Scene, Theatre, WEB, wait_until, watcher_account, word};
 use journal::{Journal, NewEntry};
 use rustix::process::Signal;
 use serde_json::Value;
-use stage::{HttpServer, Place};
+use stage::Place;
 
 /// One field of /proc/PID/status.
 fn field(pid: u32, name: &str) -> String {
@@ -28,16 +25,6 @@ fn field(pid: u32, name: &str) -> String {
         .join(" ")
 }
 
-/// The watcher that runs when this one is gone.
-fn next_watcher(theatre: &Theatre, gone: u32) -> u32 {
-    let next = || theatre.watcher_pid().filter(|pid| *pid != gone);
-    wait_until(LIMIT, next).unwrap_or_else(|| panic!("{}", theatre.daemon_words()))
-}
-
-fn watcher(theatre: &Theatre) -> u32 {
-    wait_until(LIMIT, || theatre.watcher_pid()).expect("a watcher")
-}
-
 /// What the kernel says of the watcher, and what `status` shows.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
@@ -48,7 +35,7 @@ fn the_watcher_has_no_privilege() {
     if !theatre.raise() {
         return;
     }
-    let pid = watcher(&theatre);
+    let pid = theatre.watcher();
     let (user, group) = watcher_account();
     for (name, expected) in [
         ("Uid", [user; 4].map(|id| id.to_string()).join(" ")),
@@ -99,283 +86,6 @@ fn the_watcher_has_no_privilege() {
     println!("landlock: {landlock}");
 }
 
-/// Every file below a folder, with owner, mode, and what changes when it is written to. Sockets
-/// and pins too; not what the watcher is there to write.
-fn snapshot(folder: &Path, into: &mut BTreeMap<String, (u32, u32, u64, i64)>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        let name = path.to_string_lossy().into_owned();
-        if name.contains("/journal.db") || name.ends_with("/daemon.log") {
-            continue;
-        }
-        let about = fs::symlink_metadata(&path).unwrap();
-        let written = if about.is_dir() {
-            0
-        } else {
-            about.mtime_nsec()
-        };
-        into.insert(name, (about.uid(), about.mode(), about.ino(), written));
-        if about.is_dir() {
-            snapshot(&path, into);
-        }
-    }
-}
-
-/// A gate with somebody inside the watcher.
-struct Hostile {
-    scene: Scene,
-    web: HttpServer,
-}
-
-impl Hostile {
-    fn open() -> Option<Self> {
-        let scene = Scene::open("")?;
-        let web = scene.theatre.web(WEB);
-        Some(Self { scene, web })
-    }
-
-    /// Has the next watcher taken over by this scene, and waits for its end. Returns what it
-    /// tried with what came of it; `None`, with the reason printed, with a release.
-    fn play(&self, scene: &str) -> Option<Vec<(String, String)>> {
-        let theatre = &self.scene.theatre;
-        let said_before = theatre.daemon_words().len();
-        let file = theatre.state().join("hostile");
-        let (user, group) = watcher_account();
-        let old = watcher(theatre);
-        Theatre::signal_process(old, Signal::KILL);
-        // Not before: this one may just be beginning, and would take it. The next one begins after
-        // a pause.
-        fs::write(&file, scene).unwrap();
-        chown(&file, Some(user), Some(group)).unwrap();
-        next_watcher(theatre, old);
-        let taken = wait_until(LIMIT, || (!file.exists()).then_some(()));
-        if taken.is_none() {
-            println!("skipped: a release has no hostile watcher");
-            let _ = fs::remove_file(&file);
-            return None;
-        }
-        let lines = || -> Vec<(String, String)> {
-            let words = theatre.daemon_words();
-            let lines = words[said_before..].lines();
-            lines
-                .filter_map(|line| line.strip_prefix("hostile: ")?.split_once(": "))
-                .map(|(name, result)| (name.to_owned(), result.to_owned()))
-                .collect()
-        };
-        let over = ["ends", "cut off", "let go on"];
-        wait_until(LIMIT, || {
-            let ended = |(name, result): &(String, String)| {
-                name == scene && over.contains(&result.as_str())
-            };
-            // The one that was killed here, and the one that was taken over.
-            let words = &theatre.daemon_words()[said_before..];
-            let gone = words.matches("the watcher ended").count() >= 2;
-            (gone || lines().iter().any(ended)).then_some(())
-        })
-        .unwrap_or_else(|| panic!("{}", theatre.daemon_words()));
-        Some(lines())
-    }
-
-    /// Everything is as it was: the keeper answers, and root can register.
-    fn is_guarded(&self) {
-        let theatre = &self.scene.theatre;
-        self.scene.enforces(&self.web);
-        let (mail, sent) = (&self.scene.mail, self.scene.mail.messages().len() as u64);
-        assert_eq!((mail.connection_count(), beyond(mail, sent)), (sent, 0));
-        let begun = Instant::now();
-        theatre.register_as(Path::new("/bin/true"), "launcher", None);
-        let ran = theatre.sekimori(&["unregister", "/bin/true"]);
-        assert_eq!(ran.status, 0, "{ran:?}");
-        assert!(
-            begun.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            begun.elapsed()
-        );
-        let registered = theatre.sekimori(&["programs", "--json"]);
-        assert_eq!(registered.stdout.lines().count(), 3, "{registered:?}");
-    }
-}
-
-/// Deeds that are permitted: files of its own, in its own folder.
-const PERMITTED: [&str; 6] = [
-    "open-own-file",
-    "rename-own-file",
-    "unlink-own-file",
-    // Above its root there is nothing but its root.
-    "open-root",
-    "open-escape",
-    "unlink-escape",
-];
-
-/// System calls, one after the other: none reaches anything outside.
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn somebody_inside_reaches_nothing() {
-    let Some(hostile) = Hostile::open() else {
-        return;
-    };
-    let theatre = &hostile.scene.theatre;
-    let folder = theatre.sandbox().folder().to_owned();
-    let look = || {
-        let mut seen = BTreeMap::new();
-        snapshot(&folder, &mut seen);
-        seen
-    };
-    let before = look();
-    let Some(deeds) = hostile.play("deeds") else {
-        return;
-    };
-    assert!(deeds.len() > 200, "{deeds:#?}");
-    for (name, result) in &deeds[1..deeds.len() - 1] {
-        assert_eq!(
-            result == "done",
-            PERMITTED.contains(&name.as_str()),
-            "{name}: {result}"
-        );
-    }
-    let result = |name: &str| {
-        let found = deeds.iter().find(|(deed, _)| deed == name);
-        found.map_or("not tried", |(_, result)| result.as_str())
-    };
-    for forbidden in [
-        "socket-tcp",
-        "socket-raw",
-        "socket-unix",
-        "connect-3",
-        "sendto-3",
-        "sendmsg-3",
-        "exec",
-        "fork",
-        "ptrace-attach",
-        "vm-write",
-        "kill",
-        "tgkill",
-        "take-descriptor-3",
-        "bpf-update",
-        "bpf-detach",
-        "setuid",
-        "unshare-user",
-        "io-uring",
-        "map-executable",
-        "ioctl-2",
-    ] {
-        assert_eq!(result(forbidden), "EPERM", "{forbidden}");
-    }
-    for (gone, expected) in [
-        ("clone3", "ENOSYS"),
-        ("open-passwd", "ENOENT"),
-        ("open-above", "ENOENT"),
-        ("open-programs-read", "EACCES"),
-        ("open-programs-write", "EACCES"),
-    ] {
-        assert_eq!(result(gone), expected, "{gone}");
-    }
-    assert_eq!(look(), before);
-    assert!(!folder.join("escaped").exists());
-    hostile.is_guarded();
-}
-
-/// Each request, as bad as it can be, and many of them: the keeper answers and goes on.
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn no_request_opens_anything() {
-    let Some(hostile) = Hostile::open() else {
-        return;
-    };
-    let theatre = &hostile.scene.theatre;
-    let programs = fs::read(theatre.state().join("programs.json")).unwrap();
-    for scene in ["requests", "flood", "deaf"] {
-        let Some(said) = hostile.play(scene) else {
-            return;
-        };
-        println!("{scene}: {said:?}");
-        hostile.is_guarded();
-    }
-    // What was registered is what it was, but for the program that `is_guarded` brings and takes.
-    assert_eq!(
-        fs::read(theatre.state().join("programs.json")).unwrap(),
-        programs
-    );
-    let settings = theatre.status();
-    assert_eq!(settings["gate"], "closed", "{settings}");
-    assert_eq!(
-        settings["mail_ports"],
-        serde_json::json!([25, 465, 587]),
-        "{settings}"
-    );
-}
-
-/// What is no request ends the watcher that says it. The next one is as good as new, and the
-/// pauses before it grow: hence not all in one theatre.
-fn whoever_says_so_is_ended(scenes: [&str; 3], complaint: &str) {
-    let Some(hostile) = Hostile::open() else {
-        return;
-    };
-    let theatre = &hostile.scene.theatre;
-    for scene in scenes {
-        let Some(said) = hostile.play(scene) else {
-            return;
-        };
-        // It has no time to say more when it is ended at once.
-        assert!(
-            said.iter().all(|(_, result)| result != "let go on"),
-            "{said:?}"
-        );
-    }
-    let words = theatre.daemon_words();
-    assert!(words.contains(complaint), "{words}");
-    watcher(theatre);
-    hostile.is_guarded();
-}
-
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn whoever_sends_too_little_is_ended() {
-    whoever_says_so_is_ended(["empty", "cut", "crash"], "no request: it is too short");
-}
-
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn whoever_sends_too_much_is_ended() {
-    whoever_says_so_is_ended(["long", "huge", "unknown"], "no request: it is too long");
-}
-
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn whoever_asks_for_what_is_roots_is_ended() {
-    let complaint = "no request: it has an unknown number";
-    whoever_says_so_is_ended(["register", "settings", "grant"], complaint);
-}
-
-/// Where a ring buffer is read on is written by its reader. One that leaves nonsense there is
-/// not the last to read it.
-#[test]
-#[ignore = "needs root: run by cargo xtask test"]
-fn spoiled_ring_buffers_are_read_again() {
-    let Some(hostile) = Hostile::open() else {
-        return;
-    };
-    let scene = &hostile.scene;
-    let Some(said) = hostile.play("ring") else {
-        return;
-    };
-    let spoiled = said.iter().find(|(name, _)| name == "ring buffers");
-    let spoiled = spoiled.map(|(_, result)| result.as_str());
-    // At least both; the journal's own shared memory may be one of the others.
-    assert!(
-        !["0 spoiled", "1 spoiled"].contains(&spoiled.unwrap()),
-        "{said:?}"
-    );
-    scene.enforces(&hostile.web);
-    scene.notice_after(0, "passed over");
-    hostile.is_guarded();
-    let before = scene.theatre.newest();
-    scene.run_bot(&format!("bot --smtp {SERVER}"));
-    scene.theatre.wait_after(before, "refusal", |entry| {
-        word(entry, "verdict") == "refuse"
-    });
-}
-
 /// A watcher that breaks, however it does: the gate decides on, what happened meanwhile is told,
 /// and that it ended is said once.
 #[test]
@@ -385,7 +95,7 @@ fn a_watcher_that_breaks_is_started_again() {
     let web = scene.theatre.web(WEB);
     for signal in [Signal::KILL, Signal::ILL, Signal::ABORT] {
         let before = scene.theatre.newest();
-        let old = watcher(&scene.theatre);
+        let old = scene.theatre.watcher();
         // Nothing is read from now on.
         Theatre::signal_process(old, Signal::STOP);
         let attempts = format!("technique storm --server {SERVER} --count 50");
@@ -395,7 +105,7 @@ fn a_watcher_that_breaks_is_started_again() {
             Theatre::signal_process(old, Signal::CONT);
         }
         scene.enforces(&web);
-        let new = next_watcher(&scene.theatre, old);
+        let new = scene.theatre.next_watcher(old);
         assert_ne!(new, old);
         let told = || {
             let refusals = scene.refusals();
@@ -428,7 +138,7 @@ fn the_watcher_ends_with_its_keeper() {
     let Some(scene) = Scene::open("") else { return };
     let web = scene.theatre.web(WEB);
     for _ in 0..3 {
-        let watcher = watcher(&scene.theatre);
+        let watcher = scene.theatre.watcher();
         scene.theatre.end_daemon(Signal::KILL);
         let gone = || (!Path::new(&format!("/proc/{watcher}")).exists()).then_some(());
         wait_until(Duration::from_secs(2), gone).expect("the watcher ends");
@@ -453,7 +163,7 @@ fn either_process_may_be_stopped() {
         wait_until(LIMIT, told).unwrap_or_else(|| panic!("{}", scene.theatre.daemon_words()));
     }
     // A watcher that is stopped does not hold up the daemon's end for long.
-    Theatre::signal_process(watcher(&scene.theatre), Signal::STOP);
+    Theatre::signal_process(scene.theatre.watcher(), Signal::STOP);
     assert_eq!(scene.theatre.end_daemon(Signal::TERM), 0);
 }
 
@@ -581,17 +291,17 @@ fn the_units_capabilities_are_enough() {
     let (user, _) = watcher_account();
     for adopted in [false, true] {
         assert_eq!(theatre.status()["daemon"]["adopted"], adopted);
-        let old = watcher(theatre);
+        let old = theatre.watcher();
         assert!(field(old, "Uid").starts_with(&user.to_string()));
         Theatre::signal_process(old, Signal::KILL);
-        let new = next_watcher(theatre, old);
+        let new = theatre.next_watcher(old);
         // Stopped, it can only be ended by force.
         Theatre::signal_process(new, Signal::STOP);
         assert_eq!(theatre.end_daemon(Signal::TERM), 0);
         assert!(!Path::new(&format!("/proc/{new}")).exists());
         assert!(theatre.raise_by(&by, &[]));
     }
-    let watcher = watcher(theatre);
+    let watcher = theatre.watcher();
     theatre.end_daemon(Signal::KILL);
     let gone = || (!Path::new(&format!("/proc/{watcher}")).exists()).then_some(());
     wait_until(Duration::from_secs(2), gone).expect("the watcher ends with its keeper");

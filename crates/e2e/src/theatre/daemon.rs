@@ -146,6 +146,23 @@ impl Theatre {
         })
     }
 
+    /// The same, which may just be beginning.
+    ///
+    /// # Panics
+    /// When no daemon runs, or no watcher begins.
+    pub fn watcher(&self) -> u32 {
+        wait_until(LIMIT, || self.watcher_pid()).expect("a watcher")
+    }
+
+    /// The watcher that runs when this one is gone.
+    ///
+    /// # Panics
+    /// When no daemon runs, or no other watcher begins.
+    pub fn next_watcher(&self, gone: u32) -> u32 {
+        let next = || self.watcher_pid().filter(|pid| *pid != gone);
+        wait_until(LIMIT, next).unwrap_or_else(|| panic!("{}", self.daemon_words()))
+    }
+
     /// Both of the daemon's processes.
     ///
     /// # Panics
