@@ -13,6 +13,7 @@ use stage::{SmtpServer, Start};
 const POSTFIX: &str = "/usr/sbin/postfix";
 const SENDMAIL: &str = "/usr/sbin/sendmail";
 const SMTP: &str = "/usr/lib/postfix/sbin/smtp";
+const SMTPD: &str = "/usr/lib/postfix/sbin/smtpd";
 const LOCAL: &str = "/usr/lib/postfix/sbin/local";
 const MASTER: &str = "/usr/lib/postfix/sbin/master";
 
@@ -115,7 +116,9 @@ impl Scene {
                 theatre.register_as(Path::new(program), "system", Some("service"));
             }
         }
-        theatre.register_as(Path::new(SMTP), "mailer", Some("service"));
+        for program in [SMTP, SMTPD] {
+            theatre.register_as(Path::new(program), "mailer", Some("service"));
+        }
         for program in [SENDMAIL, "/usr/sbin/postdrop"] {
             theatre.register_as(Path::new(program), "submitter", None);
         }
@@ -200,13 +203,14 @@ impl Scene {
         self.queue().iter().sum()
     }
 
-    /// Lets somebody on the network, who is no part of the guarded machine, send mail to a
-    /// user of it.
-    fn mail_arrives_for(&self, user: &str) {
+    /// Lets somebody on the network, who is no part of the guarded machine, send mail. Returns
+    /// what the server says to the message.
+    fn mail_is_handed_in(&self, to: &str) -> String {
         let mut stream = self.theatre.connect(SERVER.parse().unwrap()).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let mut answers = BufReader::new(stream.try_clone().unwrap());
-        let to = format!("RCPT TO:<{user}@{HERE}>");
+        let to = format!("RCPT TO:<{to}>");
+        let mut said = String::new();
         for line in [
             "",
             "HELO example.net",
@@ -214,19 +218,23 @@ impl Scene {
             &to,
             "DATA",
             "Hello.\r\n.",
-            "QUIT",
         ] {
             if !line.is_empty() {
                 stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
             }
-            let mut answer = String::new();
-            answers.read_line(&mut answer).unwrap();
-            assert!(
-                answer.starts_with(['2', '3']),
-                "{line}: {answer}{}",
-                self.maillog()
-            );
+            said.clear();
+            answers.read_line(&mut said).unwrap();
+            if !said.starts_with(['2', '3']) {
+                break;
+            }
         }
+        said
+    }
+
+    /// The same to a user of the machine, and it is taken.
+    fn mail_arrives_for(&self, user: &str) {
+        let answer = self.mail_is_handed_in(&format!("{user}@{HERE}"));
+        assert!(answer.starts_with('2'), "{answer}{}", self.maillog());
     }
 }
 
@@ -317,6 +325,29 @@ fn postfix_relays_what_the_user_hands_over() {
         .unwrap()
         .output(LIMIT)
         .unwrap();
+}
+
+/// Where a content filter takes mail from the mail server before that has accepted it.
+const FILTER: &str = "127.0.0.1:10025";
+
+/// The server itself speaks to such a filter while a client waits.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_filter_before_the_queue_gets_its_mail() {
+    let Some(scene) = Scene::open_with(|_| format!("smtpd_proxy_filter = {FILTER}\n")) else {
+        return;
+    };
+    let filter = scene.theatre.smtp_at(&[FILTER]);
+    let answer = scene.mail_is_handed_in("bob@example.net");
+    assert!(
+        answer.starts_with("250"),
+        "{answer}{}\n{}",
+        scene.maillog(),
+        scene.theatre.daemon_words()
+    );
+    let messages = filter.wait_for_messages(1, LIMIT).unwrap();
+    let content = String::from_utf8_lossy(&messages[0].content).into_owned();
+    assert!(content.contains("Hello."), "{content}");
 }
 
 #[test]
