@@ -249,25 +249,23 @@ impl Gate {
     }
 
     /// Makes the registrations these and no others. New ones come before old ones go, so a
-    /// program that is in both is registered all the time.
-    ///
-    /// # Errors
-    ///
-    /// When a table is full.
-    pub fn replace_registrations(&mut self, programs: &[Registered]) -> Result<(), Error> {
+    /// program that is in both is registered all the time. Returns which of them the gate has no
+    /// room for: a program too many must not keep it from closing.
+    pub fn replace_registrations(&mut self, programs: &[Registered]) -> Vec<usize> {
+        let mut without_room = Vec::new();
         let mut files = Vec::new();
         let mut scripts: Vec<Bytes<ScriptKey>> = Vec::new();
-        for program in programs {
-            self.register(program)?;
+        for (index, program) in programs.iter().enumerate() {
+            if self.register(program).is_err() {
+                let _ = self.unregister(program);
+                without_room.push(index);
+                continue;
+            }
             if program.script_paths.is_empty() {
                 files.push(bytemuck::cast::<_, Bytes<RegistrationKey>>(program.file()));
             }
-            scripts.extend(
-                program
-                    .scripts()?
-                    .into_iter()
-                    .map(bytemuck::cast::<_, Bytes<ScriptKey>>),
-            );
+            let keys = program.scripts().into_iter().flatten();
+            scripts.extend(keys.map(bytemuck::cast::<_, Bytes<ScriptKey>>));
         }
         let old: Vec<_> = self
             .registrations
@@ -287,7 +285,15 @@ impl Gate {
         for key in old {
             let _ = self.scripts.remove(&key);
         }
-        Ok(())
+        // Those that went may have made room.
+        without_room.retain(|&index| {
+            let failed = self.register(&programs[index]).is_err();
+            if failed {
+                let _ = self.unregister(&programs[index]);
+            }
+            failed
+        });
+        without_room
     }
 
     /// What a file is registered as in the gate at this moment.

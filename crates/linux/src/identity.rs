@@ -7,17 +7,20 @@
 //! This module reads files and asks the kernel about them. It registers nothing and keeps
 //! no state.
 
+mod still;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use abi::SCRIPT_PATH_BYTES;
-use rustix::fs::{AtFlags, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat2};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 /// An executable file, as the registry keeps it.
@@ -149,6 +152,27 @@ pub enum Unfit {
     /// Written to while it was read.
     #[error("changed while it was being read; try again")]
     Changing,
+    /// A program that users can write to, and some process can at this moment.
+    #[error("is open for writing in some process; try again when that is done")]
+    Written,
+    /// A program that users can write to, and nobody can be kept from it.
+    #[error("can be written to by users, and cannot be held still while it is read: {0}")]
+    NotStill(String),
+    /// A program that users can write to, where a change of it need not show.
+    #[error(
+        "can be written to by users, and lies on a file system ({0}) where not every change shows; \
+         put it where only root can write to it, or on ext4, XFS, Btrfs or F2FS"
+    )]
+    Unseen(&'static str),
+    /// A program that users can write to, and so long that reading it would hold others up.
+    #[error("can be written to by users, and is longer than {most} MiB")]
+    TooLong {
+        /// The most that is read.
+        most: u64,
+    },
+    /// A symbolic link that is not root's leads to it.
+    #[error("is reached by a symbolic link that users can change")]
+    Elsewhere,
     /// Removed while it was read, or out of reach of this root folder.
     #[error("has no path from here any more")]
     Unreachable,
@@ -168,7 +192,50 @@ impl Unfit {
 /// The file is opened once, and everything is asked of that one open file, so no exchange
 /// of the file in between can mix two files into one identity.
 pub fn identify(path: &Path) -> Result<Program, Error> {
-    let (mut file, before) = open(path)?;
+    let (file, metadata) = open(path)?;
+    read(path, file, metadata)
+}
+
+/// The same of a file that is to be trusted from now on. If users can write to it, it is read while
+/// nobody has it open for writing; every later change then shows in its change time.
+pub fn identify_still(path: &Path) -> Result<Program, Error> {
+    read_still(path, open(path)?)
+}
+
+/// The same of the file at a path that was registered. What lies there now counts, and no link
+/// to a file elsewhere that somebody else than root has put there.
+pub fn identify_again(path: &Path) -> Result<Program, Error> {
+    read_still(path, open_again(path)?)
+}
+
+/// Which file `path` leads to, without reading its contents.
+pub fn stamp(path: &Path) -> Result<Stamp, Error> {
+    let (file, _) = open(path)?;
+    stamp_of(&file).map_err(|source| unreadable(path, source))
+}
+
+/// Which file lies at a path that was registered; see [`identify_again`].
+pub fn stamp_again(path: &Path) -> Result<Stamp, Error> {
+    let (file, _) = open_again(path)?;
+    stamp_of(&file).map_err(|source| unreadable(path, source))
+}
+
+fn read_still(path: &Path, (file, metadata): (File, fs::Metadata)) -> Result<Program, Error> {
+    if belongs_to_root(&metadata) {
+        return read(path, file, metadata);
+    }
+    let held = still::Held::hold(&file).map_err(|why| why.at(path))?;
+    // What was written before it was held still counts.
+    let metadata = file.metadata().map_err(|source| unreadable(path, source))?;
+    let second = file
+        .try_clone()
+        .map_err(|source| unreadable(path, source))?;
+    let program = read(path, second, metadata)?;
+    held.let_clock_pass(program.changed_ns);
+    Ok(program)
+}
+
+fn read(path: &Path, mut file: File, before: fs::Metadata) -> Result<Program, Error> {
     let reached = path_of(&file, &before).ok_or_else(|| Unfit::Unreachable.at(path))?;
     if reached.to_str().is_none() {
         return Err(Unfit::PathNotText.at(path));
@@ -205,12 +272,6 @@ pub fn identify(path: &Path) -> Result<Program, Error> {
         root_owned,
         aliases,
     })
-}
-
-/// Which file `path` leads to, without reading its contents.
-pub fn stamp(path: &Path) -> Result<Stamp, Error> {
-    let (file, _) = open(path)?;
-    stamp_of(&file).map_err(|source| unreadable(path, source))
 }
 
 /// Whether nobody but root can change which file `path` leads to: each folder on the way,
@@ -257,12 +318,34 @@ pub fn roots_all_the_way(path: &Path) -> bool {
 }
 
 fn open(path: &Path) -> Result<(File, fs::Metadata), Error> {
-    // NONBLOCK: a pipe under this name must not hold the daemon up.
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
+    let opened = rustix::fs::open(path, OPEN_FLAGS, Mode::empty());
+    check(path, opened.map_err(io::Error::from))
+}
+
+/// Opens the file at a registered path. A link in the way is followed only where root alone can
+/// have put it there: anybody else could have a program of root's accepted under his own path.
+fn open_again(path: &Path) -> Result<(File, fs::Metadata), Error> {
+    if roots_all_the_way(path) {
+        return open(path);
+    }
+    let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let opened = openat2(CWD, path, OPEN_FLAGS, Mode::empty(), no_links);
+    if matches!(opened, Err(Errno::LOOP)) {
+        return Err(Unfit::Elsewhere.at(path));
+    }
+    check(path, opened.map_err(io::Error::from))
+}
+
+/// NONBLOCK: a pipe under this name must not hold the daemon up.
+const OPEN_FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// An open file that could be a program.
+fn check(path: &Path, opened: io::Result<OwnedFd>) -> Result<(File, fs::Metadata), Error> {
+    let file = opened
+        .map(File::from)
         .map_err(|source| match source.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
                 Error::Missing { path: shown(path) }

@@ -82,6 +82,8 @@ pub struct Loaded {
     pub closed_after_ms: u64,
     /// Why calls that reach into other processes are not watched, though they should be.
     pub unwatched_calls: Option<String>,
+    /// Which of the registered programs the gate has no room for.
+    pub left_out: Vec<usize>,
 }
 
 impl Request {
@@ -154,7 +156,7 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
         let mut gate = Gate::open(&pins)?;
         if gate.settings()?.cgroup_id == settings.cgroup_id {
             gate.apply_settings(&settings)?;
-            gate.replace_registrations(&request.registered)?;
+            let left_out = gate.replace_registrations(&request.registered);
             pins.remove_strangers()?;
             let is_there = |name: &str| pins.links().join(name).exists();
             let unwatched = request.parts().any(|part| {
@@ -165,6 +167,7 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
             return Ok(Loaded {
                 adopted: true,
                 unwatched_calls: unwatched.then(|| "they were not when the gate was loaded".into()),
+                left_out,
                 ..Loaded::default()
             });
         }
@@ -222,7 +225,7 @@ fn load_new(
         .load(OBJECT)
         .map_err(|error| refused("the gate cannot be loaded", &error))?;
     write_settings(&mut gate, settings)?;
-    Gate::open(pins)?.replace_registrations(&request.registered)?;
+    let left_out = Gate::open(pins)?.replace_registrations(&request.registered);
 
     let tracefs = Tracefs::prepare();
     let cgroup = Cgroup::at(&request.cgroup)?;
@@ -265,6 +268,7 @@ fn load_new(
         foreign,
         closed_after_ms,
         unwatched_calls,
+        left_out,
     })
 }
 

@@ -11,9 +11,11 @@ mod answers;
 mod child;
 mod files;
 mod folder;
+mod pace;
 mod root;
 mod signals;
 mod sockets;
+mod verify;
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
@@ -68,6 +70,7 @@ pub struct Keeper {
     cgroup: Cgroup,
     account: Account,
     registry: Registry,
+    pace: pace::Pace,
     gate: Gate,
     rings: [Ring; 2],
     hold: Hold,
@@ -111,6 +114,13 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let loaded = load_gate::in_own_process(&request)?;
     linux::confine::needs_no_loading()?;
     registry.store().share();
+    let left_out = loaded.left_out.iter().filter_map(|&index| {
+        let path = &registry.entries().get(index)?.stored.path;
+        Some(format!(
+            "the gate has no room for {path}: it does not count as registered"
+        ))
+    });
+    let said: Vec<String> = said.into_iter().chain(left_out).collect();
     let closed_after = begun.elapsed();
     let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
     let hold = Hold::of(&request.pins())?;
@@ -126,6 +136,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         cgroup,
         account: account::find(),
         registry,
+        pace: pace::Pace::default(),
         gate,
         rings,
         hold,
@@ -263,11 +274,10 @@ impl Keeper {
             if let Some(files) = &mut files
                 && woken.files
             {
-                for path in files.changed() {
-                    self.verify(&path);
-                }
+                self.verify_changed(files.changed());
                 files.follow(&self.registry);
             }
+            self.verify_due();
             if woken.signal {
                 match signals.take() {
                     Some(signals::Signal::End) => self.end(),
@@ -327,6 +337,7 @@ impl Keeper {
         let due = [
             self.restart_at.map(until),
             self.ending.map(until),
+            self.pace.next().map(until),
             busy.then_some(ROUND),
         ];
         let due = due.into_iter().flatten().min()?;
@@ -501,31 +512,6 @@ impl Keeper {
     /// Something for the journal. It waits until there is a watcher that writes it.
     fn notice(&mut self, text: String) {
         self.waiting.push(News::Notice(text));
-    }
-
-    fn verify_all(&mut self) {
-        for index in 0..self.registry.entries().len() {
-            self.verify_index(index);
-        }
-    }
-
-    fn verify(&mut self, path: &str) {
-        if let Some(index) = self
-            .registry
-            .entries()
-            .iter()
-            .position(|entry| entry.stored.path == path)
-        {
-            self.verify_index(index);
-        }
-    }
-
-    fn verify_index(&mut self, index: usize) {
-        match self.registry.verify(index, &mut self.gate) {
-            Ok(Some(said)) => self.notice(said),
-            Ok(None) => {}
-            Err(error) => trouble(&format!("{error:#}")),
-        }
     }
 
     /// Reads the configuration again. A broken one changes nothing.

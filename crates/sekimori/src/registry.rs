@@ -118,6 +118,13 @@ impl Registry {
         &self.entries
     }
 
+    /// Where the program that is registered at this path stands among them.
+    pub fn position(&self, path: &str) -> Option<usize> {
+        self.entries
+            .iter()
+            .position(|entry| entry.stored.path == path)
+    }
+
     /// What the gate is told.
     pub fn for_gate(&self) -> Vec<Registered> {
         self.entries.iter().map(Entry::for_gate).collect()
@@ -154,7 +161,7 @@ impl Registry {
                 path.display()
             );
         }
-        let program = identity::identify(path)?;
+        let program = identity::identify_still(path)?;
         let path = program
             .path
             .to_str()
@@ -178,12 +185,18 @@ impl Registry {
         kept.retain(|old| old.path != path);
         kept.push(entry.kept.clone());
         kept.sort_by(|a, b| a.path.cmp(&b.path));
-        self.save(&kept)?;
+        let old = self.entries.iter().find(|old| old.stored.path == path);
+        let old = old.map(Entry::for_gate);
+        // The gate first: what it has no room for must not wait on the disk for the next start.
         if let Some(gate) = gate {
-            if let Some(old) = self.entries.iter().find(|old| old.stored.path == path) {
-                gate.unregister(&old.for_gate())?;
+            exchange(gate, old.as_ref(), &entry.for_gate())?;
+            if let Err(error) = self.save(&kept) {
+                gate.unregister(&entry.for_gate())?;
+                old.map_or(Ok(()), |old| gate.register(&old))?;
+                return Err(error);
             }
-            gate.register(&entry.for_gate())?;
+        } else {
+            self.save(&kept)?;
         }
         self.entries.retain(|old| old.stored.path != path);
         self.entries.push(entry.clone());
@@ -225,20 +238,28 @@ impl Registry {
     ///
     /// When disk or gate cannot be written.
     pub fn verify(&mut self, index: usize, gate: &mut Gate) -> Result<Option<String>> {
-        let Some(entry) = self.entries.get_mut(index) else {
+        let Some(entry) = self.entries.get(index) else {
             return Ok(None);
         };
         let path = entry.stored.path.clone();
-        let stamp = identity::stamp(Path::new(&path));
+        let stamp = identity::stamp_again(Path::new(&path));
         if !entry.suspended && stamp.as_ref().is_ok_and(|stamp| entry.is_at(*stamp)) {
             return Ok(None);
         }
         let before = entry.for_gate();
+        let was = (entry.stored.sha256.clone(), entry.suspended);
+        let found = identity::identify_again(Path::new(&path)).map_err(anyhow::Error::from);
+        let found = found.and_then(|program| match self.owner_of(index, &program) {
+            None => Ok(program),
+            Some(other) => bail!("{path}: is the same file as {other}, which is registered"),
+        });
+        let Some(entry) = self.entries.get_mut(index) else {
+            return Ok(None);
+        };
         let mut accepted = false;
-        let said = match identity::identify(Path::new(&path)) {
+        let said = match found {
             Ok(program) => {
                 let same = program.sha256 == entry.stored.sha256;
-                let was = (entry.stored.sha256.clone(), entry.suspended);
                 if program.root_owned || same {
                     entry.adopt(&program);
                     entry.accept();
@@ -256,10 +277,9 @@ impl Registry {
                         )
                     })
                 } else {
-                    let sha256 = entry.stored.sha256.clone();
                     entry.adopt(&program);
                     // Compared with what was registered, whenever it changes again.
-                    entry.stored.sha256 = sha256;
+                    entry.stored.sha256 = was.0;
                     entry.suspended = true;
                     (!was.1).then(|| format!(
                         "{path} changed and waits for you: users can write to it (if it was you: sudo sekimori register {path} --as {} --kind {})",
@@ -267,9 +287,8 @@ impl Registry {
                 }
             }
             Err(error) => {
-                let was = entry.suspended;
                 entry.suspended = true;
-                (!was).then(|| format!("a registered program is not usable any more: {error}"))
+                (!was.1).then(|| format!("a registered program is not usable any more: {error:#}"))
             }
         };
         let after = entry.for_gate();
@@ -280,17 +299,40 @@ impl Registry {
             Ok(())
         };
         if before != after {
-            gate.register(&after)?;
-            if (before.device, before.inode, &before.script_paths)
-                != (after.device, after.inode, &after.script_paths)
-            {
-                gate.unregister(&before)?;
-                gate.register(&after)?;
-            }
+            exchange(gate, Some(&before), &after)?;
         }
         saved?;
         Ok(said)
     }
+
+    /// The other registered program that is this very file. What somebody puts at a path of his
+    /// own must not change what counts for another's.
+    fn owner_of(&self, index: usize, program: &Program) -> Option<&str> {
+        let file = |entry: &Entry| (entry.stored.device, entry.stored.inode);
+        let is_found = |entry: &Entry| file(entry) == (program.device, program.inode);
+        if self.entries.get(index).is_some_and(is_found) {
+            return None;
+        }
+        let other = self.entries.iter().find(|entry| is_found(entry));
+        other.map(|entry| entry.stored.path.as_str())
+    }
+}
+
+/// Puts a registration in another's place. When that fails, what was there is there again.
+fn exchange(gate: &mut Gate, old: Option<&Registered>, new: &Registered) -> Result<()> {
+    if let Err(error) = gate.register(new) {
+        gate.unregister(new)?;
+        if let Some(old) = old {
+            gate.register(old)?;
+        }
+        return Err(error.into());
+    }
+    if let Some(old) = old {
+        gate.unregister(old)?;
+        // What both have went with the old one.
+        gate.register(new)?;
+    }
+    Ok(())
 }
 
 fn entries(programs: Vec<Stored>) -> Vec<Entry> {
@@ -299,7 +341,7 @@ fn entries(programs: Vec<Stored>) -> Vec<Entry> {
         let mut entry = Entry::new(stored);
         let path = Path::new(&entry.stored.path);
         if entry.stored.script {
-            match identity::identify(path) {
+            match identity::identify_again(path) {
                 Ok(program) => entry.script_paths = script_paths(&program),
                 Err(_) => entry.suspended = true,
             }
@@ -308,7 +350,7 @@ fn entries(programs: Vec<Stored>) -> Vec<Entry> {
                 entry.script_paths.push(entry.stored.path.clone());
             }
         } else {
-            entry.suspended = !identity::stamp(path).is_ok_and(|stamp| entry.is_at(stamp));
+            entry.suspended = !identity::stamp_again(path).is_ok_and(|stamp| entry.is_at(stamp));
         }
         entries.push(entry);
     }

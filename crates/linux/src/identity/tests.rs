@@ -179,3 +179,122 @@ fn the_device_is_the_mounts() {
     assert_eq!(device_of_mount(mountinfo, 2), None);
     assert_eq!(device_of_mount("28 garbage", 28), None);
 }
+
+/// A program that everybody can write to, where that can be trusted at all.
+fn everybodys(folder: &Path) -> Option<PathBuf> {
+    let path = file(folder, "own", b"\x7fELF", 0o777);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    match identify_still(&path) {
+        Err(
+            error @ Error::Unfit {
+                why: Unfit::Unseen(_),
+                ..
+            },
+        ) => {
+            eprintln!("skipped: {error}");
+            None
+        }
+        other => {
+            other.unwrap();
+            Some(path)
+        }
+    }
+}
+
+#[test]
+fn what_is_open_for_writing_is_not_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(path) = everybodys(folder.path()) else {
+        return;
+    };
+    let said = |path: &Path| identify_still(path).unwrap_err().to_string();
+    let writer = File::options().append(true).open(&path).unwrap();
+    assert!(said(&path).ends_with("in some process; try again when that is done"));
+    drop(writer);
+    let first = identify_still(&path).unwrap();
+
+    // A mapping outlives its descriptor, and what goes through it need not show.
+    let writer = File::options().read(true).write(true).open(&path).unwrap();
+    // SAFETY: a new mapping of four bytes of a file of this test's own.
+    let mapped = unsafe {
+        rustix::mm::mmap(
+            std::ptr::null_mut(),
+            4,
+            rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::WRITE,
+            rustix::mm::MapFlags::SHARED,
+            &writer,
+            0,
+        )
+    }
+    .unwrap();
+    drop(writer);
+    assert!(said(&path).ends_with("in some process; try again when that is done"));
+    // SAFETY: the mapping is this test's own and as long as was asked for.
+    unsafe { mapped.cast::<u8>().write_volatile(0x7f) };
+    // SAFETY: as above, and nothing points into it any more.
+    unsafe { rustix::mm::munmap(mapped, 4) }.unwrap();
+    let second = identify_still(&path).unwrap();
+    assert_ne!(first.changed_ns, second.changed_ns);
+}
+
+#[test]
+fn a_write_right_after_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(path) = everybodys(folder.path()) else {
+        return;
+    };
+    for _ in 0..20 {
+        fs::write(&path, b"\x7fELF").unwrap();
+        let before = identify_still(&path).unwrap().stamp();
+        fs::write(&path, b"\x7fELF").unwrap();
+        assert_ne!(before, stamp(&path).unwrap());
+    }
+}
+
+#[test]
+fn whoever_wants_to_write_waits_and_nobody_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(path) = everybodys(folder.path()) else {
+        return;
+    };
+    let (file, _) = open(&path).unwrap();
+    let held = still::Held::hold(&file).unwrap();
+    let writer = std::thread::spawn(move || fs::write(&path, b"later"));
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert!(!writer.is_finished());
+    drop(held);
+    writer.join().unwrap().unwrap();
+}
+
+#[test]
+fn what_users_can_write_to_is_read_up_to_a_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(path) = everybodys(folder.path()) else {
+        return;
+    };
+    let writer = File::options().append(true).open(&path).unwrap();
+    writer.set_len(1 << 40).unwrap();
+    drop(writer);
+    let said = identify_still(&path).unwrap_err().to_string();
+    assert!(said.ends_with("is longer than 256 MiB"), "{said}");
+}
+
+#[test]
+fn a_registered_path_leads_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("link");
+    symlink("/bin/sh", &link).unwrap();
+    let below = folder.path().join("bin");
+    symlink("/bin", &below).unwrap();
+    for path in [link, below.join("sh")] {
+        let said = identify_again(&path).unwrap_err().to_string();
+        assert!(
+            said.ends_with("by a symbolic link that users can change"),
+            "{said}"
+        );
+        assert!(stamp_again(&path).is_err());
+    }
+    // What root has put there is root's business.
+    let merged = Path::new("/bin/sh");
+    assert_eq!(identify_again(merged).unwrap(), identify(merged).unwrap());
+}
