@@ -64,6 +64,9 @@ impl Theatre {
         let table = self.write("jobs/spool/crontabs/nobody", table);
         chown(&table, Some(PERSON.0), Some(PERSON.1)).expect("a table of the person's");
         fs::set_permissions(&table, fs::Permissions::from_mode(0o600)).expect("a private table");
+        // It has been started before for all it knows, and `@reboot` would be over.
+        let marker = || fs::remove_file("/run/crond.reboot");
+        let _ = self.sandbox().run_inside(marker);
         self.sandbox()
             .start(&Start::new(CRON).arg("-f"))
             .expect(CRON)

@@ -503,9 +503,7 @@ fn cron_sends_no_mail_for_a_job() {
         return;
     }
     let Some(scene) = Scene::open() else { return };
-    scene
-        .theatre
-        .register_as(Path::new(CRON), "system", Some("service"));
+    scene.theatre.register_as(Path::new(CRON), "launcher", None);
     scene.theatre.own_job_folders();
     let before = scene.theatre.newest();
     let home = scene.theatre.home();
@@ -521,5 +519,5 @@ fn cron_sends_no_mail_for_a_job() {
     cron.signal(rustix::process::Signal::TERM.as_raw()).unwrap();
     cron.wait(LIMIT).unwrap();
     let bytes = scene.world.payload_bytes() + scene.queued_bytes();
-    evasions::refused("cron-mail", bytes, &refusal, SENDMAIL);
+    evasions::refused("cron-mail", bytes, &refusal, CRON);
 }

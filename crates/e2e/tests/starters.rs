@@ -99,10 +99,7 @@ fn a_job_is_nobodys_wish() {
     if is_missing(&[CRON, ATD, AT]) {
         return;
     }
-    let roles = [
-        (CRON, "system", Some("service")),
-        (ATD, "system", Some("service")),
-    ];
+    let roles = [(CRON, "launcher", None), (ATD, "launcher", None)];
     let Some((scene, batch)) = scene(&roles) else {
         return;
     };
@@ -116,7 +113,7 @@ fn a_job_is_nobodys_wish() {
     );
     let before = theatre.newest();
     let cron = theatre.cron(&table);
-    blamed(&scene, "cron", before, &batch, "/bin/sh");
+    blamed(&scene, "cron", before, &batch, CRON);
     end(&cron);
 
     let atd = theatre.sandbox().start(&Start::new(ATD).arg("-f")).unwrap();
@@ -129,8 +126,55 @@ fn a_job_is_nobodys_wish() {
     let job = theatre.write("job", &job);
     let before = theatre.newest();
     scene.start_bot(&format!("launcher {AT} -f {} now", job.display()));
-    blamed(&scene, "at", before, &batch, "/bin/sh");
+    blamed(&scene, "at", before, &batch, ATD);
     end(&atd);
+}
+
+/// A table names the program that runs its lines, and its environment: any program may be called as
+/// a shell is, those that the machine itself sends with among them.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_table_of_jobs_names_no_part_of_the_machine() {
+    if is_missing(&[CRON]) {
+        return;
+    }
+    let (mut relay, mut session, mut part) = (PathBuf::new(), PathBuf::new(), PathBuf::new());
+    let Some(scene) = Scene::open_after("", |theatre| {
+        theatre.register_as(Path::new(CRON), "launcher", None);
+        relay = theatre.registered("relay", "mailer", Some("service"));
+        session = theatre.registered("other-desktop", "session", None);
+        part = theatre.registered("part", "system", Some("service"));
+    }) else {
+        return;
+    };
+    let theatre = &scene.theatre;
+    theatre.own_job_folders();
+    let mailer = scene.mailer.display();
+    for (row, shell, job, refused) in [
+        ("cron-shell", &relay, String::new(), &relay),
+        (
+            "cron-part",
+            &part,
+            format!("launcher {} ", relay.display()),
+            &relay,
+        ),
+        (
+            "cron-session",
+            &session,
+            format!("launcher {mailer} "),
+            &scene.mailer,
+        ),
+    ] {
+        let table = format!(
+            "MAILTO=\"\"\nSHELL={}\nHOME={}\n@reboot {job}mailer --server {SERVER}\n",
+            shell.display(),
+            theatre.home().display()
+        );
+        let before = theatre.newest();
+        let cron = theatre.cron(&table);
+        blamed(&scene, row, before, refused, CRON);
+        end(&cron);
+    }
 }
 
 fn end(process: &Process) {

@@ -59,10 +59,19 @@ usage: ROLE ...
 /// and its arguments.
 pub fn player_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     calls::end_after(LONGEST_LIFE);
-    let mut words = args
+    let words: Vec<String> = args
         .into_iter()
-        .map(|word| word.to_string_lossy().into_owned());
-    let role = words.next().unwrap_or_default();
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let mut words = words.into_iter();
+    let mut role = words.next().unwrap_or_default();
+    // As a shell is called: cron takes any program for one.
+    if role == "-c" {
+        let line = words.next().unwrap_or_default();
+        let line: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        words = line.into_iter();
+        role = words.next().unwrap_or_default();
+    }
     let result = Args::parse(words.collect()).and_then(|args| match role.as_str() {
         "desktop" => desktop::run(&args),
         "launcher" => lineage::launch(&args),

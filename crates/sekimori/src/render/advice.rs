@@ -184,6 +184,16 @@ fn wrong_start(refused: &Refused<'_>, culprit: &str) -> Vec<String> {
     if culprit_role(refused) == Role::Mailer && culprit_began_as_system(refused) {
         return service(culprit);
     }
+    if culprit_role(refused) == Role::Launcher && culprit_began_as_system(refused) {
+        return vec![
+            format!(
+                "What {} starts by itself, nobody has asked for. If the machine is meant to send this, let a unit of \
+                 the system start it in its place, and:",
+                name(culprit)
+            ),
+            "  sudo sekimori register PATH-OF-YOUR-PROGRAM --as mailer --kind service".to_owned(),
+        ];
+    }
     vec![format!(
         "Start {} from your desktop or at a terminal.",
         name(culprit)
@@ -397,15 +407,38 @@ mod tests {
                 "A shell that /usr/sbin/sshd starts is yours only at a terminal, and not when this machine logs in to itself."
             ]
         );
-        // cron is none that logs people in.
+        // A service manager is none that logs people in.
         links[0].kind = Kind::Service;
         assert!(said(&links)[0].contains("#! line"));
     }
 
     #[test]
+    fn a_job_becomes_a_unit() {
+        let links = [
+            link("/usr/lib/systemd/systemd", 1, Role::System, Origin::System),
+            link("/usr/sbin/cron", 5, Role::Launcher, Origin::Foreign),
+            link("/usr/bin/dash", 6, Role::Shell, Origin::Foreign),
+            link("/usr/bin/msmtp", 6, Role::Mailer, Origin::Foreign),
+        ];
+        let said = advice(&Refused {
+            reason: Reason::ForeignOrigin,
+            program: "/usr/bin/msmtp",
+            role: Role::Mailer,
+            culprit: Some("/usr/sbin/cron"),
+            culprit_pid: Some(5),
+            links: &links,
+        });
+        assert!(
+            said[0].contains("What /usr/sbin/cron starts by itself"),
+            "{said:?}"
+        );
+        assert!(said[1].ends_with("--as mailer --kind service"), "{said:?}");
+    }
+
+    #[test]
     fn a_mailer_that_the_system_starts_is_proposed_as_a_service() {
         let links = [
-            link("/usr/sbin/cron", 1, Role::System, Origin::System),
+            link("/usr/lib/systemd/systemd", 1, Role::System, Origin::System),
             link("/usr/bin/msmtp", 5, Role::Mailer, Origin::Foreign),
         ];
         let refused = Refused {
