@@ -2,9 +2,9 @@
 //! again.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, PERSON, SERVER, Theatre, evasions, wait_until, word};
+use e2e::{LIMIT, PERSON, SERVER, Theatre, evasions, is_missing, wait_until, word};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -396,6 +396,35 @@ fn processes_older_than_the_gate_count_by_their_parents() {
     assert_eq!(server.messages().len(), 2);
     let status = theatre.status();
     assert!(status["daemon"]["seeded"].as_u64() > Some(3), "{status}");
+}
+
+/// What a process older than the gate says that it runs makes no mailer of it: here a program of
+/// the bot's own, with a registered script's path as its first word.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn an_older_process_is_no_mailer_by_its_words() {
+    const SWAKS: &str = "/usr/bin/swaks";
+    if is_missing(&[SWAKS]) {
+        return;
+    }
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
+    theatre.register_as(Path::new("/usr/bin/bash"), "shell", None);
+    theatre.register_as(Path::new(SWAKS), "mailer", Some("batch"));
+    let server = theatre.smtp();
+    let bot = theatre.player("bot");
+    let terminal = theatre.terminal();
+    let words = format!(
+        "{} {SWAKS} mailer --server {SERVER} --delay-ms 6000",
+        bot.display()
+    );
+    assert_eq!(terminal.run(&format!("{words} > /dev/null & true")), 0);
+    if !theatre.raise() {
+        return;
+    }
+    let refusal = theatre.wait_for("refusal", |entry| word(entry, "verdict") == "refuse");
+    evasions::refused("older-words", server.payload_bytes(), &refusal, &bot);
 }
 
 /// The journal's disk is full: the gate goes on, what is not kept is counted, and when there

@@ -9,7 +9,7 @@
 
 mod still;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -218,6 +218,20 @@ pub fn stamp(path: &Path) -> Result<Stamp, Error> {
 pub fn stamp_again(path: &Path) -> Result<Stamp, Error> {
     let (file, _) = open_again(path)?;
     stamp_of(&file).map_err(|source| unreadable(path, source))
+}
+
+/// Whether this file is the interpreter in the first line of the script at `path`.
+pub fn is_interpreter(interpreter: &Stamp, path: &Path) -> bool {
+    let file = |stamp: &Stamp| (stamp.device, stamp.inode);
+    let mut head = Vec::new();
+    let named = open(path).is_ok_and(|(opened, _)| {
+        let read = opened.take(HEAD_BYTES as u64).read_to_end(&mut head);
+        read.is_ok()
+    });
+    named
+        && self::interpreter(&head)
+            .and_then(|written| stamp(Path::new(OsStr::from_bytes(written))).ok())
+            .is_some_and(|stamp| file(&stamp) == file(interpreter))
 }
 
 fn read_still(path: &Path, (file, metadata): (File, fs::Metadata)) -> Result<Program, Error> {

@@ -149,8 +149,16 @@ fn grown(
         if let Some(registration) = gate.registration(stamp.device, stamp.inode) {
             program = registration.program(stamp.changed_ns);
         }
-        if let Some(registration) = procfs::script(pid).and_then(|script| gate.script(&script)) {
-            program = registration.program(0);
+        let script =
+            procfs::script(pid).filter(|script| identity::is_interpreter(&stamp, script.as_ref()));
+        if let Some(registration) = script.and_then(|script| gate.script(&script)) {
+            let found = registration.program(0);
+            // Which script it runs, a process says itself. That is enough for what brings a desktop
+            // up, and would be too little for what sends.
+            program = match found.role {
+                Role::Mailer | Role::Submitter => Program::UNKNOWN,
+                _ => found,
+            };
         } else if program.role == Role::Shell {
             how = procfs::invocation(pid);
         }

@@ -65,6 +65,10 @@ pub fn player_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         .collect();
     let mut words = words.into_iter();
     let mut role = words.next().unwrap_or_default();
+    // As an interpreter is called with its script.
+    if role.starts_with('/') {
+        role = words.next().unwrap_or_default();
+    }
     // As a shell is called: cron takes any program for one.
     if role == "-c" {
         let line = words.next().unwrap_or_default();

@@ -298,3 +298,20 @@ fn a_registered_path_leads_nowhere_else() {
     let merged = Path::new("/bin/sh");
     assert_eq!(identify_again(merged).unwrap(), identify(merged).unwrap());
 }
+
+#[test]
+fn a_script_names_who_may_run_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = file(folder.path(), "x", b"#!/bin/sh -e\ntrue\n", 0o755);
+    let of = |path: &str| stamp(Path::new(path)).unwrap();
+    assert!(is_interpreter(&of("/bin/sh"), &script));
+    assert!(!is_interpreter(&of("/usr/bin/env"), &script));
+    for other in [
+        file(folder.path(), "empty", b"#!\n", 0o755),
+        file(folder.path(), "gone", b"#!/nowhere/sh\n", 0o755),
+        file(folder.path(), "binary", b"\x7fELF", 0o755),
+        folder.path().to_owned(),
+    ] {
+        assert!(!is_interpreter(&of("/bin/sh"), &other));
+    }
+}
