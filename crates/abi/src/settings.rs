@@ -202,6 +202,8 @@ pub struct Offsets {
     pub sock_type: u32,
     /// `sock.sk_rx_dst_ifindex`
     pub sock_interface: u32,
+    /// `unix_sock.addr`: null for what has no name.
+    pub unix_address: u32,
     /// `socket.sk`
     pub socket_sk: u32,
     /// `sk_buff.head`

@@ -1,7 +1,8 @@
 //! Logging in over the network, with the real SSH server and a key that works. A person elsewhere
 //! who does so sits at an interactive shell; a program on this machine that does so, does not.
 
-use std::net::SocketAddr;
+use std::io::Write as _;
+use std::net::{Shutdown, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
@@ -13,6 +14,7 @@ use stage::{Place, Process, SmtpServer, Start};
 
 const BASH: &str = "/usr/bin/bash";
 const IP: &str = "/usr/sbin/ip";
+const SOCAT: &str = "/usr/bin/socat";
 const PORT: u16 = 2222;
 /// Two addresses of this machine, neither of which begins with 127.
 const OWN: [&str; 2] = ["198.51.100.25", "198.51.100.26"];
@@ -165,6 +167,77 @@ fn who_logs_in_from_elsewhere_is_the_user() {
     let refusal = scene.refusal_after(newest, &said);
     let more = scene.mail.payload_bytes() - bytes;
     evasions::refused("ssh-login-own-server", more, &refusal, BASH);
+    let _ = server.signal(Signal::TERM.as_raw());
+}
+
+/// Through a socket of the machine's own, as systemd sets one up for `ssh .host`: there is no network in
+/// between that could tell where somebody is.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_login_by_a_named_socket_is_nobody() {
+    if is_missing(&[SOCAT]) {
+        return;
+    }
+    let Some(scene) = Scene::open() else { return };
+    scene
+        .theatre
+        .register_as(Path::new(SOCAT), "system", Some("batch"));
+    if !scene.theatre.raise() {
+        return;
+    }
+    let socket = scene.theatre.sandbox().folder().join("ssh.socket");
+    let listen = format!("UNIX-LISTEN:{},fork,mode=666", socket.display());
+    let serve = scene.ssh.config(everywhere());
+    let serve = format!("EXEC:{SSHD} -i -f {},nofork", serve.display());
+    let server = scene.theatre.sandbox();
+    let server = server
+        .start(&Start::new(SOCAT).args([listen, serve]))
+        .unwrap();
+    wait_until(LIMIT, || socket.exists().then_some(())).expect("a socket");
+    let proxy = format!("{SOCAT} - UNIX-CONNECT:{}", socket.display());
+    let login = scene.bot_logs_in(&format!("-o ProxyCommand='{proxy}' .host"));
+    scene.refused("ssh-login-socket", login);
+    let _ = server.signal(Signal::TERM.as_raw());
+}
+
+/// The shell begins when the other side has said all that it wants to: the connection is half closed.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_login_that_is_half_closed_comes_from_here_all_the_same() {
+    if is_missing(&[SOCAT]) {
+        return;
+    }
+    let Some(scene) = Scene::open() else { return };
+    scene
+        .theatre
+        .register_as(Path::new(SOCAT), "system", Some("interactive"));
+    if !scene.theatre.raise() {
+        return;
+    }
+    let listen = format!("TCP-LISTEN:{PORT},reuseaddr,fork");
+    let shell = format!("EXEC:{BASH},pty,setsid,ctty,stderr");
+    let words = ["-t5".to_owned(), listen, shell];
+    let server = scene
+        .theatre
+        .sandbox()
+        .start(&Start::new(SOCAT).args(words))
+        .unwrap();
+    let line = format!("{} mailer --server {SERVER}\nexit\n", scene.batch.display());
+    let elsewhere = Elsewhere::wired(&scene.theatre);
+    let client = format!("printf '{line}' | {SOCAT} -t5 - TCP:{}:{PORT}\n", WIRE[0]);
+    let said = elsewhere.run(&scene.theatre, &scene.theatre.write("client", &client));
+    assert_eq!(scene.mail.messages().len(), 1, "{said}");
+
+    let before = scene.theatre.newest();
+    let mut login = scene
+        .theatre
+        .connect(([127, 0, 0, 1], PORT).into())
+        .unwrap();
+    login.write_all(line.as_bytes()).unwrap();
+    login.shutdown(Shutdown::Write).unwrap();
+    let refusal = scene.refusal_after(before, "a refusal");
+    let bytes = evasions::beyond(&scene.mail, 1);
+    evasions::refused("login-half-closed", bytes, &refusal, BASH);
     let _ = server.signal(Signal::TERM.as_raw());
 }
 

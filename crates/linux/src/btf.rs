@@ -288,6 +288,7 @@ impl<'a> Types<'a> {
             sock_family: field("sock", &["__sk_common.skc_family"])?,
             sock_type: field("sock", &["sk_type"])?,
             sock_interface: field("sock", &["sk_rx_dst_ifindex"])?,
+            unix_address: field("unix_sock", &["addr"])?,
             socket_sk: field("socket", &["sk"])?,
             skb_head: field("sk_buff", &["head"])?,
             skb_end: field("sk_buff", &["end"])?,

@@ -212,8 +212,9 @@ pub fn tcp_owner(own_port: u16, remote: SocketAddr) -> Option<u32> {
     (found.inode != 0).then(|| socket_owner(found.inode))?
 }
 
-/// Whether the first established TCP connection among a process's descriptors has its other end
-/// on this machine too. `None` when it holds none.
+/// Whether the first connection among a process's descriptors has its other end on this machine
+/// too: a TCP connection in whatever state, or one that came by a named socket of the machine.
+/// `None` when it holds none.
 pub fn is_connected_from_here(pid: u32) -> Option<bool> {
     let mut descriptors: Vec<u32> = fs::read_dir(format!("/proc/{pid}/fd"))
         .ok()?
@@ -221,7 +222,9 @@ pub fn is_connected_from_here(pid: u32) -> Option<bool> {
         .collect();
     descriptors.sort_unstable();
     let connections = connections_around(&pid.to_string());
-    let found = descriptors.into_iter().find_map(|descriptor| {
+    let named = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
+    let named: Vec<u64> = named.lines().filter_map(accepted_by_name).collect();
+    descriptors.into_iter().find_map(|descriptor| {
         let target = fs::read_link(format!("/proc/{pid}/fd/{descriptor}")).ok()?;
         let inode: u64 = target
             .to_str()?
@@ -229,12 +232,27 @@ pub fn is_connected_from_here(pid: u32) -> Option<bool> {
             .strip_suffix(']')?
             .parse()
             .ok()?;
-        connections
+        if named.contains(&inode) {
+            return Some(true);
+        }
+        // What listens has no other end.
+        let found = connections
             .iter()
-            .find(|one| one.established && one.inode == inode)
-    })?;
-    let is_other_end = |one: &&Connection| one.own == found.remote && one.remote == found.own;
-    Some(found.remote.ip().is_loopback() || connections.iter().any(|one| is_other_end(&one)))
+            .find(|one| one.inode == inode && one.remote.port() != 0)?;
+        let is_other_end = |one: &Connection| one.own == found.remote && one.remote == found.own;
+        Some(found.remote.ip().is_loopback() || connections.iter().any(is_other_end))
+    })
+}
+
+/// The inode number in a line of /proc/net/unix, when it is a connected stream with a name:
+/// number, references, protocol, flags, type, state, inode, name.
+fn accepted_by_name(line: &str) -> Option<u64> {
+    const STREAM: &str = "0001";
+    const CONNECTED: &str = "03";
+    let mut fields = line.split_whitespace();
+    let is_connection = fields.nth(4)? == STREAM && fields.next()? == CONNECTED;
+    let inode = fields.next()?.parse().ok()?;
+    (is_connection && fields.next().is_some()).then_some(inode)
 }
 
 #[cfg(test)]

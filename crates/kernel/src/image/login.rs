@@ -17,8 +17,10 @@ const DESCRIPTORS: usize = 32;
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
+const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const AF_VSOCK: u16 = 40;
 const SOCK_STREAM: u16 = 1;
 const TCP_ESTABLISHED: u8 = 1;
 /// The loopback interface is the first of every network namespace. What has an address of this
@@ -52,27 +54,58 @@ extern "C" fn comes_from_here() -> u32 {
             .follow(offset!(fdt_fd));
         for descriptor in 0..DESCRIPTORS {
             // The first one decides: what the person forwards comes later.
-            if let Some(interface) = interface_of(table.follow(descriptor * 8)) {
-                return u32::from(interface == LOOPBACK);
+            match origin_of(table.follow(descriptor * 8)) {
+                End::Here => return 1,
+                End::Elsewhere => return 0,
+                End::None => {}
             }
         }
     }
     0
 }
 
-/// By which interface an established TCP connection was heard of last.
+/// Where the other end of what a descriptor stands for is.
+enum End {
+    Here,
+    Elsewhere,
+    /// It is no connection that somebody logs in by.
+    None,
+}
+
+/// TCP by the interface that the connection was heard of by last, whether or not the other side still
+/// speaks. What comes by a named socket of the machine itself, or by one of virtual machines, is not
+/// from elsewhere either.
 #[inline(always)]
-fn interface_of(file: Address) -> Option<u32> {
+fn origin_of(file: Address) -> End {
     let mode: u16 = file.follow(offset!(file_inode)).read(offset!(inode_mode));
     if mode & S_IFMT != S_IFSOCK {
-        return None;
+        return End::None;
     }
     let socket = file
         .follow(offset!(file_private))
         .follow(offset!(socket_sk));
-    let family: u16 = socket.read(offset!(sock_family));
-    let is_tcp = (family == AF_INET || family == AF_INET6)
-        && socket.read::<u16>(offset!(sock_type)) == SOCK_STREAM
-        && socket.read::<u8>(offset!(sock_state)) == TCP_ESTABLISHED;
-    is_tcp.then(|| socket.read(offset!(sock_interface)))
+    if socket.read::<u16>(offset!(sock_type)) != SOCK_STREAM {
+        return End::None;
+    }
+    match socket.read::<u16>(offset!(sock_family)) {
+        // A socket that listens, or has not been connected, has heard nothing.
+        AF_INET | AF_INET6 => match socket.read::<u32>(offset!(sock_interface)) {
+            0 => End::None,
+            LOOPBACK => End::Here,
+            _ => End::Elsewhere,
+        },
+        // The end that was accepted has the name of the socket that it came by. Pairs, and the ends
+        // that connect, have none.
+        AF_UNIX if is_established(socket) && !socket.follow(offset!(unix_address)).is_null() => {
+            End::Here
+        }
+        AF_VSOCK if is_established(socket) => End::Here,
+        _ => End::None,
+    }
+}
+
+/// The state has the same number in each family of sockets.
+#[inline(always)]
+fn is_established(socket: Address) -> bool {
+    socket.read::<u8>(offset!(sock_state)) == TCP_ESTABLISHED
 }
