@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::output::tell;
+
 /// How a command ends when it does not end well.
 #[derive(Debug)]
 pub struct Failure {
@@ -30,8 +32,13 @@ impl Failure {
 
     /// Says it on standard error and gives the exit status.
     pub fn report(&self) -> ExitCode {
-        eprintln!("sekimori: {}", self.message);
+        self.say();
         ExitCode::from(self.status)
+    }
+
+    /// Says it on standard error. Paths are in it, whatever they are made of.
+    pub fn say(&self) {
+        tell(&format!("sekimori: {}", engine::printable(&self.message)));
     }
 }
 

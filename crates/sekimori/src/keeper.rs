@@ -38,6 +38,7 @@ use crate::config::{Config, PacketWatch};
 use crate::failure::Failure;
 use crate::install;
 use crate::notify::Notifier;
+use crate::output::tell;
 use crate::paths::Paths;
 use crate::registry::Registry;
 #[cfg(test)]
@@ -165,9 +166,8 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
 
 /// Something went wrong that is nothing for the journal.
 fn trouble(text: &str) {
-    use std::io::Write as _;
     // The watcher has the same standard error: what it does to it must not end the keeper.
-    let _ = writeln!(std::io::stderr(), "sekimori: {text}");
+    tell(&format!("sekimori: {}", engine::printable(text)));
 }
 
 fn request(

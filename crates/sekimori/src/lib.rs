@@ -2,6 +2,8 @@
 //! configurations and questions of others can be fuzzed; the program is `main.rs`.
 
 #![forbid(unsafe_code)]
+// They end the process where what they write to is full or gone: `output` is used instead.
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
 mod catalog;
 pub mod channel;

@@ -1,4 +1,4 @@
-//! Standard output: colours, and readers that go away.
+//! Standard output and standard error: colours, and readers that go away.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -21,4 +21,10 @@ pub fn stderr_style() -> Style {
 /// Prints a line. `false` when nobody reads any more, as behind `| head`.
 pub fn say(line: &str) -> bool {
     writeln!(std::io::stdout(), "{line}").is_ok()
+}
+
+/// Prints a line on standard error. Where that cannot be written, as on a full disk, the line
+/// is lost and nothing else: `eprintln!` would end the process.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -32,6 +32,7 @@ use crate::channel::link::Link;
 use crate::channel::news::{Hello, News, Retention};
 use crate::clock;
 use crate::control::server::Server;
+use crate::output::tell;
 use crate::paths::JOURNAL;
 use crate::render::Style;
 use names::Known;
@@ -99,7 +100,7 @@ pub fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            eprintln!("sekimori: the watcher: {message}");
+            tell(&format!("sekimori: the watcher: {message}"));
             ExitCode::FAILURE
         }
     }

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use crate::cli::DemoArgs;
 use crate::demo::{self, Stage};
 use crate::failure::Failure;
-use crate::output::style;
+use crate::output::{style, tell};
 
 /// `demo`. Without root it starts itself again through sudo, where there is one.
 pub fn run(options: &DemoArgs) -> Result<ExitCode, Failure> {
@@ -28,8 +28,8 @@ pub fn run(options: &DemoArgs) -> Result<ExitCode, Failure> {
 
 /// Becomes sudo with the same arguments. Returns only when that fails.
 fn again_as_root() -> Failure {
-    eprintln!(
-        "sekimori: demo needs root for its own network namespace and cgroup; starting it through sudo"
+    tell(
+        "sekimori: demo needs root for its own network namespace and cgroup; starting it through sudo",
     );
     let own = std::env::current_exe().unwrap_or_else(|_| "sekimori".into());
     let error = Command::new("sudo")

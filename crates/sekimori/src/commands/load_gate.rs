@@ -22,7 +22,8 @@ pub fn run() -> Result<ExitCode, Failure> {
     let request: Request = serde_json::from_str(&text)
         .map_err(|error| Failure::failed(format!("load-gate: {error}")))?;
     let loaded = linux::load::load(&request)?;
-    println!("{}", serde_json::to_string(&loaded).unwrap_or_default());
+    serde_json::to_writer(io::stdout(), &loaded)
+        .map_err(|error| Failure::failed(format!("standard output: {error}")))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use engine::printable;
 use linux::gate::Gate;
 use linux::pins::Pins;
 use policy::{Kind, Role};
@@ -15,7 +16,7 @@ use crate::clock;
 use crate::control::client::ask;
 use crate::control::protocol::{Request, RootRequest};
 use crate::failure::{Failure, need_root};
-use crate::output::{say, style};
+use crate::output::{say, style, tell};
 use crate::paths::Paths;
 use crate::polkit::need_root_or_ask;
 use crate::registry::{Registry, peek};
@@ -132,7 +133,7 @@ pub fn list(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
 fn open(paths: &Paths) -> Result<Registry, Failure> {
     let (registry, said) = Registry::open(paths)?;
     for text in said {
-        eprintln!("sekimori: {text}");
+        tell(&format!("sekimori: {}", printable(&text)));
     }
     Ok(registry)
 }

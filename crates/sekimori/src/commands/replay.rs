@@ -18,7 +18,7 @@ use replay::{FlowRecord, Hosts, Input, Settings, Sink, Summary};
 
 use crate::cli::ReplayArgs;
 use crate::failure::Failure;
-use crate::output::style;
+use crate::output::{style, tell};
 use crate::render::{self, Style};
 
 /// How often the progress is drawn.
@@ -71,7 +71,7 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
             }
             Err(error) => {
                 screen.flush();
-                eprintln!("sekimori: {} {error}", engine::printable(&name));
+                tell(&format!("sekimori: {} {error}", engine::printable(&name)));
                 failed += 1;
             }
         }
@@ -119,24 +119,24 @@ impl<P: FnMut(&FlowRecord)> Sink for Weigher<'_, P> {
 fn report(name: &str, summary: &Summary) -> bool {
     let name = engine::printable(name);
     if summary.unknown_link > 0 {
-        eprintln!(
+        tell(&format!(
             "sekimori: {name} has {} packets of a link type that is not supported; they were left out",
             summary.unknown_link
-        );
+        ));
     }
     if summary.evicted > 0 {
-        eprintln!(
+        tell(&format!(
             "sekimori: {name} has too many flows at the same time; {} were told before their end",
             summary.evicted
-        );
+        ));
     }
     match &summary.damage {
         None => true,
         Some(damage) => {
-            eprintln!(
+            tell(&format!(
                 "sekimori: {name} {damage}; the {} packets before it were read",
                 summary.packets
-            );
+            ));
             false
         }
     }
@@ -256,7 +256,8 @@ impl Screen {
         let filled = (done * BAR_COLUMNS / size.max(1)) as usize;
         let bar = "█".repeat(filled) + &"░".repeat(BAR_COLUMNS as usize - filled);
         let percent = done * 100 / size.max(1);
-        eprint!(
+        let _ = write!(
+            io::stderr(),
             "\r{bar} {percent:>3} %  {} of {} MB",
             done / 1_000_000,
             size / 1_000_000
@@ -266,7 +267,7 @@ impl Screen {
 
     fn erase_bar(&mut self) {
         if self.bar {
-            eprint!("\r\x1b[K");
+            let _ = write!(io::stderr(), "\r\x1b[K");
             self.bar = false;
         }
     }

@@ -66,7 +66,7 @@ fn register_all(plan: &Plan, paths: &Paths) -> usize {
             ]),
             Err(failure) => {
                 failed += 1;
-                eprintln!("sekimori: {}", failure.message);
+                failure.say();
             }
         }
     }

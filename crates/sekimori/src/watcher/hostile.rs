@@ -8,6 +8,7 @@ use abi::{Interest, ProgramKey};
 
 use crate::channel::link::Link;
 use crate::channel::request::{OPEN_MAX, REQUEST_BYTES_MAX, Request};
+use crate::output;
 
 /// Names the scene. It is removed before it is played.
 const FILE: &str = "/hostile";
@@ -22,7 +23,7 @@ pub fn play(link: &mut Link) {
         return;
     };
     let _ = std::fs::remove_file(FILE);
-    let tell = |name: &str, result: &str| eprintln!("hostile: {name}: {result}");
+    let tell = |name: &str, result: &str| output::tell(&format!("hostile: {name}: {result}"));
     tell(&scene, "begins");
     match scene.as_str() {
         "deeds" => {
@@ -56,7 +57,7 @@ pub fn play(link: &mut Link) {
         "deaf" => {
             std::thread::spawn(|| {
                 std::thread::sleep(std::time::Duration::from_secs(2));
-                eprintln!("hostile: deaf: ends");
+                tell("deaf", "ends");
                 std::process::exit(1);
             });
             for _ in 0..FLOOD {

@@ -14,6 +14,7 @@ use super::Place;
 use crate::channel::link::Link;
 use crate::channel::request::{BODY_BYTES_MAX, Request, TITLE_BYTES_MAX};
 use crate::notify::cut;
+use crate::output::tell;
 use crate::render::{self, Style};
 
 /// Entries that are written in one transaction.
@@ -162,10 +163,10 @@ impl Outbox {
             Some(Ok(ids)) => {
                 if self.journal_failed {
                     self.journal_failed = false;
-                    eprintln!(
-                        "sekimori: the journal can be written again; {} entries were not kept",
+                    self.trouble(&format!(
+                        "the journal can be written again; {} entries were not kept",
                         self.unwritten
-                    );
+                    ));
                 }
                 ids
             }
@@ -185,7 +186,7 @@ impl Outbox {
                 uid: entry.uid,
                 body: entry.body,
             };
-            eprintln!("{}", render::log_line(&stored.to_json(), self.style));
+            tell(&render::log_line(&stored.to_json(), self.style));
         }
     }
 
@@ -243,17 +244,19 @@ impl Outbox {
         if !self.journal_failed {
             self.journal_failed = true;
             let error = self.place.shown(error);
-            eprintln!("sekimori: {error}; the gate goes on, but what it does is not kept");
+            self.trouble(&format!(
+                "{error}; the gate goes on, but what it does is not kept"
+            ));
         }
     }
 
     /// Something went wrong that is no event of the gate.
     pub fn trouble(&self, text: &str) {
-        eprintln!("sekimori: {text}");
+        tell(&format!("sekimori: {}", engine::printable(text)));
     }
 
     fn warn(&mut self, link: &mut Link, warning: &Warning) {
-        eprintln!("WARNING: {}\n{}", warning.title, warning.body);
+        tell(&format!("WARNING: {}\n{}", warning.title, warning.body));
         let request = Request::Warn {
             uid: warning.uid,
             urgent: warning.finding == FindingKind::BotSuspected,
