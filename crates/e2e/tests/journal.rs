@@ -255,3 +255,25 @@ fn a_newer_journal_is_left_alone_and_the_gate_goes_on() {
     assert!(log.stderr.contains(said), "{log:?}");
     assert_eq!(fs::read(&path).unwrap(), before);
 }
+
+/// A program that is refused all the time does not fill the disk before the next hour begins.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_flood_of_refusals_does_not_outgrow_the_journal() {
+    const WRITTEN: u64 = 6000;
+    // And as many again that are written before it is looked through, and one turn's reports.
+    const KEPT: usize = 1000 + 1000 + 2048;
+    let Some(scene) = Scene::open("journal_max_entries = 1000") else {
+        return;
+    };
+    let storm = format!("technique storm --server {SERVER} --count 2000");
+    let flooded = || {
+        assert!(scene.bot_succeeds(&storm));
+        (scene.theatre.newest() > WRITTEN).then_some(())
+    };
+    wait_until(LIMIT, flooded).unwrap_or_else(|| panic!("{}", scene.theatre.newest()));
+    let log = scene.theatre.log();
+    assert!(log.len() <= KEPT, "{} entries", log.len());
+    // Refusals go first: what is known about the program stays.
+    assert!(!scene.findings().is_empty());
+}

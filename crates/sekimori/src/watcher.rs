@@ -299,6 +299,9 @@ impl Watcher {
             self.outbox.prune(keep_ns, self.retention.entries);
             // Now and then: of the start, and of questions that were asked once.
             self.own_pages.give_back();
+        } else if self.outbox.has_outgrown(self.retention.entries) {
+            // Not by age: how much of that goes at once depends on the hour.
+            self.outbox.prune(u64::MAX, self.retention.entries);
         }
     }
 

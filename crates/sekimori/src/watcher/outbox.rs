@@ -19,6 +19,9 @@ use crate::render::{self, Style};
 
 /// Entries that are written in one transaction.
 const BATCH: usize = 512;
+/// So many entries are always taken before the journal is pruned, and a tenth of what it may
+/// hold: looking through all of it costs time.
+const PRUNE_AFTER: u64 = 1000;
 /// How often it is tried to go on with another journal. Whoever spoils them one after the
 /// other gets no more than this.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
@@ -52,6 +55,8 @@ pub struct Outbox {
     /// Entries that the journal did not take.
     unwritten: u64,
     journal_failed: bool,
+    /// Entries that were written since old ones were last removed.
+    unpruned: u64,
     /// When it was last tried to go on with another journal.
     renewed: Option<Instant>,
 }
@@ -67,6 +72,7 @@ impl Outbox {
             style,
             unwritten: 0,
             journal_failed: false,
+            unpruned: 0,
             renewed: None,
         }
     }
@@ -103,8 +109,15 @@ impl Outbox {
         }))
     }
 
+    /// Whether so much was written that there may be far more than `max_entries`: a program
+    /// that is refused all the time would fill the disk before an hour is over.
+    pub fn has_outgrown(&self, max_entries: u64) -> bool {
+        self.unpruned > PRUNE_AFTER.max(max_entries / 10)
+    }
+
     /// Removes what is old.
     pub fn prune(&mut self, keep_ns: u64, max_entries: u64) {
+        self.unpruned = 0;
         let now_ns = crate::clock::now().0;
         let pruned = self
             .journal
@@ -161,6 +174,7 @@ impl Outbox {
         }
         let ids = match written {
             Some(Ok(ids)) => {
+                self.unpruned += ids.len() as u64;
                 if self.journal_failed {
                     self.journal_failed = false;
                     self.trouble(&format!(
