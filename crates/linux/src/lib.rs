@@ -10,6 +10,7 @@ mod calls;
 pub mod cgroup;
 pub mod confine;
 pub mod decode;
+pub mod descriptors;
 mod error;
 pub mod gate;
 pub mod hold;

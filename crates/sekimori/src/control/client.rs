@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::Value;
 
 use super::protocol::Line;
@@ -19,9 +20,7 @@ const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// when they end, or when it is asked something. Waits a moment for it, not longer.
 pub fn nudge(socket: &Path) {
     const MOMENT: Duration = Duration::from_millis(300);
-    let asked = UnixStream::connect(socket).and_then(|mut stream| {
-        stream.set_read_timeout(Some(MOMENT))?;
-        stream.set_write_timeout(Some(MOMENT))?;
+    let asked = connect(socket, MOMENT).and_then(|mut stream| {
         stream.write_all(b"{\"request\":\"status\"}\n")?;
         BufReader::new(stream).read_line(&mut String::new())
     });
@@ -41,35 +40,28 @@ pub fn ask(
     request: &impl serde::Serialize,
     mut each: impl FnMut(Value),
 ) -> Result<bool, Failure> {
-    let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", socket.display()));
-    let mut stream = match UnixStream::connect(socket) {
+    let failed = |error: std::io::Error| {
+        let shown = socket.display();
+        Failure::failed(match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => format!(
+                "{shown}: the daemon does not answer (is it stopped?); the gate decides all the same"
+            ),
+            _ => format!("{shown}: {error}"),
+        })
+    };
+    let mut stream = match connect(socket, PATIENCE) {
         Ok(stream) => stream,
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused
-            ) =>
-        {
-            return Ok(false);
-        }
+        Err(error) if is_nobody(&error) => return Ok(false),
         Err(error) => return Err(failed(error)),
     };
     let text =
         serde_json::to_string(request).map_err(|error| Failure::failed(error.to_string()))?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-    stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
     stream
         .write_all(text.as_bytes())
         .and_then(|()| stream.write_all(b"\n"))
         .map_err(failed)?;
     for line in BufReader::new(stream.take(ANSWER_BYTES_MAX)).lines() {
-        let line = line.map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => Failure::failed(format!(
-                "{}: the daemon does not answer (is it stopped?); the gate decides all the same",
-                socket.display()
-            )),
-            _ => failed(error),
-        })?;
+        let line = line.map_err(failed)?;
         let line: Line = serde_json::from_str(&line).map_err(|error| {
             Failure::failed(format!(
                 "{}: answer not understood: {error}",
@@ -89,4 +81,50 @@ pub fn ask(
         "{}: the answer ended early",
         socket.display()
     )))
+}
+
+fn is_nobody(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused
+    )
+}
+
+/// Connects, and waits for a place in the daemon's queue as long as later for a piece of the
+/// answer: the queue of a daemon that is stopped may be full.
+fn connect(socket: &Path, patience: Duration) -> std::io::Result<UnixStream> {
+    let (unix, stream) = (AddressFamily::UNIX, SocketType::STREAM);
+    let stream = rustix::net::socket_with(unix, stream, SocketFlags::CLOEXEC, None)?;
+    let stream = UnixStream::from(stream);
+    stream.set_read_timeout(Some(patience))?;
+    // The kernel counts waiting for a place as sending.
+    stream.set_write_timeout(Some(patience))?;
+    rustix::net::connect(&stream, &SocketAddrUnix::new(socket)?)?;
+    Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rustix::net::{bind, listen, socket};
+
+    use super::*;
+
+    #[test]
+    fn nobody_waits_forever_for_a_place_in_the_queue() {
+        const MOMENT: Duration = Duration::from_millis(100);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let nowhere = connect(&path, MOMENT).unwrap_err();
+        assert_eq!(nowhere.kind(), ErrorKind::NotFound);
+        let stuck = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&stuck, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&stuck, 0).unwrap();
+        let _first = connect(&path, MOMENT).unwrap();
+        let begun = Instant::now();
+        let second = connect(&path, MOMENT).unwrap_err();
+        assert_eq!(second.kind(), ErrorKind::WouldBlock);
+        assert!((MOMENT..MOMENT * 50).contains(&begun.elapsed()));
+    }
 }

@@ -2,11 +2,14 @@
 //! with the same one; at the control socket it never accepts anybody itself.
 
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use crate::control::protocol::{Line, RootRequest};
 use crate::control::server::{failed, read_line, write_lines};
@@ -41,11 +44,11 @@ impl Sockets {
                 paths.socket.display()
             ))
         };
-        if UnixStream::connect(&paths.keeper).is_ok() {
+        if listens(&paths.keeper) {
             return Err(taken());
         }
         let begun = Instant::now();
-        while UnixStream::connect(&paths.socket).is_ok() {
+        while listens(&paths.socket) {
             if begun.elapsed() > LEFT_OVER {
                 return Err(taken());
             }
@@ -123,17 +126,23 @@ fn serve(
     write_lines(stream, &lines)
 }
 
-/// Whether nobody listens there. Does not wait: a queue that is full is somebody's.
-fn is_refused(path: &Path) -> bool {
+/// Connects to a socket. Does not wait.
+fn try_connect(path: &Path) -> rustix::io::Result<()> {
     use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect};
     let kind = (AddressFamily::UNIX, SocketType::STREAM);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let tried = rustix::net::socket_with(kind.0, kind.1, flags, None)
-        .and_then(|socket| connect(socket, &SocketAddrUnix::new(path)?));
-    matches!(
-        tried,
-        Err(rustix::io::Errno::CONNREFUSED | rustix::io::Errno::NOENT)
-    )
+    let socket = rustix::net::socket_with(kind.0, kind.1, flags, None)?;
+    connect(socket, &SocketAddrUnix::new(path)?)
+}
+
+/// Whether somebody listens there. A queue that is full is somebody's.
+fn listens(path: &Path) -> bool {
+    matches!(try_connect(path), Ok(()) | Err(Errno::AGAIN))
+}
+
+/// Whether nobody listens there.
+fn is_refused(path: &Path) -> bool {
+    matches!(try_connect(path), Err(Errno::CONNREFUSED | Errno::NOENT))
 }
 
 fn bind(path: &Path, mode: u32) -> Result<UnixListener, Failure> {
@@ -143,6 +152,8 @@ fn bind(path: &Path, mode: u32) -> Result<UnixListener, Failure> {
     }
     let _ = fs::remove_file(path);
     let listener = UnixListener::bind(path).map_err(failed)?;
+    // Before others than root may connect. A kernel that cannot do it does without.
+    linux::descriptors::refuse(listener.as_fd()).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
     Ok(listener)
 }
@@ -157,9 +168,40 @@ impl Drop for Sockets {
 
 #[cfg(test)]
 mod tests {
-    use rustix::net::{Shutdown, shutdown};
+    use std::io::IoSlice;
+    use std::mem::MaybeUninit;
+
+    use rustix::net::{
+        SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, sendmsg, shutdown,
+    };
 
     use super::*;
+
+    /// Closing what others hand over can last as long as they like.
+    #[test]
+    fn nobody_hands_over_a_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(Some(folder.path()));
+        let sockets = Sockets::bind(&paths).unwrap();
+        if !linux::descriptors::refuse(sockets.control.as_fd()).unwrap() {
+            println!("skipped: needs Linux 6.16");
+            return;
+        }
+        let given = [sockets.root.as_fd()];
+        for (path, listener) in [
+            (&paths.socket, &sockets.control),
+            (&paths.keeper, &sockets.root),
+        ] {
+            let client = UnixStream::connect(path).unwrap();
+            let _served = listener.accept().unwrap();
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut message = SendAncillaryBuffer::new(&mut space);
+            assert!(message.push(SendAncillaryMessage::ScmRights(&given)));
+            let bytes = [IoSlice::new(b"x")];
+            let sent = sendmsg(&client, &bytes, &mut message, SendFlags::empty());
+            assert_eq!(sent, Err(Errno::PERM), "{}", path.display());
+        }
+    }
 
     #[test]
     fn a_socket_that_was_shut_down_is_made_anew() {
