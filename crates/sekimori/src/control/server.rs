@@ -117,7 +117,8 @@ fn accept(
         busy.fetch_add(1, Ordering::AcqRel);
         let (done, left) = (Arc::clone(&busy), Arc::clone(&clients));
         let started = spawn("control-client", move || {
-            let _ = serve(&stream, Asker { uid }, &questions, &waker, &journal);
+            let asked = || left.asked(client);
+            let _ = serve(&stream, Asker { uid }, asked, &questions, &waker, &journal);
             left.leave(client);
             done.fetch_sub(1, Ordering::AcqRel);
         });
@@ -131,12 +132,14 @@ fn accept(
 fn serve(
     stream: &UnixStream,
     asker: Asker,
+    asked: impl FnOnce(),
     questions: &SyncSender<Question>,
     mut waker: &UnixStream,
     journal: &Place,
 ) -> std::io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let line = read_line(stream, PATIENCE)?;
+    asked();
     let mut out = std::io::BufWriter::new(stream);
     let request = match serde_json::from_slice(&line) {
         Ok(request) => request,
