@@ -4,13 +4,12 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use clap_complete::Shell;
 use linux::pins::Pins;
 
 use super::documents;
 use crate::control::client;
-use crate::control::protocol::Request;
 use crate::failure::{Failure, need_root};
 use crate::install::{self, Pieces, Systemd};
 use crate::paths::Paths;
@@ -43,13 +42,16 @@ pub fn install() -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The daemon that answers on the control socket.
-fn running_daemon(paths: &Paths) -> Option<u64> {
-    let mut pid = None;
-    let _ = client::ask(&paths.socket, &Request::Status, |status| {
-        pid = status["daemon"]["pid"].as_u64();
-    });
-    pid
+/// Refuses beside a keeper, which would hold the gate and pin it no more. It need not answer:
+/// one that is stopped holds it too.
+fn is_alone(paths: &Paths) -> anyhow::Result<()> {
+    let found = client::listener(&paths.keeper).map_err(|failure| anyhow!(failure.message))?;
+    if let Some(pid) = found {
+        bail!(
+            "the gate stays closed: a daemon that was not started by the unit runs (pid {pid}); end it and run uninstall again"
+        );
+    }
+    Ok(())
 }
 
 /// `uninstall`.
@@ -57,12 +59,7 @@ pub fn uninstall(purge: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     need_root("uninstall")?;
     let pins = Pins::new(&paths.pins, linux::load::OBJECT);
     let mut open_gate = || {
-        // It would hold the gate, and pin it no more.
-        if let Some(pid) = running_daemon(paths) {
-            bail!(
-                "the gate stays closed: a daemon that was not started by the unit runs (pid {pid}); end it and run uninstall again"
-            );
-        }
+        is_alone(paths)?;
         let there = pins.base().exists() && pins.any_gate();
         pins.remove_all()?;
         Ok(there)
@@ -75,4 +72,25 @@ pub fn uninstall(purge: bool, paths: &Paths) -> Result<ExitCode, Failure> {
         &mut io::stdout(),
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_does_not_answer_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::new(Some(folder.path()));
+        is_alone(&paths).unwrap();
+        let silent = UnixListener::bind(&paths.keeper).unwrap();
+        let said = is_alone(&paths).unwrap_err().to_string();
+        let pid = format!("(pid {})", std::process::id());
+        assert!(said.contains(&pid), "{said}");
+        // What a daemon that was killed leaves behind.
+        drop(silent);
+        is_alone(&paths).unwrap();
+    }
 }

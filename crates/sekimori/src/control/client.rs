@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::Value;
 
@@ -81,6 +82,21 @@ pub fn ask(
         "{}: the answer ended early",
         socket.display()
     )))
+}
+
+/// The process that listens at a socket, as the kernel knows it: one that is stopped, too.
+/// None where nobody does.
+///
+/// # Errors
+///
+/// When that cannot be found out.
+pub fn listener(socket: &Path) -> Result<Option<u32>, Failure> {
+    let found = connect(socket, PATIENCE).and_then(|stream| Ok(socket_peercred(&stream)?));
+    match found {
+        Ok(who) => Ok(Some(who.pid.as_raw_nonzero().get().cast_unsigned())),
+        Err(error) if is_nobody(&error) => Ok(None),
+        Err(error) => Err(Failure::failed(format!("{}: {error}", socket.display()))),
+    }
 }
 
 fn is_nobody(error: &std::io::Error) -> bool {
