@@ -1,6 +1,7 @@
-//! Standard output and standard error that take nothing, as on a full disk.
+//! What is printed: names that were made to fool whoever reads them, and standard output and
+//! standard error that take nothing, as on a full disk.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::process::Stdio;
 
 use e2e::{LIMIT, SERVER, Scene, Theatre, WEB, wait_until};
@@ -45,5 +46,59 @@ fn a_failure_that_cannot_be_said_keeps_its_status() {
         let mut command = theatre.command(words, None);
         let ended = command.stdout(Stdio::null()).stderr(full()).status();
         assert_eq!(ended.unwrap().code(), Some(1), "{words:?}");
+    }
+}
+
+/// Who could not be told has not been told; who does not want to know any more is no failure.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    /// A capture of Ethernet without a packet: magic number, version 2.4, and no more.
+    const CAPTURE: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1];
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
+    let capture = theatre.sandbox().folder().join("empty.pcap");
+    fs::write(&capture, CAPTURE.map(u32::to_ne_bytes).concat()).unwrap();
+    for words in [
+        &["programs"][..],
+        &["programs", "--json"],
+        &["manpage"],
+        &["replay", capture.to_str().unwrap()],
+    ] {
+        let output = theatre.command(words, None).stdout(full()).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains("No space left"), "{words:?}: {said}");
+        let (nobody, pipe) = std::io::pipe().unwrap();
+        drop(nobody);
+        let ended = theatre.command(words, None).stdout(pipe).status();
+        assert_eq!(ended.unwrap().code(), Some(0), "{words:?}");
+    }
+}
+
+/// Nothing in a name moves a cursor, breaks a line or turns the writing round.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_name_is_printed_as_it_is_spelled() {
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
+    let path = theatre.home().join("a\u{1b}[31mb\nc\u{202e}d");
+    let path = path.to_str().unwrap();
+    theatre.crew("/bin/cp", &["/usr/bin/true", path]);
+    for (words, status) in [
+        (&["register", path][..], 0),
+        (&["programs"], 0),
+        (&["unregister", path], 0),
+        (&["unregister", path], 1),
+        (&["run", "--config", path], 1),
+    ] {
+        let ran = theatre.sekimori(words);
+        assert_eq!(ran.status, status, "{ran:?}");
+        let said = ran.stdout + &ran.stderr;
+        assert!(said.contains(r"a\x1b[31mb\x0ac\u{202e}d"), "{said:?}");
+        assert!(!said.contains(['\u{1b}', '\u{202e}']), "{said:?}");
     }
 }

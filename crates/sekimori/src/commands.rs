@@ -17,13 +17,16 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 use crate::failure::{Failure, need_root};
+use crate::output::all_said;
 use crate::paths::Paths;
 use crate::{keeper, notify, store};
 
 /// Runs the command and gives its exit status.
 pub fn dispatch(cli: Cli) -> ExitCode {
     let paths = Paths::new(cli.state_dir.as_deref());
-    run(cli.command, paths).unwrap_or_else(|failure| failure.report())
+    run(cli.command, paths)
+        .and_then(|status| all_said().map(|()| status))
+        .unwrap_or_else(|failure| failure.report())
 }
 
 fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {

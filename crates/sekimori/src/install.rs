@@ -282,7 +282,11 @@ impl Tally<'_> {
             Ok(false) => Ok(()),
             Err(error) => {
                 self.failed += 1;
-                writeln!(self.out, "failed: {error:#}")
+                writeln!(
+                    self.out,
+                    "failed: {}",
+                    engine::printable(&format!("{error:#}"))
+                )
             }
         }
     }

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use crate::cli::Cli;
 use crate::failure::Failure;
+use crate::output::not_said;
 
 /// Prints a completion script.
 pub fn completions(shell: Shell) -> Result<ExitCode, Failure> {
@@ -40,8 +41,9 @@ pub fn manpage_text() -> Result<Vec<u8>, Failure> {
 }
 
 fn print(text: &[u8]) -> Result<ExitCode, Failure> {
-    io::stdout()
-        .write_all(text)
-        .map_err(|error| Failure::failed(format!("standard output: {error}")))?;
+    let mut out = io::stdout();
+    if let Err(error) = out.write_all(text).and_then(|()| out.flush()) {
+        not_said(&error);
+    }
     Ok(ExitCode::SUCCESS)
 }

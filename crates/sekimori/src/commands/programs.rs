@@ -36,7 +36,7 @@ pub fn register(options: &RegisterArgs, paths: &Paths) -> Result<ExitCode, Failu
         None => usual_kind(&path, role)?,
     };
     let done = register_one(&path, role, kind, paths)?;
-    let text = |key: &str| done[key].as_str().unwrap_or("?").to_owned();
+    let text = |key: &str| printable(done[key].as_str().unwrap_or("?"));
     say(&format!(
         "registered {} as {} ({})",
         text("path"),
@@ -89,10 +89,8 @@ pub fn unregister(path: &Path, paths: &Paths) -> Result<ExitCode, Failure> {
         let mut gate = pinned_gate(paths)?;
         done = Some(open(paths)?.unregister(&path, gate.as_mut())?);
     }
-    say(&format!(
-        "{} is not registered any more",
-        done.unwrap_or_else(|| path.display().to_string())
-    ));
+    let path = done.unwrap_or_else(|| path.display().to_string());
+    say(&format!("{} is not registered any more", printable(&path)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -115,7 +113,7 @@ pub fn list(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     }
     let text = |value: &Value, key: &str| {
         let text = value[key].as_str().unwrap_or("?");
-        engine::printable(text).into_owned()
+        printable(text).into_owned()
     };
     let rows: Vec<_> = programs
         .iter()

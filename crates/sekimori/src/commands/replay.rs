@@ -18,7 +18,7 @@ use replay::{FlowRecord, Hosts, Input, Settings, Sink, Summary};
 
 use crate::cli::ReplayArgs;
 use crate::failure::Failure;
-use crate::output::{style, tell};
+use crate::output::{all_said, not_said, style, tell};
 use crate::render::{self, Style};
 
 /// How often the progress is drawn.
@@ -229,21 +229,27 @@ impl Screen {
         if self.out_is_terminal {
             self.erase_bar();
         }
-        if !self.gone && writeln!(self.out, "{line}").is_err() {
-            self.nobody_reads();
+        if !self.gone
+            && let Err(error) = writeln!(self.out, "{line}")
+        {
+            self.nobody_reads(&error);
         }
     }
 
     fn flush(&mut self) {
-        if !self.gone && self.out.flush().is_err() {
-            self.nobody_reads();
+        if !self.gone
+            && let Err(error) = self.out.flush()
+        {
+            self.nobody_reads(&error);
         }
     }
 
-    /// As behind `| head`: all is well.
-    fn nobody_reads(&mut self) {
+    /// As behind `| head`, or on a full disk.
+    fn nobody_reads(&mut self, error: &io::Error) {
+        not_said(error);
         if self.needed {
-            std::process::exit(0)
+            let all_said = all_said().inspect_err(Failure::say);
+            std::process::exit(all_said.map_or_else(|failure| failure.status.into(), |()| 0))
         }
         self.gone = true;
     }

@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use engine::printable;
+
 use super::programs::register_one;
 use crate::catalog::{Catalog, EXTRA_FOLDER};
 use crate::failure::Failure;
@@ -35,7 +37,8 @@ pub fn run(yes: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     let plan = plan(&found, &choice);
     let failed = register_all(&plan, paths);
     for (part, why) in &plan.passed_over {
-        say(&format!("not registered: {} ({why})", part.path.display()));
+        let path = part.path.display().to_string();
+        say(&format!("not registered: {} ({why})", printable(&path)));
     }
     if plan
         .register
@@ -62,7 +65,7 @@ fn register_all(plan: &Plan, paths: &Paths) -> usize {
             Ok(_) => rows.push(vec![
                 role.word().to_owned(),
                 kind.word().to_owned(),
-                path.display().to_string(),
+                printable(&path.display().to_string()).into_owned(),
             ]),
             Err(failure) => {
                 failed += 1;

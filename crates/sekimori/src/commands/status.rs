@@ -43,6 +43,7 @@ fn print(status: &Value) {
         .as_array()
         .map(|ports| ports.iter().map(Value::to_string).collect::<Vec<_>>());
     let ports = ports.unwrap_or_default().join(", ");
+    let ports = engine::printable(&ports);
     match status["gate"].as_str() {
         Some("observing") => say(&format!(
             "Gate: observing, nothing is refused. Mail ports {ports}."
@@ -69,12 +70,12 @@ fn print(status: &Value) {
         let cgroup = engine::printable(cgroup);
         say(&format!("Guarded: cgroup {cgroup} and all below."));
     }
-    if let Some(programs) = status.get("programs") {
-        let suspended = programs["suspended"].as_u64().unwrap_or(0);
+    if status.get("programs").is_some() {
+        let suspended = number("/programs/suspended");
         say(&format!(
             "Programs: {} registered, {} of them mailers{}.",
-            programs["registered"],
-            programs["mailers"],
+            number("/programs/registered"),
+            number("/programs/mailers"),
             if suspended == 0 {
                 String::new()
             } else {
@@ -111,7 +112,7 @@ fn list(what: &str, flows: &Value, count: u64) {
         say(&format!(
             "  {} (process {}) to {}",
             text("program"),
-            flow["pid"],
+            flow["pid"].as_u64().unwrap_or(0),
             text("destination")
         ));
     }
