@@ -102,3 +102,20 @@ fn a_name_is_printed_as_it_is_spelled() {
         assert!(!said.contains(['\u{1b}', '\u{202e}']), "{said:?}");
     }
 }
+
+/// The command that reads an older journal sets aside what is none: it takes no file.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn no_command_destroys_a_file_that_is_no_journal() {
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
+    let text = "not a journal".repeat(1000);
+    let file = theatre.write("notes", &text);
+    let ran = theatre.sekimori(&["carry-over", file.to_str().unwrap()]);
+    assert_eq!(ran.status, 2, "{ran:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    let folder = fs::read_dir(file.parent().unwrap()).unwrap();
+    let aside = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("notes.");
+    assert!(!folder.flatten().any(|entry| aside(&entry.file_name())));
+}

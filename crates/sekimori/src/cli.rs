@@ -119,7 +119,7 @@ pub enum Command {
     LoadGate,
     /// Read what an older version kept in the journal: `run` starts this as a process of its own
     #[command(hide = true)]
-    CarryOver { journal: PathBuf },
+    CarryOver,
     /// Deliver a warning to one user's session: `run` starts this as a process of its own
     #[command(hide = true)]
     NotifyUser {

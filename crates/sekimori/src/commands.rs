@@ -55,7 +55,8 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => documents::completions(shell),
         Command::Manpage => documents::manpage(),
         Command::LoadGate => load_gate::run(),
-        Command::CarryOver { journal } => store::carry_over_main(&journal),
+        // No other file: what is no journal is set aside.
+        Command::CarryOver => store::carry_over_main(&paths.journal),
         Command::NotifyUser { uid } => notify::notify_user_main(uid)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Failure::from),

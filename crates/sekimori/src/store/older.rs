@@ -47,8 +47,9 @@ pub(super) fn carry_over(folder: &File, journal: &Path) -> Result<Option<Carried
         }
     }
     let child = Command::new("/proc/self/exe")
+        .arg("--state-dir")
+        .arg(journal.parent().unwrap_or(journal))
         .arg("carry-over")
-        .arg(journal)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
