@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use abi::{ProcessRecord, ProgramEvent};
-use linux::decode::Names;
+use linux::decode::{Names, Owner};
 use protocols::{Classifier, Outcome, Progress, Roles, Side};
 
 /// Most that a classifier may hold beside itself, in bytes, whatever it is fed.
@@ -93,8 +93,8 @@ impl Names for Numbered {
         None
     }
 
-    fn owner(&mut self, _: u16, _: SocketAddr) -> Option<u32> {
-        None
+    fn owner(&mut self, _: u16, _: SocketAddr) -> Owner {
+        Owner::Unknown
     }
 
     fn path(&mut self, _: u32) -> Option<Arc<str>> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use policy::{Reason, Tamper};
 
+use crate::answers::{Answer, Answers};
 use crate::attempts::Attempt;
 use crate::bounded::Bounded;
 use crate::detect::{DetectSettings, Detector};
@@ -107,6 +108,7 @@ pub struct Engine {
     not_irc: Bounded<u64, ()>,
     sampling: Sampling,
     detector: Detector,
+    answers: Answers,
     attempts: Bounded<Arc<str>, Attempt>,
     /// Processes that were tampered with while they ran, and by whom.
     tampered: Bounded<u32, Party>,
@@ -131,6 +133,7 @@ impl Engine {
                 subjects_max: settings.lineages_tracked,
                 detail_max_bytes: settings.conduct_max_bytes,
             }),
+            answers: Answers::new(),
             attempts: Bounded::new(settings.findings_tracked),
             tampered: Bounded::new(256),
             findings: Limiter::new(settings.report_every_ns, settings.findings_tracked),
@@ -155,6 +158,18 @@ impl Engine {
                 observed,
             } => {
                 self.verdict(&actor, &judged, reason, observed, now, &mut actions);
+            }
+            Event::Answered {
+                own_port,
+                destination,
+                observed,
+            } => {
+                let answer = Answer {
+                    own_port,
+                    destination,
+                    observed,
+                };
+                actions.extend(self.answers.take(answer, now).map(notice));
             }
             Event::FlowOpened(flow) => self.opened(flow, now, &mut actions),
             Event::FlowClosed {
@@ -203,6 +218,7 @@ impl Engine {
         for report in self.warnings.expire(now) {
             actions.push(warn(report));
         }
+        actions.extend(self.answers.expire(now).map(notice));
         self.tell_forgotten(now, &mut actions);
         actions
     }
@@ -216,6 +232,7 @@ impl Engine {
         [
             self.findings.next_deadline(),
             self.warnings.next_deadline(),
+            self.answers.next_deadline(),
             forgotten,
         ]
         .into_iter()
@@ -445,6 +462,7 @@ impl Engine {
         if back > JITTER_NS {
             self.findings.set_back(back);
             self.warnings.set_back(back);
+            self.answers.set_back(back);
             self.forgotten_told_at.0 = self.forgotten_told_at.0.saturating_sub(back);
             self.last = now;
         }

@@ -252,6 +252,16 @@ pub enum Event {
         /// The refusal was only noted, because the gate observes.
         observed: bool,
     },
+    /// A server of this machine answered somebody whose connection came from a mail port, and
+    /// the packet was dropped like any other without a grant.
+    Answered {
+        /// The server's port.
+        own_port: u16,
+        /// Who was to have the answer.
+        destination: SocketAddr,
+        /// It was only noted, because the gate observes.
+        observed: bool,
+    },
     /// A watched connection was established, or is still open from before a restart.
     FlowOpened(FlowInfo),
     /// A watched connection was closed, and its grant with it.

@@ -75,6 +75,52 @@ fn one_culprit_is_warned_about_once_a_minute_with_the_number_held_back() {
     );
 }
 
+/// Somebody elsewhere connects to a server of this machine from a mail port, again and again,
+/// while a person's bot speaks IRC.
+#[test]
+fn answers_of_servers_are_no_finding_and_one_entry_an_hour() {
+    let mut engine = Engine::new(Settings::default());
+    engine.handle(Event::FlowOpened(irc(1, 99, "/opt/chatbot")), at(0));
+    let answer = |second: u64| Event::Answered {
+        own_port: 7777,
+        destination: server(9, 25),
+        observed: second == 0,
+    };
+    let mut told = Vec::new();
+    for second in 0..=7200 {
+        told.extend(engine.handle(answer(second), at(second)));
+    }
+    assert!(warnings(&told).is_empty() && findings(&told).is_empty());
+    let texts: Vec<_> = told
+        .iter()
+        .map(|action| match action {
+            Action::Append(Entry::Notice(notice)) => (notice.text.as_str(), notice.count),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        texts.iter().map(|(_, count)| *count).collect::<Vec<_>>(),
+        [Some(1), Some(3599), Some(3600)]
+    );
+    assert!(
+        texts[0]
+            .0
+            .contains("port 7777 to 192.0.2.9:25 would have been dropped")
+    );
+    assert!(
+        texts[1]
+            .0
+            .ends_with("; 3598 more like it since this was last said")
+    );
+    // Nor does it count against whoever is refused later.
+    let refused = engine.handle(
+        connect(bot("/opt/bot", 4242), 25, Reason::NotAMailer),
+        at(7201),
+    );
+    assert_eq!(findings(&refused).len(), 1);
+    assert!(!findings(&refused)[0].evidence.is_empty());
+}
+
 #[test]
 fn what_is_held_comes_at_the_deadline_without_another_event() {
     let mut engine = Engine::new(Settings::default());

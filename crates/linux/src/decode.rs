@@ -32,6 +32,17 @@ pub enum Error {
     Code(&'static str),
 }
 
+/// Whose a packet is that no process was named for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The process that holds the connection.
+    Process(u32),
+    /// A server's: somebody listens at the socket's own port.
+    Server,
+    /// It cannot be found out.
+    Unknown,
+}
+
 /// Where names of programs come from.
 pub trait Names {
     /// The name under an index; `None` when it is not known (any more).
@@ -40,8 +51,8 @@ pub trait Names {
     fn seen(&mut self, event: &ProgramEvent);
     /// The record of a process as it is now.
     fn process(&mut self, pid: u32) -> Option<ProcessRecord>;
-    /// Which process holds a TCP connection, by its own port and the other side.
-    fn owner(&mut self, own_port: u16, remote: SocketAddr) -> Option<u32>;
+    /// Whose a TCP connection is, by its own port and the other side.
+    fn owner(&mut self, own_port: u16, remote: SocketAddr) -> Owner;
     /// Where the program of a process lay when it was started.
     fn path(&mut self, pid: u32) -> Option<Arc<str>>;
 }
@@ -79,8 +90,12 @@ impl Names for GateNames<'_> {
         self.gate.process(pid)
     }
 
-    fn owner(&mut self, own_port: u16, remote: SocketAddr) -> Option<u32> {
-        procfs::tcp_owner(own_port, remote)
+    fn owner(&mut self, own_port: u16, remote: SocketAddr) -> Owner {
+        if procfs::listening_ports().contains(&own_port) {
+            Owner::Server
+        } else {
+            procfs::tcp_owner(own_port, remote).map_or(Owner::Unknown, Owner::Process)
+        }
     }
 
     fn path(&mut self, pid: u32) -> Option<Arc<str>> {
@@ -161,10 +176,26 @@ fn verdict(event: &VerdictEvent, names: &mut impl Names) -> Result<Event, Error>
     let (mut pid, mut record) = (event.header.pid, event.record);
     if pid == 0
         && let Some(destination) = judged.destination()
-        && let Some(owner) = names.owner(event.own_port, destination)
     {
-        pid = owner;
-        record = names.process(owner).unwrap_or(record);
+        match names.owner(event.own_port, destination) {
+            Owner::Process(owner) => {
+                pid = owner;
+                record = names.process(owner).unwrap_or(record);
+            }
+            // Whoever is out there chose this mail port, by connecting from it. That says
+            // nothing about the server, which only answers: strangers could have anybody
+            // accused. A bot gains no packet by listening where it sends from, only silence:
+            // a connection of its own to a mail port would have been judged, and told, when it
+            // was made, unless it is older than the gate.
+            Owner::Server => {
+                return Ok(Event::Answered {
+                    own_port: event.own_port,
+                    destination,
+                    observed: event.observed != 0,
+                });
+            }
+            Owner::Unknown => {}
+        }
     }
     let mut actor = Actor {
         pid,
@@ -267,8 +298,12 @@ impl Names for NoNames {
     fn process(&mut self, _: u32) -> Option<ProcessRecord> {
         None
     }
-    fn owner(&mut self, _: u16, _: SocketAddr) -> Option<u32> {
-        None
+    fn owner(&mut self, own_port: u16, _: SocketAddr) -> Owner {
+        if own_port == 7777 {
+            Owner::Server
+        } else {
+            Owner::Unknown
+        }
     }
     fn path(&mut self, _: u32) -> Option<Arc<str>> {
         None
@@ -324,6 +359,30 @@ mod tests {
                 .map(|culprit| culprit.program.to_string()),
             Some("/program/3".to_owned())
         );
+    }
+
+    /// A packet of a socket whose own port is `own_port`, in a task that is not named.
+    fn packet(own_port: u16) -> Event {
+        let mut event = verdict_bytes();
+        event.header.pid = 0;
+        event.judged = VerdictOrigin::Packet as u8;
+        event.reason = Reason::NoGrant as u8;
+        event.own_port = own_port;
+        let (_, event) = decode(bytemuck::bytes_of(&event), &mut NoNames)
+            .expect("good")
+            .expect("an event");
+        event
+    }
+
+    #[test]
+    fn a_servers_answer_is_not_a_verdict_about_it() {
+        let answer = Event::Answered {
+            own_port: 7777,
+            destination: SocketAddr::from(([198, 51, 100, 25], 25)),
+            observed: false,
+        };
+        assert_eq!(packet(7777), answer);
+        assert!(matches!(packet(40_000), Event::Verdict { .. }));
     }
 
     #[test]

@@ -1,12 +1,19 @@
 //! What /proc tells about a process. Everything here may be gone or half written by the
 //! time it is read: then there is no answer, never a guess.
 
+use std::collections::HashSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use policy::{Invocation, keeps_shell_interactive};
+
+/// How long one question may read what all processes hold. Any user may have very many open
+/// files, and namespaces of his own; what is not found in this time stays unknown.
+const SEARCH_MAX: Duration = Duration::from_millis(200);
 
 /// A process as /proc has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,11 +127,15 @@ fn stdin_is_terminal(pid: u32) -> bool {
 /// questions only.
 pub fn socket_owner(inode: u64) -> Option<u32> {
     let wanted = format!("socket:[{inode}]");
+    let until = Instant::now() + SEARCH_MAX;
     all().into_iter().find(|pid| {
         let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
             return false;
         };
-        entries.filter_map(Result::ok).any(|entry| {
+        let mut entries = entries
+            .filter_map(Result::ok)
+            .take_while(|_| Instant::now() < until);
+        entries.any(|entry| {
             fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str())
         })
     })
@@ -212,6 +223,48 @@ pub fn tcp_owner(own_port: u16, remote: SocketAddr) -> Option<u32> {
     (found.inode != 0).then(|| socket_owner(found.inode))?
 }
 
+/// The TCP ports at which somebody listens, in any network namespace: a container's server is
+/// one of the machine's too.
+pub fn listening_ports() -> HashSet<u16> {
+    let until = Instant::now() + SEARCH_MAX;
+    let mut namespaces = HashSet::new();
+    let mut ports = HashSet::new();
+    // The own namespace first, because the time may not suffice for all.
+    let others = all().into_iter().map(|pid| pid.to_string());
+    for process in std::iter::once("self".to_owned()).chain(others) {
+        if Instant::now() >= until {
+            break;
+        }
+        let Ok(namespace) = fs::read_link(format!("/proc/{process}/ns/net")) else {
+            continue;
+        };
+        if namespaces.insert(namespace) {
+            for table in ["tcp", "tcp6"] {
+                add_listening(&format!("/proc/{process}/net/{table}"), until, &mut ports);
+            }
+        }
+    }
+    ports
+}
+
+/// Adds those of one table. Listening sockets come first there, so that the connections, which
+/// may be many, are not read.
+fn add_listening(table: &str, until: Instant, ports: &mut HashSet<u16>) {
+    const LISTENS: &str = "0A";
+    let Ok(file) = fs::File::open(table) else {
+        return;
+    };
+    let lines = BufReader::new(file).lines().map_while(Result::ok);
+    for line in lines.skip(1).take_while(|_| Instant::now() < until) {
+        let mut fields = line.split_whitespace();
+        let own = fields.nth(1).and_then(socket_address);
+        match (own, fields.nth(1)) {
+            (Some(own), Some(LISTENS)) => ports.insert(own.port()),
+            _ => return,
+        };
+    }
+}
+
 /// Whether the first connection among a process's descriptors has its other end on this machine
 /// too: a TCP connection in whatever state, or one that came by a named socket of the machine.
 /// `None` when it holds none.
@@ -284,6 +337,22 @@ mod tests {
             assert_eq!(tcp_owner(own, remote), Some(std::process::id()));
             assert_eq!(is_connected_from_here(std::process::id()), Some(true));
             drop(stream);
+        }
+    }
+
+    #[test]
+    fn the_ports_of_servers_are_found_and_no_others() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = std::net::TcpListener::bind(address) else {
+                println!("skipped: {address} cannot be bound");
+                continue;
+            };
+            let remote = listener.local_addr().expect("an address");
+            let stream = std::net::TcpStream::connect(remote).expect("a connection");
+            let own = stream.local_addr().expect("an address").port();
+            let ports = listening_ports();
+            assert!(ports.contains(&remote.port()), "{remote}: {ports:?}");
+            assert!(!ports.contains(&own), "{own}: {ports:?}");
         }
     }
 

@@ -7,12 +7,14 @@
 //! or refuses is decided in the kernel.
 
 mod account;
+mod allowance;
 mod answers;
 mod child;
 mod files;
 mod folder;
 mod pace;
 mod root;
+mod search;
 mod signals;
 mod sockets;
 mod verify;
@@ -43,12 +45,15 @@ use crate::paths::Paths;
 use crate::registry::Registry;
 #[cfg(test)]
 pub use account::NAME as ACCOUNT_NAME;
-use answers::Allowance;
+use allowance::Allowance;
 use child::{Restarts, Watcher};
 
 /// How often what could not be done is tried again, and children are reaped, while there is
 /// something to do. An idle keeper sleeps.
 const ROUND: Duration = Duration::from_secs(10);
+/// Warnings that may be shown at once, and how long until there is one more.
+const WARNINGS_AT_ONCE: u32 = 20;
+const WARNING_EVERY: Duration = Duration::from_secs(3);
 /// How long the watcher may take to write down what is left when the daemon ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -78,7 +83,8 @@ pub struct Keeper {
     loaded: Loaded,
     sockets: sockets::Sockets,
     notifier: Notifier,
-    allowance: Allowance,
+    warnings: Allowance,
+    search: search::Search,
     watcher: Option<Watcher>,
     waiting: Waiting,
     restarts: Restarts,
@@ -145,7 +151,8 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         sockets,
         // The link, not what it leads to now: after an upgrade of the file it still works.
         notifier: Notifier::new("/proc/self/exe".into()),
-        allowance: Allowance::default(),
+        warnings: Allowance::new(WARNINGS_AT_ONCE, WARNING_EVERY),
+        search: search::Search::default(),
         watcher: None,
         waiting: Waiting::default(),
         restarts: Restarts::default(),

@@ -15,6 +15,8 @@ use abi::{Interest, ProgramKey, Wish};
 pub const REQUEST_BYTES_MAX: usize = 12 * 1024;
 /// Sockets that can be asked about at once.
 pub const OPEN_MAX: usize = 512;
+/// Answers [`Request::Owner`] where the connection is a server's. No process has this number.
+pub const OF_A_SERVER: u32 = 0;
 /// Of a warning's heading.
 pub const TITLE_BYTES_MAX: usize = 1024;
 /// Of a warning's text.
@@ -45,9 +47,10 @@ pub enum Request {
         /// So many are passed over.
         skip: u32,
     },
-    /// Which process holds a TCP connection.
+    /// Which process holds a TCP connection, or that somebody listens at the socket's own port.
     ///
-    /// Worst: learns it of every connection of the machine; time, as above.
+    /// Worst: learns it of every connection of the machine; time, a bounded amount, and then
+    /// the owners that it does not look for itself are unknown.
     Owner {
         /// The socket's own port.
         own_port: u16,

@@ -3,54 +3,19 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use abi::Counter;
+use linux::decode::Owner;
 use linux::procfs;
 use linux::programs::display;
 use serde_json::{Value, json};
 
 use super::Keeper;
 use crate::channel::news::{LIST_BYTES_MAX, Packet};
-use crate::channel::request::{OPEN_MAX, Request, encode_address};
+use crate::channel::request::{OF_A_SERVER, OPEN_MAX, Request, encode_address};
 use crate::notify::Message;
 use crate::status;
-
-/// Warnings that may be shown at once, and how long until there is one more.
-const WARNINGS_AT_ONCE: u32 = 20;
-const WARNING_EVERY: Duration = Duration::from_secs(3);
-
-/// How many warnings may be shown now.
-#[derive(Debug)]
-pub struct Allowance {
-    left: u32,
-    since: Instant,
-}
-
-impl Default for Allowance {
-    fn default() -> Self {
-        Self {
-            left: WARNINGS_AT_ONCE,
-            since: Instant::now(),
-        }
-    }
-}
-
-impl Allowance {
-    /// Whether one more may be shown.
-    fn take(&mut self, now: Instant) -> bool {
-        let passed =
-            now.saturating_duration_since(self.since).as_millis() / WARNING_EVERY.as_millis();
-        if passed > 0 {
-            let more = u32::try_from(passed).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(more).min(WARNINGS_AT_ONCE);
-            self.since = now;
-        }
-        let some = self.left > 0;
-        self.left = self.left.saturating_sub(1);
-        some
-    }
-}
 
 impl Keeper {
     /// Answers one request of the watcher with this process id.
@@ -75,8 +40,12 @@ impl Keeper {
                 Packet::Answer(out)
             }
             Request::Owner { own_port, remote } => {
-                let owner = procfs::tcp_owner(own_port, remote);
-                owner.map_or(Packet::None, |pid| Packet::Answer(pid.to_le_bytes().into()))
+                let pid = match self.search.owner(own_port, remote) {
+                    Owner::Process(pid) => pid,
+                    Owner::Server => OF_A_SERVER,
+                    Owner::Unknown => return Packet::None,
+                };
+                Packet::Answer(pid.to_le_bytes().into())
             }
             Request::Path { pid } => procfs::program_path(pid).map_or(Packet::None, |path| {
                 Packet::Answer(path.to_string_lossy().into_owned().into_bytes())
@@ -140,7 +109,7 @@ impl Keeper {
     fn warn(&mut self, uid: u32, message: &Message) -> Vec<u8> {
         let missed = if !self.config.notify {
             0
-        } else if self.allowance.take(Instant::now()) {
+        } else if self.warnings.take(Instant::now()) {
             self.notifier.deliver(uid, message) as u32
         } else {
             1
@@ -185,6 +154,7 @@ impl Keeper {
             "suspended": entries.iter().filter(|entry| entry.suspended).count(),
         });
         status["keeper"] = process(std::process::id());
+        status["keeper"]["owners_not_looked_for"] = self.search.put_off().into();
         status["watcher"] = process(watcher);
         status
     }
@@ -219,23 +189,6 @@ fn process(pid: u32) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn warnings_have_a_bound() {
-        let begun = Instant::now();
-        let mut allowance = Allowance {
-            left: WARNINGS_AT_ONCE,
-            since: begun,
-        };
-        let shown = (0..1000).filter(|_| allowance.take(begun)).count();
-        assert_eq!(shown, WARNINGS_AT_ONCE as usize);
-        let later = begun + WARNING_EVERY * 2;
-        let shown = (0..1000).filter(|_| allowance.take(later)).count();
-        assert_eq!(shown, 2);
-        let much_later = later + WARNING_EVERY * 1000;
-        let shown = (0..1000).filter(|_| allowance.take(much_later)).count();
-        assert_eq!(shown, WARNINGS_AT_ONCE as usize);
-    }
 
     #[test]
     fn the_kernel_tells_of_a_process() {

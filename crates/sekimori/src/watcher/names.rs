@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use abi::{ProcessRecord, ProgramEvent};
-use linux::decode::Names;
+use linux::decode::{Names, Owner};
 use linux::programs::Programs;
 
 use crate::channel::link::Link;
-use crate::channel::request::Request;
+use crate::channel::request::{OF_A_SERVER, Request};
 
 /// Indexes that nobody has a name for. Past that all are asked about again.
 const NAMELESS_MAX: usize = 1024;
@@ -103,9 +103,14 @@ impl Names for Asked<'_> {
         bytemuck::try_pod_read_unaligned(&bytes).ok()
     }
 
-    fn owner(&mut self, own_port: u16, remote: SocketAddr) -> Option<u32> {
-        let bytes = self.ask(&Request::Owner { own_port, remote })?;
-        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    fn owner(&mut self, own_port: u16, remote: SocketAddr) -> Owner {
+        let answer = self.ask(&Request::Owner { own_port, remote });
+        let pid: Option<[u8; 4]> = answer.and_then(|bytes| bytes.try_into().ok());
+        match pid.map(u32::from_le_bytes) {
+            Some(OF_A_SERVER) => Owner::Server,
+            Some(pid) => Owner::Process(pid),
+            None => Owner::Unknown,
+        }
     }
 
     fn path(&mut self, pid: u32) -> Option<Arc<str>> {
