@@ -345,6 +345,7 @@ impl Keeper {
             self.restart_at.map(until),
             self.ending.map(until),
             self.pace.next().map(until),
+            self.notifier.next_deadline().map(until),
             busy.then_some(ROUND),
         ];
         let due = due.into_iter().flatten().min()?;

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use notify_rust::{Notification, Timeout, Urgency};
@@ -21,8 +21,13 @@ use serde::{Deserialize, Serialize};
 
 /// How long a delivery may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many deliveries may be under way at once.
+/// How long its process may take altogether. It ends by itself before that, unless its user,
+/// who may stop it, keeps it from doing so.
+const LIFE: Duration = PATIENCE.saturating_add(Duration::from_secs(1));
+/// How many deliveries may be under way at once, and how many of them to one user: what one
+/// does to his own must not cost another his warning.
 const UNDER_WAY_MAX: usize = 8;
+const UNDER_WAY_EACH: usize = 2;
 /// A message is cut to these, so that writing it to a pipe never blocks.
 const TITLE_BYTES_MAX: usize = 256;
 const BODY_BYTES_MAX: usize = 8 * 1024;
@@ -33,7 +38,14 @@ const RUN_USER: &str = "/run/user";
 #[derive(Debug)]
 pub struct Notifier {
     executable: PathBuf,
-    under_way: Vec<Child>,
+    under_way: Vec<Delivery>,
+}
+
+#[derive(Debug)]
+struct Delivery {
+    uid: u32,
+    process: Child,
+    due: Instant,
 }
 
 impl Notifier {
@@ -52,16 +64,25 @@ impl Notifier {
         self.reap();
         let mut missed = 0;
         for uid in targets(uid) {
-            if self.under_way.len() >= UNDER_WAY_MAX {
-                missed += 1;
-                continue;
-            }
-            match spawn(&self.executable, uid, message) {
-                Ok(child) => self.under_way.push(child),
-                Err(_) => missed += 1,
-            }
+            missed += usize::from(!self.begin(uid, message));
         }
         missed
+    }
+
+    fn begin(&mut self, uid: u32, message: &Message) -> bool {
+        let of_user = self.under_way.iter().filter(|one| one.uid == uid).count();
+        if self.under_way.len() >= UNDER_WAY_MAX || of_user >= UNDER_WAY_EACH {
+            return false;
+        }
+        let Ok(process) = spawn(&self.executable, uid, message) else {
+            return false;
+        };
+        self.under_way.push(Delivery {
+            uid,
+            process,
+            due: Instant::now() + LIFE,
+        });
+        true
     }
 
     /// Whether a delivery is under way.
@@ -69,10 +90,29 @@ impl Notifier {
         !self.under_way.is_empty()
     }
 
-    /// Forgets the deliveries that have ended. Does not wait.
+    /// When the next delivery has to be ended, if it does not end by itself.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let now = Instant::now();
+        // Those that are past it have been killed, and are forgotten when they are gone.
+        let waiting = self.under_way.iter().map(|one| one.due);
+        waiting.filter(|due| *due > now).min()
+    }
+
+    /// Forgets the deliveries that have ended, and ends those that should have. Does not wait.
     pub fn reap(&mut self) {
-        self.under_way
-            .retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+        self.reap_at(Instant::now());
+    }
+
+    fn reap_at(&mut self, now: Instant) {
+        self.under_way.retain_mut(|one| {
+            let runs = matches!(one.process.try_wait(), Ok(None));
+            if runs && one.due <= now {
+                // By nothing else can a process be ended that its user has stopped. That it may
+                // not be signalled, nothing can be done about.
+                let _ = one.process.kill();
+            }
+            runs
+        });
     }
 }
 
@@ -313,6 +353,38 @@ mod tests {
         let bytes = serde_json::to_vec(&longest).unwrap();
         assert!(bytes.len() < 32 * 1024, "a pipe holds 64 KiB");
         assert_eq!(serde_json::from_slice::<Message>(&bytes).unwrap(), longest);
+    }
+
+    /// A user stops whatever shows his warnings. Another one is told all the same, and the
+    /// stopped processes do not stay.
+    #[test]
+    fn stopped_deliveries_hold_up_nobody_else_and_are_ended() {
+        const STOPPER: u32 = 1000;
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("stopped");
+        let made = Command::new("/bin/sh")
+            .arg("-c")
+            .arg(format!(
+                "printf '#!/bin/sh\\nkill -STOP $$\\n' >{0} && chmod 700 {0}",
+                script.display()
+            ))
+            .status();
+        assert!(made.unwrap().success());
+        let mut notifier = Notifier::new(script);
+        let message = urgent("title", "body");
+        let begun = (0..20).filter(|_| notifier.begin(STOPPER, &message));
+        assert_eq!(begun.count(), UNDER_WAY_EACH);
+        assert!(notifier.begin(STOPPER + 1, &message));
+        let due = notifier.next_deadline().expect("a deadline");
+        notifier.reap_at(due.checked_sub(Duration::from_millis(1)).unwrap());
+        assert_eq!(notifier.under_way.len(), 3);
+        let later = due + LIFE;
+        let patience = Instant::now() + Duration::from_secs(5);
+        while notifier.is_busy() && Instant::now() < patience {
+            notifier.reap_at(later);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!notifier.is_busy(), "{notifier:?}");
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn play(link: &mut Link) {
         }
         // Asks and asks, and never reads an answer.
         "deaf" => {
-            std::thread::spawn(|| {
+            std::thread::spawn(move || {
                 std::thread::sleep(std::time::Duration::from_secs(2));
                 tell("deaf", "ends");
                 std::process::exit(1);
