@@ -1,7 +1,7 @@
 //! What /proc tells about a process. Everything here may be gone or half written by the
 //! time it is read: then there is no answer, never a guess.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr};
@@ -123,22 +123,37 @@ fn stdin_is_terminal(pid: u32) -> bool {
     })
 }
 
-/// Which process holds the socket with this inode number. Reads much of /proc: for rare
-/// questions only.
-pub fn socket_owner(inode: u64) -> Option<u32> {
-    let wanted = format!("socket:[{inode}]");
-    let until = Instant::now() + SEARCH_MAX;
-    all().into_iter().find(|pid| {
-        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-            return false;
+/// Which process holds each of the sockets with these inode numbers, as far as that is found in
+/// time. Reads much of /proc, but once for all of them: for rare questions only.
+pub fn socket_owners(inodes: &HashSet<u64>, patience: Duration) -> HashMap<u64, u32> {
+    let until = Instant::now() + patience;
+    let mut owners = HashMap::new();
+    for pid in all() {
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
         };
-        let mut entries = entries
-            .filter_map(Result::ok)
-            .take_while(|_| Instant::now() < until);
-        entries.any(|entry| {
-            fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == wanted.as_str())
-        })
-    })
+        for descriptor in descriptors.filter_map(Result::ok) {
+            if owners.len() == inodes.len() || Instant::now() >= until {
+                return owners;
+            }
+            if let Some(inode) = socket_inode(&descriptor.path())
+                && inodes.contains(&inode)
+            {
+                owners.entry(inode).or_insert(pid);
+            }
+        }
+    }
+    owners
+}
+
+/// The inode number of the socket that a link in /proc/PID/fd leads to.
+fn socket_inode(descriptor: &Path) -> Option<u64> {
+    let target = fs::read_link(descriptor).ok()?;
+    let inode = target
+        .to_str()?
+        .strip_prefix("socket:[")?
+        .strip_suffix(']')?;
+    inode.parse().ok()
 }
 
 /// A TCP connection as /proc/net/tcp lists it.
@@ -220,7 +235,10 @@ pub fn tcp_owner(own_port: u16, remote: SocketAddr) -> Option<u32> {
         .into_iter()
         .find(|one| one.own.port() == own_port && one.remote == remote)?;
     // A connection that nobody holds any more has no inode.
-    (found.inode != 0).then(|| socket_owner(found.inode))?
+    if found.inode == 0 {
+        return None;
+    }
+    socket_owners(&HashSet::from([found.inode]), SEARCH_MAX).remove(&found.inode)
 }
 
 /// The TCP ports at which somebody listens, in any network namespace: a container's server is
@@ -278,13 +296,7 @@ pub fn is_connected_from_here(pid: u32) -> Option<bool> {
     let named = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
     let named: Vec<u64> = named.lines().filter_map(accepted_by_name).collect();
     descriptors.into_iter().find_map(|descriptor| {
-        let target = fs::read_link(format!("/proc/{pid}/fd/{descriptor}")).ok()?;
-        let inode: u64 = target
-            .to_str()?
-            .strip_prefix("socket:[")?
-            .strip_suffix(']')?
-            .parse()
-            .ok()?;
+        let inode = socket_inode(Path::new(&format!("/proc/{pid}/fd/{descriptor}")))?;
         if named.contains(&inode) {
             return Some(true);
         }
@@ -338,6 +350,23 @@ mod tests {
             assert_eq!(is_connected_from_here(std::process::id()), Some(true));
             drop(stream);
         }
+    }
+
+    #[test]
+    fn the_owners_of_many_sockets_are_found_in_one_search_that_ends_in_time() {
+        let held: Vec<_> = (0..100)
+            .map(|_| std::os::unix::net::UnixDatagram::unbound().expect("a socket"))
+            .collect();
+        let inodes: HashSet<u64> = held
+            .iter()
+            .filter_map(|socket| Some(rustix::fs::fstat(socket).ok()?.st_ino))
+            .collect();
+        assert_eq!(inodes.len(), held.len());
+        let owners = socket_owners(&inodes, Duration::from_secs(10));
+        assert_eq!(owners.len(), held.len());
+        assert!(owners.values().all(|pid| *pid == std::process::id()));
+        assert!(socket_owners(&inodes, Duration::ZERO).is_empty());
+        assert!(socket_owners(&HashSet::new(), Duration::from_secs(10)).is_empty());
     }
 
     #[test]

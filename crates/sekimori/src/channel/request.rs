@@ -100,7 +100,7 @@ pub enum Request {
     },
     /// Connections to ports of IRC, by /proc.
     ///
-    /// Worst: learns of them; time, as above.
+    /// Worst: learns of them; time, a bounded amount.
     OlderIrc,
     /// Which of these sockets are still connected, by /proc.
     ///

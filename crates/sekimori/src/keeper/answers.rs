@@ -1,7 +1,6 @@
 //! What the keeper answers to each of the watcher's requests. The table, with the worst that
 //! each can do, is in [`crate::channel::request`].
 
-use std::collections::HashMap;
 use std::fs;
 use std::time::Instant;
 
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Keeper;
 use crate::channel::news::{LIST_BYTES_MAX, Packet};
-use crate::channel::request::{OF_A_SERVER, OPEN_MAX, Request, encode_address};
+use crate::channel::request::{OF_A_SERVER, Request};
 use crate::notify::Message;
 use crate::status;
 
@@ -86,7 +85,9 @@ impl Keeper {
                     Err(error) => Packet::Failed(error.to_string()),
                 }
             }
-            Request::OlderIrc => Packet::Answer(self.older_irc()),
+            Request::OlderIrc => {
+                Packet::Answer(self.search.older_irc(self.config.irc_ports.clone()))
+            }
             Request::Open { inodes } => {
                 let open: Vec<u64> = procfs::connections()
                     .into_iter()
@@ -115,34 +116,6 @@ impl Keeper {
             1
         };
         missed.to_le_bytes().into()
-    }
-
-    /// Of each: inode, process, user, address.
-    fn older_irc(&self) -> Vec<u8> {
-        let connections: HashMap<u64, _> = procfs::connections()
-            .into_iter()
-            .filter(|one| {
-                one.established
-                    && one.inode != 0
-                    && self.config.irc_ports.contains(&one.remote.port())
-            })
-            .take(OPEN_MAX)
-            .map(|one| (one.inode, one.remote))
-            .collect();
-        let mut out = Vec::new();
-        for (inode, remote) in connections {
-            let Some(pid) = procfs::socket_owner(inode) else {
-                continue;
-            };
-            let Some(uid) = procfs::user(pid) else {
-                continue;
-            };
-            out.extend(inode.to_le_bytes());
-            out.extend(pid.to_le_bytes());
-            out.extend(uid.to_le_bytes());
-            out.extend(encode_address(remote));
-        }
-        out
     }
 
     fn status(&self, watcher: u32) -> Value {

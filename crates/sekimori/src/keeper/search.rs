@@ -1,14 +1,16 @@
 //! What the keeper looks for in /proc for the watcher, and how often. Strangers decide how often
 //! there is a reason to, and users how much there is to read, so both have a bound.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use linux::decode::Owner;
 use linux::procfs;
 
 use super::allowance::Allowance;
+use crate::channel::request::{OPEN_MAX, encode_address};
 
 /// Searches for a connection's owner at once, and how long until there is one more. With the
 /// bound of each in [`procfs`], they take a tenth of a processor at most.
@@ -17,6 +19,12 @@ const OWNER_EVERY: Duration = Duration::from_secs(4);
 /// How long it is believed that somebody listens at a port.
 const LISTENING_KEPT: Duration = Duration::from_secs(10);
 
+/// Searches for IRC connections at once, how long until there is one more, and how long each
+/// may take: every watcher that starts asks once.
+const IRC_AT_ONCE: u32 = 3;
+const IRC_EVERY: Duration = Duration::from_secs(10);
+const IRC_SEARCH_MAX: Duration = Duration::from_millis(500);
+
 /// What was found, and what may still be looked for.
 #[derive(Debug)]
 pub struct Search {
@@ -24,6 +32,8 @@ pub struct Search {
     listening: HashSet<u16>,
     listened: Option<Instant>,
     put_off: u64,
+    irc_searches: Allowance,
+    irc: Vec<u8>,
 }
 
 impl Default for Search {
@@ -33,6 +43,8 @@ impl Default for Search {
             listening: HashSet::new(),
             listened: None,
             put_off: 0,
+            irc_searches: Allowance::new(IRC_AT_ONCE, IRC_EVERY),
+            irc: Vec::new(),
         }
     }
 }
@@ -42,6 +54,20 @@ impl Search {
     pub fn owner(&mut self, own_port: u16, remote: SocketAddr) -> Owner {
         let holder = || procfs::tcp_owner(own_port, remote);
         self.owner_by(own_port, Instant::now(), procfs::listening_ports, holder)
+    }
+
+    /// The connections to these ports. Of each: inode, process, user, address. What was found
+    /// last when it is asked too often: whoever of them is gone is found out by asking whether
+    /// it is still open.
+    pub fn older_irc(&mut self, ports: RangeInclusive<u16>) -> Vec<u8> {
+        self.older_irc_by(Instant::now(), || find_irc(&ports))
+    }
+
+    fn older_irc_by(&mut self, now: Instant, find: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+        if self.irc_searches.take(now) {
+            self.irc = find();
+        }
+        self.irc.clone()
     }
 
     /// How many owners were not looked for, because there was too much to look for.
@@ -81,6 +107,27 @@ impl Search {
     }
 }
 
+fn find_irc(ports: &RangeInclusive<u16>) -> Vec<u8> {
+    let connections: HashMap<u64, SocketAddr> = procfs::connections()
+        .into_iter()
+        .filter(|one| one.established && one.inode != 0 && ports.contains(&one.remote.port()))
+        .take(OPEN_MAX)
+        .map(|one| (one.inode, one.remote))
+        .collect();
+    let inodes = connections.keys().copied().collect();
+    let mut out = Vec::new();
+    for (inode, pid) in procfs::socket_owners(&inodes, IRC_SEARCH_MAX) {
+        let Some(uid) = procfs::user(pid) else {
+            continue;
+        };
+        out.extend(inode.to_le_bytes());
+        out.extend(pid.to_le_bytes());
+        out.extend(uid.to_le_bytes());
+        out.extend(encode_address(connections[&inode]));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +157,21 @@ mod tests {
             Owner::Server
         );
         assert_eq!(searches, 2);
+    }
+
+    #[test]
+    fn irc_is_searched_for_now_and_then_and_known_in_between() {
+        let (mut search, mut searches) = (Search::default(), 0_u8);
+        let now = Instant::now();
+        let mut ask = |now| {
+            search.older_irc_by(now, || {
+                searches += 1;
+                vec![searches]
+            })
+        };
+        let answers: Vec<_> = (0..100).map(|_| ask(now)).collect();
+        assert_eq!((&*answers[0], &*answers[99]), (&[1][..], &[3][..]));
+        assert_eq!(ask(now + IRC_EVERY * 2), [4]);
     }
 
     #[test]
