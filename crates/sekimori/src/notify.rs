@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use notify_rust::{Notification, Timeout, Urgency};
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use serde::{Deserialize, Serialize};
 
 /// How long a delivery may take.
@@ -32,6 +32,8 @@ const UNDER_WAY_EACH: usize = 2;
 const TITLE_BYTES_MAX: usize = 256;
 const BODY_BYTES_MAX: usize = 8 * 1024;
 const MESSAGE_BYTES_MAX: u64 = 64 * 1024;
+/// What showing a message takes is a third of this. A bus may send as much as it likes.
+const MEMORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 const RUN_USER: &str = "/run/user";
 
 /// Deliveries under way. Dropping it leaves them to end by themselves.
@@ -182,6 +184,7 @@ pub fn spawn(executable: &Path, uid: u32, message: &Message) -> io::Result<Child
 ///
 /// Root could not be given up, the message is none, or the desktop did not take it in time.
 pub fn notify_user_main(uid: u32) -> Result<()> {
+    become_ordinary()?;
     become_user(uid)?;
     let bus = std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default();
     if bus.is_empty() {
@@ -195,6 +198,21 @@ pub fn notify_user_main(uid: u32) -> Result<()> {
     let message: Message =
         serde_json::from_slice(&bytes).context("standard input: expected a message in JSON")?;
     show(message)
+}
+
+/// Gives up what the keeper has so that it outlives others when memory runs out, and takes a
+/// bound of its own. Before root is given up: afterwards its own files in /proc are closed to it.
+fn become_ordinary() -> Result<()> {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    let score = fs::read_to_string(SCORE).with_context(|| format!("{SCORE}: cannot be read"))?;
+    if score.starts_with('-') {
+        fs::write(SCORE, "0").with_context(|| format!("{SCORE}: cannot be written"))?;
+    }
+    let limit = Rlimit {
+        current: Some(MEMORY_BYTES_MAX),
+        maximum: Some(MEMORY_BYTES_MAX),
+    };
+    setrlimit(Resource::Data, limit).context("the bound of memory cannot be set")
 }
 
 /// Gives up root for good, or refuses. Nothing may talk to a user's bus as root.
@@ -400,6 +418,31 @@ mod tests {
         assert_eq!(targets_in(folder.path(), own), [own]);
         assert_eq!(targets_in(folder.path(), 4242), [own]);
         assert!(targets_in(&folder.path().join("none"), 1).is_empty());
+    }
+
+    /// Not a test by itself: the process that the next one starts.
+    #[test]
+    #[ignore = "started by another test"]
+    fn ordinary() {
+        become_ordinary().unwrap();
+        let score = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+        assert!(score.trim().parse::<i32>().unwrap() >= 0, "{score}");
+        // A mapping that is never touched costs nothing, where there is no bound.
+        let bytes = usize::try_from(MEMORY_BYTES_MAX).unwrap();
+        assert!(Vec::<u8>::new().try_reserve_exact(bytes).is_err());
+    }
+
+    #[test]
+    fn a_delivery_is_not_spared_when_memory_runs_out_and_has_little_of_it() {
+        // Only root may be spared; else the bound alone is tried.
+        let spared = "echo -900 2>/dev/null >/proc/self/oom_score_adj; exec \"$@\"";
+        let told = Command::new("/bin/sh")
+            .args(["-c", spared, "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "notify::tests::ordinary", "--ignored"])
+            .output()
+            .unwrap();
+        assert!(told.status.success(), "{told:?}");
     }
 
     #[test]
