@@ -371,13 +371,19 @@ fn postfix_gets_nothing_from_a_bot() {
         );
     }
     // By the submitters, and by the program that speaks SMTP for the service.
-    let submitters: [(&str, &str, &[&str]); 4] = [
+    let script = scene
+        .theatre
+        .write("home/script", "#!/usr/sbin/postdrop -r\n");
+    let script = script.to_str().unwrap();
+    scene.theatre.crew("chmod", &["755", script]);
+    let submitters: [(&str, &str, &[&str]); 5] = [
         (
             "postfix-sendmail",
             SENDMAIL,
             &["-f", "a@example.org", "bob@example.net"],
         ),
         ("postfix-postdrop", "/usr/sbin/postdrop", &["-r"]),
+        ("postfix-interpreter", script, &[]),
         ("postfix-sendmail-t", SENDMAIL, &["-t"]),
         ("postfix-smtp", SMTP, &["-n", "smtp"]),
     ];

@@ -97,6 +97,47 @@ fn a_bot_may_not_hand_mail_over() {
     assert_eq!(finding["finding"], "illegal-send", "{finding}");
 }
 
+/// The kernel gives the interpreter that a script names the rights of its file, and tells of the
+/// script only as what it was called.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_submitter_runs_no_scripts() {
+    let Some(scene) = Scene::open() else { return };
+    let home = scene.theatre.home();
+    let script = |name: &str, interpreter: &str| {
+        let path = scene
+            .theatre
+            .write(&format!("home/{name}"), &format!("#!{interpreter}\n"));
+        scene
+            .theatre
+            .crew("chmod", &["755", path.to_str().unwrap()]);
+    };
+    script("plain", &format!("{} submit", scene.submitter.display()));
+    script("nested", "./plain");
+    for (row, path) in [
+        ("submit-interpreter", "./plain"),
+        ("submit-interpreter-nested", "./nested"),
+    ] {
+        let before = scene.theatre.newest();
+        let line = format!("cd {} && {path} --spool queue", home.display());
+        let words = ["launcher", "/bin/sh", "-c", &line];
+        scene.desktop.run(&scene.bot, words, LIMIT).unwrap();
+        let queued = fs::metadata(home.join("queue")).map_or(0, |file| file.len());
+        assert_eq!(queued, 0, "{row}");
+        let refusal = scene.submission_after(before, row);
+        assert_eq!(refusal["program"], path, "{refusal}");
+        evasions::refused(row, queued, &refusal, &scene.bot);
+    }
+    // Typed by the person it is still what the script says.
+    let before = scene.theatre.newest();
+    let terminal = scene.theatre.terminal();
+    assert_ne!(terminal.run("./plain --spool queue"), 0);
+    let refusal = scene.submission_after(before, "typed");
+    assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
+    assert_eq!(refusal["culprit"], "./plain", "{refusal}");
+    assert!(!home.join("queue").exists());
+}
+
 /// How it ends, seen from outside: not one system call, not one line of the loader.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]

@@ -183,16 +183,10 @@ pub fn is_read_for_mail(process: &Standing) -> bool {
 ///
 /// The question is really about the process before the exec. What counts of it has been
 /// carried over by [`Standing::after_exec`]: the origin and whether it vouches.
-/// A service mailer is asked too, because Exim is daemon and submitter in one file.
 /// `None` when the program takes no mail for others and the question does not arise.
 #[inline(always)]
 pub fn may_submit(process: &Standing) -> Option<Verdict> {
-    let takes_mail = match process.role {
-        Role::Submitter => true,
-        Role::Mailer => process.kind == Kind::Service,
-        _ => false,
-    };
-    if !takes_mail {
+    if !process.role.takes_mail(process.kind) {
         return None;
     }
     let answer = match process.origin {

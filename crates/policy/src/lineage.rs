@@ -34,6 +34,13 @@ impl Program {
         }
     }
 
+    /// Whether it takes mail from whoever starts it: see [`crate::may_submit`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn takes_mail(&self) -> bool {
+        self.role.takes_mail(self.kind)
+    }
+
     /// The same program, started by root or not.
     #[must_use]
     #[inline(always)]
@@ -109,6 +116,10 @@ impl Standing {
         };
         let origin = match self.origin {
             Origin::Foreign => Origin::Foreign,
+            // Nobody registered the script, and it says with which options.
+            _ if program.takes_mail() && matches!(invocation, Invocation::Script) => {
+                Origin::Foreign
+            }
             Origin::System => self.origin_from_system(role, program.kind, invocation),
             Origin::User => origin_from_user(role, invocation),
         };

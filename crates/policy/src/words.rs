@@ -101,6 +101,18 @@ impl Role {
         }
     }
 
+    /// Whether a program of this role and kind takes mail from whoever starts it. So does a
+    /// service mailer, because Exim is daemon and submitter in one file.
+    #[must_use]
+    #[inline(always)]
+    pub const fn takes_mail(self, kind: Kind) -> bool {
+        match self {
+            Self::Submitter => true,
+            Self::Mailer => matches!(kind, Kind::Service),
+            _ => false,
+        }
+    }
+
     /// Reads the word that [`Role::word`] writes.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.word() == word)
@@ -161,7 +173,8 @@ pub enum Invocation {
     Plain = 0,
     /// Without a script or command, with a terminal as standard input.
     Terminal = 1,
-    /// With a script or command, or fed from a pipe or file.
+    /// With a script or command, or fed from a pipe or file; of what takes mail, as the
+    /// interpreter that a script names.
     Script = 2,
     /// Like [`Invocation::Terminal`], by a login program for a connection that comes from this
     /// very machine: the program at its other end, and not a person, may hold the terminal.

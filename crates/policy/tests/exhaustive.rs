@@ -42,6 +42,10 @@ fn programs() -> impl Iterator<Item = Program> {
     })
 }
 
+fn takes_mail(role: Role, kind: Kind) -> bool {
+    role == Role::Submitter || (role == Role::Mailer && kind == Kind::Service)
+}
+
 /// The design's section 4, sentence by sentence.
 fn expected_origin(before: &Standing, program: Program, invocation: Invocation) -> Origin {
     let role = if program.changed {
@@ -49,6 +53,9 @@ fn expected_origin(before: &Standing, program: Program, invocation: Invocation) 
     } else {
         program.role
     };
+    if invocation == Invocation::Script && takes_mail(program.role, program.kind) {
+        return Origin::Foreign;
+    }
     match (before.origin, role) {
         // Foreign stays foreign, whatever the program is.
         (Origin::Foreign, _) => Origin::Foreign,
@@ -197,16 +204,26 @@ fn the_rate_is_the_last_question() {
 #[test]
 fn submitters_take_mail_only_from_those_who_may_send() {
     for one in standings() {
-        let takes =
-            one.role == Role::Submitter || (one.role == Role::Mailer && one.kind == Kind::Service);
         let answer = may_submit(&one);
-        assert_eq!(answer.is_some(), takes);
+        assert_eq!(answer.is_some(), takes_mail(one.role, one.kind));
         if answer == Some(Verdict::Allow) {
             assert!(!one.tampered.any());
             assert!(
                 one.origin == Origin::System || (one.origin == Origin::User && one.vouched),
                 "{one:?}"
             );
+        }
+    }
+}
+
+/// A script that names what takes mail as its interpreter is nobody's, whoever starts it.
+#[test]
+fn what_takes_mail_runs_no_scripts() {
+    for before in standings() {
+        for program in programs().filter(|program| program.takes_mail() && !program.changed) {
+            let after = before.after_exec(program, Invocation::Script, Tamper::NONE);
+            let refused = Some(Verdict::Refuse(Reason::ForeignOrigin));
+            assert_eq!(may_submit(&after), refused, "{before:?} runs {program:?}");
         }
     }
 }

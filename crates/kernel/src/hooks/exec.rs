@@ -42,9 +42,16 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     let record = unsafe { &mut *record };
 
     let mut image = Image::of(binprm, scratch);
-    let mut program = image.program(scratch, task);
+    let mut program = image.file_program();
     let mut how = Invocation::Plain;
-    if !image.is_script && program.role == Role::Shell {
+    if image.is_script {
+        // The kernel gives an interpreter the rights of its file, so a submitter is one here too.
+        if program.takes_mail() {
+            how = Invocation::Script;
+        } else {
+            program = image.script_program(scratch, task);
+        }
+    } else if program.role == Role::Shell {
         match shell_start() {
             ShellStart::Terminal => how = Invocation::Terminal,
             ShellStart::Script => how = Invocation::Script,

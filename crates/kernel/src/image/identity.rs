@@ -76,12 +76,10 @@ impl Image {
         }
     }
 
-    /// The program as the policy sees it.
+    /// What the file that runs is registered as. Of a script that is its interpreter's file, the
+    /// last one's where interpreters are scripts themselves or the kernel is told of more of them.
     #[inline(always)]
-    pub fn program(&self, scratch: &Scratch, task: Address) -> Program {
-        if self.is_script {
-            return script_program(scratch, task);
-        }
+    pub fn file_program(&self) -> Program {
         let key = RegistrationKey {
             inode: self.key.inode,
             device: self.key.device,
@@ -94,12 +92,25 @@ impl Image {
         }
     }
 
+    /// What the script in the scratch space is registered as.
+    #[inline(always)]
+    pub fn script_program(&self, scratch: &Scratch, task: Address) -> Program {
+        if !paths_mean_what_they_say(task) {
+            return Program::UNKNOWN;
+        }
+        // SAFETY: nothing is removed from the map while the reference is used.
+        match unsafe { SCRIPTS.get(&scratch.script) } {
+            Some(registration) => registration.program(0),
+            None => Program::UNKNOWN,
+        }
+    }
+
     /// A shell was started with a script by name, which the scratch space holds: it counts as
     /// that script, as it would if the script had been started itself.
     #[inline(always)]
     pub fn count_as_script(&mut self, scratch: &Scratch, task: Address) -> Program {
         self.key.script = hash_script();
-        script_program(scratch, task)
+        self.script_program(scratch, task)
     }
 
     /// The program's number; a program that was never seen before gets one, and its path is
@@ -144,19 +155,6 @@ impl Image {
     fn known_index(&self) -> Option<u32> {
         // SAFETY: the value is copied out at once.
         unsafe { PROGRAMS.get(&self.key) }.map(|known| known.index)
-    }
-}
-
-/// What the script in the scratch space is registered as.
-#[inline(always)]
-fn script_program(scratch: &Scratch, task: Address) -> Program {
-    if !paths_mean_what_they_say(task) {
-        return Program::UNKNOWN;
-    }
-    // SAFETY: nothing is removed from the map while the reference is used.
-    match unsafe { SCRIPTS.get(&scratch.script) } {
-        Some(registration) => registration.program(0),
-        None => Program::UNKNOWN,
     }
 }
 
