@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, SERVER, Theatre, evasions, is_missing, word};
+use e2e::{LIMIT, SERVER, Theatre, evasions, is_missing, wait_until, word};
+use rustix::process::Signal;
 use serde_json::Value;
 use stage::{Desktop, Start};
 
@@ -136,6 +137,47 @@ fn a_submitter_runs_no_scripts() {
     assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
     assert_eq!(refusal["culprit"], "./plain", "{refusal}");
     assert!(!home.join("queue").exists());
+}
+
+/// A hard link moves a file's change time, as an upgrade does. Until the daemon has looked at it, which
+/// takes long when it is stopped, the submitter is a submitter.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_changed_submitter_takes_no_mail_from_a_bot() {
+    let Some(scene) = Scene::open() else { return };
+    let submitter = scene.submitter.to_str().unwrap();
+    let (bots, own) = ("bots-queue", "own-queue");
+    let [bots_queue, own_queue] = [bots, own].map(|name| scene.theatre.home().join(name));
+    let terminal = scene.theatre.terminal();
+    let before = scene.theatre.newest();
+    scene.theatre.signal_daemon(Signal::STOP);
+    fs::hard_link(&scene.submitter, scene.submitter.with_extension("link")).unwrap();
+    let spool = bots_queue.to_str().unwrap();
+    let words = ["technique", "exec", "--", submitter];
+    let words = [&words[..], &["submit", "--spool", spool]].concat();
+    scene.desktop.run(&scene.bot, &words, LIMIT).unwrap();
+    let queued = fs::metadata(&bots_queue).map_or(0, |file| file.len());
+    // What the person hands over goes its way meanwhile.
+    let typed = format!("{submitter} submit --spool {own}");
+    assert_eq!(terminal.run(&typed), 0, "{}", terminal.screen());
+    scene.theatre.signal_daemon(Signal::CONT);
+    assert_eq!(queued, 0);
+    let refusal = scene.submission_after(before, "changed");
+    assert_eq!(refusal["reason"], "file-changed", "{refusal}");
+    evasions::refused("submit-changed", queued, &refusal, &scene.bot);
+    assert!(fs::metadata(&own_queue).unwrap().len() > 0);
+    let good = || {
+        let ran = scene.theatre.sekimori(&["programs", "--json"]);
+        let mut lines = ran.stdout.lines();
+        lines
+            .any(|line| line.contains(submitter) && line.contains("\"good\""))
+            .then_some(())
+    };
+    wait_until(LIMIT, good).expect("the submitter is accepted again");
+    let before = scene.theatre.newest();
+    assert_eq!(terminal.run(&typed), 0, "{}", terminal.screen());
+    let verdict = scene.submission_after(before, "accepted");
+    assert_eq!(verdict["verdict"], "allow", "{verdict}");
 }
 
 /// How it ends, seen from outside: not one system call, not one line of the loader.

@@ -189,6 +189,9 @@ pub fn may_submit(process: &Standing) -> Option<Verdict> {
     if !process.role.takes_mail(process.kind) {
         return None;
     }
+    if process.changed {
+        return Some(Verdict::Refuse(Reason::FileChanged));
+    }
     let answer = match process.origin {
         Origin::Foreign => Verdict::Refuse(Reason::ForeignOrigin),
         Origin::User if !process.vouched => Verdict::Refuse(Reason::NeedsTerminal),

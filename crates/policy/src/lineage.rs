@@ -69,7 +69,8 @@ pub enum Blame {
 pub struct Standing {
     /// Whose will it carries.
     pub origin: Origin,
-    /// What the program that it runs is registered as.
+    /// What the program that it runs is registered as. A changed one is unknown, unless it takes
+    /// mail and is guarded.
     pub role: Role,
     /// How that program comes to act.
     pub kind: Kind,
@@ -125,7 +126,11 @@ impl Standing {
         };
         Self {
             origin,
-            role,
+            role: if self.is_guarded_changed(program, invocation) {
+                program.role
+            } else {
+                role
+            },
             kind: self.kind_after(program),
             vouched: self.vouches_for_next_image(),
             changed: program.changed,
@@ -200,6 +205,24 @@ impl Standing {
             }
             _ => Origin::Foreign,
         }
+    }
+
+    /// Whether a changed program is still guarded as what takes mail: where this process could hand it
+    /// none if it had not changed. Whoever could has it run, as a stranger that sends nothing and
+    /// hands nothing on. An upgrade changes files while people write and the mail server
+    /// works; ending those programs until the daemon has verified them would lose a message, or
+    /// have Postfix wait a minute before it starts the next.
+    #[inline(always)]
+    fn is_guarded_changed(&self, program: Program, invocation: Invocation) -> bool {
+        if !program.changed || !program.takes_mail() {
+            return false;
+        }
+        let machine = matches!(self.origin, Origin::System)
+            && matches!(program.role, Role::Mailer)
+            && !self.serves_one_user()
+            && !self.tampered.any();
+        let script = matches!(invocation, Invocation::Script);
+        script || !(machine || self.vouches_for_next_image())
     }
 
     /// A shell keeps the user's origin only while it is interactive, so the role is enough

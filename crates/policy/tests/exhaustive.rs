@@ -216,6 +216,33 @@ fn submitters_take_mail_only_from_those_who_may_send() {
     }
 }
 
+/// What takes mail and has changed is refused to whom it would be refused unchanged; whoever might
+/// have handed it mail starts a stranger.
+#[test]
+fn a_changed_file_opens_nothing() {
+    for before in standings() {
+        for program in programs().filter(|program| program.takes_mail() && program.changed) {
+            for invocation in Invocation::ALL {
+                let exec = |program| before.after_exec(program, invocation, Tamper::NONE);
+                let unchanged = Program {
+                    changed: false,
+                    ..program
+                };
+                let after = exec(program);
+                let expected = match may_submit(&exec(unchanged)) {
+                    Some(Verdict::Allow) => {
+                        assert_eq!(after.role, Role::Unknown);
+                        None
+                    }
+                    _ => Some(Verdict::Refuse(Reason::FileChanged)),
+                };
+                assert_eq!(may_submit(&after), expected, "{before:?} runs {program:?}");
+                assert_eq!(after.origin, Origin::Foreign);
+            }
+        }
+    }
+}
+
 /// A script that names what takes mail as its interpreter is nobody's, whoever starts it.
 #[test]
 fn what_takes_mail_runs_no_scripts() {
