@@ -375,6 +375,49 @@ fn scripts_do_not_speak_for_the_user() {
     assert_eq!(scene.server.payload_bytes(), 0);
 }
 
+/// What a shell is called is up to whoever starts it. A name so long that it is read in pieces does not
+/// end in the script that the shell would be.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_long_name_ends_in_no_script() {
+    const SCRIPT: &str = "/usr/bin/swaks";
+    const PIECE: usize = 255;
+    if e2e::is_missing(&[SCRIPT]) {
+        return;
+    }
+    let Some(scene) = Scene::open() else { return };
+    let theatre = &scene.theatre;
+    theatre.register_as(Path::new("/bin/bash"), "shell", None);
+    theatre.register_as(Path::new(SCRIPT), "mailer", Some("interactive"));
+    let code = "exec 3<>/dev/tcp/127.0.0.1/25; read -u 3; echo EHLO x >&3";
+    let culprit = std::fs::canonicalize("/bin/bash").unwrap();
+    let home = theatre.home().to_str().unwrap().to_owned();
+    let link = PathBuf::from(format!(
+        "{home}/{:x<1$}{SCRIPT}",
+        "",
+        PIECE - home.len() - 1
+    ));
+    std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/bin/bash", &link).unwrap();
+    let asked = || {
+        scene.desktop.run(&link, ["-c", code], LIMIT).unwrap();
+    };
+    let typed = || {
+        let line = format!("(exec -a {:x<PIECE$}{SCRIPT} bash -c '{code}')", "");
+        theatre.terminal().run(&line);
+    };
+    let ways: [(&str, &dyn Fn()); 2] = [("long-name", &asked), ("long-name-typed", &typed)];
+    for (row, try_it) in ways {
+        let before = theatre.newest();
+        try_it();
+        let bytes = scene.server.payload_bytes();
+        assert_eq!(bytes, 0, "{row}");
+        let refusal = theatre.wait_after(before, row, |entry| word(entry, "verdict") == "refuse");
+        assert_eq!(refusal["program"], culprit.to_str().unwrap(), "{refusal}");
+        evasions::refused(row, bytes, &refusal, &culprit);
+    }
+}
+
 /// The same at a terminal: what is typed there counts, what is fed there does not.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]

@@ -38,7 +38,8 @@ enum Piece {
 ///
 /// A string that is longer than a piece comes as several, and each is looked at as if a
 /// string began there. Keeping them apart would double the verifier's work; that the middle
-/// of a harmless string begins with one of eight certain bytes is not to be expected.
+/// of a harmless string begins with one of eight certain bytes is not to be expected. Where it counts
+/// which string it is, the caller has to see that it fitted into one piece.
 struct Strings {
     at: u64,
     end: u64,
@@ -110,9 +111,11 @@ extern "C" fn look_at_shell() -> u32 {
         at: memory.read(offset!(mm_arg_start)),
         end: memory.read(offset!(mm_arg_end)),
     };
-    // The shell's own name, then at most two harmless options.
+    // The shell's own name, then at most two harmless options. A name that fills a piece may go on,
+    // and what it goes on with would pass for the first argument. A longer option is not harmless.
+    let name = arguments.at;
     match arguments.next(&mut scratch.text) {
-        Piece::Text(..) => {}
+        Piece::Text(..) if arguments.at - name < TEXT_BYTES as u64 - 1 => {}
         _ => return SCRIPT,
     }
     for _ in 0..3 {
