@@ -41,7 +41,7 @@ pub struct ProgramEntry {
     pub index: u32,
     /// Zero.
     pub reserved: u32,
-    /// Where it lay when it was first seen.
+    /// Where it lay when it was first seen, or first in the machine's own mount namespace.
     pub path: ProgramPath,
 }
 
@@ -57,7 +57,10 @@ pub struct ProgramPath {
     /// How many of `parts` are filled.
     pub filled: u32,
     /// 1 when the walk reached the root, 0 when it ran out of parts before.
-    pub complete: u32,
+    pub complete: u16,
+    /// 1 when this is what another mount namespace than the machine's calls it, where whoever made
+    /// that namespace may call a file whatever it likes.
+    pub elsewhere: u16,
 }
 
 /// The key of a registered file: without the change time, so that the gate can tell a

@@ -158,6 +158,8 @@ pub struct Offsets {
     pub mount_parent: u32,
     /// `mount.mnt_mountpoint`
     pub mount_mountpoint: u32,
+    /// `mount.mnt_ns`
+    pub mount_ns: u32,
     /// `linux_binprm.file`
     pub bprm_file: u32,
     /// `linux_binprm.filename`

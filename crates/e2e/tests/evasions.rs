@@ -293,6 +293,45 @@ fn names_prove_nothing() {
     scene.user_delivers();
 }
 
+/// In a mount namespace of its own a bot can call its file whatever it likes. That is said as what it
+/// is, and not of the file when it runs outside.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_name_of_another_namespace_does_not_last() {
+    const OTHER: &str = "/usr/bin/ssh";
+    if e2e::is_missing(&[OTHER, "/usr/bin/unshare"]) {
+        return;
+    }
+    let Some(scene) = Scene::open() else { return };
+    let engine = scene.theatre.player("engine");
+    let own = engine.to_str().unwrap();
+    let refusal = |program: &Path, words: &[&str]| {
+        let before = scene.theatre.newest();
+        scene.desktop.run(program, words, LIMIT).unwrap();
+        scene
+            .theatre
+            .wait_after(before, own, |entry| word(entry, "verdict") == "refuse")
+    };
+    let send = ["technique", "plain", "--server", SERVER];
+    let line = format!(
+        "mount --bind {own} {OTHER} && exec {OTHER} {}",
+        send.join(" ")
+    );
+    let first = refusal(Path::new("/usr/bin/unshare"), &["-Urm", "sh", "-c", &line]);
+    assert_eq!(
+        word(&first, "program"),
+        format!("{OTHER} (as another mount namespace calls it)"),
+        "{first}"
+    );
+    let outside = refusal(&engine, &send);
+    assert_eq!(word(&outside, "program"), own, "{outside}");
+    let bytes = scene.server.payload_bytes();
+    evasions::refused("name-mounted", bytes, &outside, &engine);
+    // The namespace has no say any more.
+    let again = refusal(Path::new("/usr/bin/unshare"), &["-Urm", "sh", "-c", &line]);
+    assert_eq!(word(&again, "program"), own, "{again}");
+}
+
 /// A hard link changes the file's change time. Here the link is the bot's attempt at
 /// another name; the daemon finds the same contents and accepts the mailer again.
 #[test]

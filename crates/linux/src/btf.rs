@@ -265,6 +265,7 @@ impl<'a> Types<'a> {
             mount_mnt: field("mount", &["mnt"])?,
             mount_parent: field("mount", &["mnt_parent"])?,
             mount_mountpoint: field("mount", &["mnt_mountpoint"])?,
+            mount_ns: field("mount", &["mnt_ns"])?,
             bprm_file: field("linux_binprm", &["file"])?,
             bprm_filename: field("linux_binprm", &["filename"])?,
             bprm_interp: field("linux_binprm", &["interp"])?,

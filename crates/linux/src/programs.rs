@@ -34,18 +34,34 @@ impl Programs {
     }
 }
 
-/// A path as people write it. Of a script, the script's own.
+/// Stands before the name of a file that lies in no folder.
+const NO_FOLDER: &str = "(in no folder)";
+
+/// Stands behind a path that need not be the machine's own.
+const ELSEWHERE: &str = " (as another mount namespace calls it)";
+
+/// A path as people write it. Of a script, the script's own, as it was called: a relative one
+/// stays so.
 pub fn display(path: &ProgramPath) -> String {
     let script = text(&path.script);
-    if !script.is_empty() {
-        return script;
+    let mut out = if script.is_empty() {
+        walked(path)
+    } else {
+        script
+    };
+    if path.elsewhere != 0 && !out.starts_with(NO_FOLDER) {
+        out.push_str(ELSEWHERE);
     }
+    out
+}
+
+fn walked(path: &ProgramPath) -> String {
     let filled = (path.filled as usize).min(path.parts.len());
     let mut out = String::new();
     if path.complete == 0 {
         // A file in no folder, or one too deep down to be walked up to the root.
         out.push_str(if filled < path.parts.len() {
-            "(in no folder)"
+            NO_FOLDER
         } else {
             "…"
         });
@@ -106,5 +122,21 @@ mod tests {
         let mut path = parts("/usr/bin/perl");
         path.script[..14].copy_from_slice(b"/usr/bin/swaks");
         assert_eq!(display(&path), "/usr/bin/swaks");
+        path.script = [0; abi::SCRIPT_PATH_BYTES];
+        path.script[..13].copy_from_slice(b"usr/bin/swaks");
+        assert_eq!(display(&path), "usr/bin/swaks");
+    }
+
+    #[test]
+    fn what_another_namespace_says_is_shown_as_such() {
+        let mut path = parts("/usr/bin/ssh");
+        path.elsewhere = 1;
+        let said = "/usr/bin/ssh (as another mount namespace calls it)";
+        assert_eq!(display(&path), said);
+        path.script[..6].copy_from_slice(b"/bin/x");
+        assert_eq!(display(&path), format!("/bin/x{ELSEWHERE}"));
+        let mut memfd = parts("/memfd:x");
+        (memfd.complete, memfd.elsewhere) = (0, 1);
+        assert_eq!(display(&memfd), "(in no folder)/memfd:x");
     }
 }

@@ -49,13 +49,13 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         if program.takes_mail() {
             how = Invocation::Script;
         } else {
-            program = image.script_program(scratch, task);
+            program = image.script_program(scratch);
         }
     } else if program.role == Role::Shell {
         match shell_start() {
             ShellStart::Terminal => how = Invocation::Terminal,
             ShellStart::Script => how = Invocation::Script,
-            ShellStart::NamedScript => program = image.count_as_script(scratch, task),
+            ShellStart::NamedScript => program = image.count_as_script(scratch),
         }
     }
     let index = image.index(scratch);

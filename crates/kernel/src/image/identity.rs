@@ -4,7 +4,7 @@ use abi::{
     Counter, EventTag, PATH_PARTS, ProgramEvent, ProgramKey, ProgramPath, RegistrationKey,
     SCRIPT_PATH_BYTES,
 };
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};
 use policy::Program;
 
@@ -28,6 +28,8 @@ pub struct Image {
     key: ProgramKey,
     /// It is a script that the kernel handed to its interpreter.
     pub is_script: bool,
+    /// 1 when it is a script whose path need not mean what it says.
+    elsewhere: u16,
 }
 
 impl Image {
@@ -43,7 +45,7 @@ impl Image {
         // They begin as one pointer; binfmt_script gives `interp` a string of its own.
         let is_script = filename != binprm.read(offset!(bprm_interp));
         scratch.script.path = [0; SCRIPT_PATH_BYTES];
-        let mut script = 0;
+        let (mut script, mut elsewhere) = (0, 0);
         if is_script {
             // SAFETY: the destination is as long as said; the helper checks the source.
             let length = unsafe {
@@ -57,7 +59,7 @@ impl Image {
                 // Cut off, or just fitting: either way no registered path is this long.
                 scratch.script.path[0] = 0;
             }
-            script = hash_script();
+            (script, elsewhere) = name_script();
         }
         let number: u64 = inode.read(offset!(inode_ino));
         if number == 0 {
@@ -73,6 +75,7 @@ impl Image {
                 reserved: 0,
             },
             is_script,
+            elsewhere,
         }
     }
 
@@ -94,8 +97,8 @@ impl Image {
 
     /// What the script in the scratch space is registered as.
     #[inline(always)]
-    pub fn script_program(&self, scratch: &Scratch, task: Address) -> Program {
-        if !paths_mean_what_they_say(task) {
+    pub fn script_program(&self, scratch: &Scratch) -> Program {
+        if self.elsewhere != 0 {
             return Program::UNKNOWN;
         }
         // SAFETY: nothing is removed from the map while the reference is used.
@@ -108,36 +111,57 @@ impl Image {
     /// A shell was started with a script by name, which the scratch space holds: it counts as
     /// that script, as it would if the script had been started itself.
     #[inline(always)]
-    pub fn count_as_script(&mut self, scratch: &Scratch, task: Address) -> Program {
-        self.key.script = hash_script();
-        self.script_program(scratch, task)
+    pub fn count_as_script(&mut self, scratch: &Scratch) -> Program {
+        (self.key.script, self.elsewhere) = name_script();
+        self.script_program(scratch)
     }
 
     /// The program's number; a program that was never seen before gets one, and its path is
     /// kept for the journal. 0 when that fails, which is counted.
+    ///
+    /// A path that another mount namespace has for the file is kept only until the machine's own is
+    /// seen: who makes a namespace can call any file there `/usr/bin/ssh`, and run it once.
     #[inline(always)]
     pub fn index(&self, scratch: &mut Scratch) -> u32 {
-        if let Some(known) = self.known_index() {
-            return known;
+        let known = self.known();
+        if let Some((index, 0)) = known {
+            return index;
         }
-        let Some(index) = next_index() else {
-            return 0;
+        let file = self.binprm.address().follow(offset!(bprm_file)).0;
+        // A script has two numbers instead, because its path says all that is known of it.
+        let is_script = self.key.script != 0;
+        let elsewhere = if is_script {
+            self.elsewhere
+        } else {
+            lies_elsewhere(file) as u16
+        };
+        let (index, flags) = match known {
+            Some((index, _)) if elsewhere != 0 => return index,
+            Some((index, _)) => (index, BPF_ANY),
+            None => match next_index() {
+                Some(index) => (index, BPF_NOEXIST),
+                None => return 0,
+            },
         };
         scratch.entry.index = index;
         scratch.entry.reserved = 0;
         scratch.entry.path.script = scratch.script.path;
+        scratch.entry.path.elsewhere = elsewhere;
         // The executable, or the interpreter of a script.
-        walk(self.binprm.address().follow(offset!(bprm_file)).0);
+        walk(file);
         // Another CPU may see the same program for the first time: what it was called there is
         // its name, because records with that number are out already.
         if PROGRAMS
-            .insert(&self.key, &scratch.entry, u64::from(BPF_NOEXIST))
+            .insert(&self.key, &scratch.entry, u64::from(flags))
             .is_err()
         {
-            return self.known_index().unwrap_or_else(|| {
-                count(Counter::ProgramsLost);
-                0
-            });
+            return self.known().map_or_else(
+                || {
+                    count(Counter::ProgramsLost);
+                    0
+                },
+                |(index, _)| index,
+            );
         }
         if let Some(mut event) = reserve::<ProgramEvent>(Counter::ProgramsLost) {
             event.write(ProgramEvent {
@@ -151,11 +175,20 @@ impl Image {
         index
     }
 
+    /// Its number, and whether its name is another mount namespace's.
     #[inline(always)]
-    fn known_index(&self) -> Option<u32> {
+    fn known(&self) -> Option<(u32, u16)> {
         // SAFETY: the value is copied out at once.
-        unsafe { PROGRAMS.get(&self.key) }.map(|known| known.index)
+        unsafe { PROGRAMS.get(&self.key) }.map(|known| (known.index, known.path.elsewhere))
     }
+}
+
+/// What the script in the scratch space is called in a [`ProgramKey`], and 1 when its path need not
+/// mean what it says. It is another program then.
+#[inline(always)]
+fn name_script() -> (u64, u16) {
+    let elsewhere = path_is_elsewheres();
+    (hash_script() ^ u64::from(elsewhere), elsewhere as u16)
 }
 
 /// A new index: this CPU's number in the lower bits, its count in the upper ones. Each CPU
@@ -174,22 +207,43 @@ fn next_index() -> Option<u32> {
     Some((count << CPU_BITS) | (cpu & ((1 << CPU_BITS) - 1)))
 }
 
-/// Whether a path names for this task what it names for the machine: not in a mount
-/// namespace of its own, where anything can lie at `/usr/bin`, nor in a user namespace of
+/// 0 when a path names for this task what it names for the machine, else 1: in a mount
+/// namespace of its own, where anything can lie at `/usr/bin`, and in a user namespace of
 /// its own, which is what a task without privilege needs for chroot.
-#[inline(always)]
-fn paths_mean_what_they_say(task: Address) -> bool {
+///
+/// External linkage: the verifier checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn path_is_elsewheres() -> u32 {
     let Some(settings) = SETTINGS.get(0) else {
-        return false;
+        return 1;
     };
+    let task = Address::current_task();
     let mounts = task
         .follow(offset!(task_nsproxy))
         .follow(offset!(nsproxy_mnt));
     let users = task
         .follow(offset!(task_cred))
         .follow(offset!(cred_user_ns));
-    mounts.read::<u32>(offset!(mnt_ns_inum)) == settings.mount_namespace
-        && users.read::<u32>(offset!(user_ns_inum)) == settings.user_namespace
+    let own = mounts.read::<u32>(offset!(mnt_ns_inum)) == settings.mount_namespace
+        && users.read::<u32>(offset!(user_ns_inum)) == settings.user_namespace;
+    u32::from(!own)
+}
+
+/// 0 when the file was opened in the machine's own mount namespace, else 1. It is the file's and not the
+/// task's that counts: an open file can be handed on, and run in any namespace.
+///
+/// External linkage: the verifier checks it once, for any argument.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lies_elsewhere(file: u64) -> u32 {
+    let Some(settings) = SETTINGS.get(0) else {
+        return 1;
+    };
+    let inside = Address(file).follow(offset!(file_mnt));
+    let mount = Address(inside.0 - offset!(mount_mnt) as u64);
+    let namespace = mount.follow(offset!(mount_ns));
+    u32::from(namespace.read::<u32>(offset!(mnt_ns_inum)) != settings.mount_namespace)
 }
 
 /// A hash over the script's path in the scratch space, word by word in the manner of FNV-1a.
