@@ -177,6 +177,34 @@ fn a_table_of_jobs_names_no_part_of_the_machine() {
     }
 }
 
+/// What a part of the machine starts has the environment that it is given, which may be what a user's
+/// file says. The machine's own mailer is spoiled by it as the user's is.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn variables_spoil_the_machines_mailer() {
+    let Some((scene, _)) = scene(&[]) else { return };
+    let service = scene
+        .theatre
+        .registered("service", "mailer", Some("service"));
+    let start = || Start::new(&service).args(["mailer", "--server", SERVER]);
+    let before = scene.theatre.newest();
+    let spoiled = start().env("LD_LIBRARY_PATH", "/nonexistent");
+    let ran = scene.theatre.start(spoiled).output(LIMIT).unwrap();
+    assert!(!ran.exit.success(), "{ran:?}");
+    let refusal = refusal(&scene, before, &service);
+    assert_eq!(refusal["reason"], "tampered", "{refusal}");
+    assert_eq!(refusal["origin"], "system", "{refusal}");
+    let bytes = scene.mail.payload_bytes();
+    evasions::refused(
+        "service-preload",
+        bytes,
+        &refusal,
+        scene.theatre.built_init(),
+    );
+    let ran = scene.theatre.start(start()).output(LIMIT).unwrap();
+    assert!(ran.exit.success(), "{ran:?}");
+}
+
 fn end(process: &Process) {
     let _ = process.signal(rustix::process::Signal::TERM.as_raw());
     process.wait(LIMIT).unwrap();

@@ -65,10 +65,16 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     if how == Invocation::Terminal && before.origin == Origin::System && logs_in_from_here() {
         how = Invocation::LoginFromHere;
     }
-    // What is foreign stays so, and what the system starts only root can tamper with: the
-    // look at the environment is for the user's own programs, which are few.
+    // What is foreign stays so. The look at the environment is for the user's own programs, which
+    // are few, and for the machine's mailers: a part of the machine may start one with variables
+    // that a user's file sets, as cron does.
     let unspoiled = before.after_exec(program, how, Tamper::NONE);
-    let found = if unspoiled.origin == Origin::User {
+    let is_looked_at = match unspoiled.origin {
+        Origin::User => true,
+        Origin::System => program.role == Role::Mailer,
+        Origin::Foreign => false,
+    };
+    let found = if is_looked_at {
         signs(
             task,
             program.role == Role::Mailer && program.kind == Kind::Interactive,
