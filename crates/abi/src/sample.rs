@@ -138,12 +138,10 @@ pub struct Sampling {
     pub line_others: u8,
     /// 1 where `line_next` is known.
     pub line_begun: u8,
-    /// How many packets the client has sent while the server was silent.
-    pub line_packets: u8,
     /// 1 when the client has sent what may have changed after it was read.
     pub line_changes: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
+    /// How many bytes the client has sent while the server was silent.
+    pub line_bytes: u32,
 }
 
 /// What a sample is.

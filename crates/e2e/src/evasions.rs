@@ -43,6 +43,7 @@ pub const OWN_ENGINE: &[&str] = &[
     "greeting-noop",
     "greeting-long",
     "greeting-burst",
+    "greeting-packets",
     "double-fork",
     "setsid",
     "reparented",
@@ -93,6 +94,9 @@ pub const PORT_WAYS: &[&str] = &[
     "mptcp",
     "io-uring",
 ];
+
+/// Ways to speak to a server that greets late, and how many bytes of no mail come before.
+pub const BEFORE_A_GREETING: &[(&str, u64)] = &[("greeting-packets", 600)];
 
 /// Ways to say the first line so that what is on the wire is not what the server reads, or does
 /// not lie where it usually does.

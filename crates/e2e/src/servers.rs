@@ -14,9 +14,17 @@ impl Theatre {
     /// # Panics
     /// When one of them cannot be listened on.
     pub fn smtp_at(&self, addresses: &[&str]) -> SmtpServer {
+        self.smtp_with(addresses, SmtpOptions::default())
+    }
+
+    /// One that behaves so.
+    ///
+    /// # Panics
+    /// When one of the addresses cannot be listened on.
+    pub fn smtp_with(&self, addresses: &[&str], options: SmtpOptions) -> SmtpServer {
         let addresses: Vec<SocketAddr> = addresses.iter().map(|text| address(text)).collect();
         let listeners = self.sandbox().listen(&addresses).expect("listen");
-        SmtpServer::start(listeners, SmtpOptions::default()).expect("a mail server")
+        SmtpServer::start(listeners, options).expect("a mail server")
     }
 
     /// A mail server where most scenes look for it: port 25 of both loopback addresses.

@@ -3,10 +3,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use e2e::{LIMIT, Scene, Theatre, evasions, word};
 use serde_json::Value;
-use stage::SmtpServer;
+use stage::{SmtpOptions, SmtpServer};
 
 const OTHER: &str = "127.0.0.1:2525";
 
@@ -50,6 +51,25 @@ fn mail_on_another_port() {
             .contains("mail-on-other-port"),
         "{finding}"
     );
+}
+
+/// What is said before its greeting waits for the server, which then reads it all.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_server_that_greets_late() {
+    let Some(scene) = Scene::open("") else { return };
+    let options = SmtpOptions {
+        silence: Duration::from_secs(1),
+        ..SmtpOptions::default()
+    };
+    let server = scene.theatre.smtp_with(&[OTHER], options);
+    for (way, before) in evasions::BEFORE_A_GREETING {
+        let others = server.payload_bytes();
+        let words = format!("technique {way} --server {OTHER} --timeout-ms 2000");
+        let (refusal, bytes) = refusal(&scene, &server, &words);
+        let mail = bytes - others - before;
+        evasions::refused(&format!("port-{way}"), mail, &refusal, &scene.bot);
+    }
 }
 
 /// A whole line of something else comes first: the server gets that line, and no mail.

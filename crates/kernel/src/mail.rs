@@ -22,9 +22,9 @@ use crate::report::count;
 const PIECE_BYTES: usize = 64;
 /// Pieces of the largest packet that is put together for the hardware to cut (512 KiB).
 const PIECES_MAX: u32 = 8192;
-/// How many packets of a client are read while its server is silent. It is read on when the
-/// server says 220.
-const SILENT_PACKETS: u8 = 64;
+/// How many bytes of a client are read while its server is silent. A mail server that has not
+/// greeted yet reads nothing, and its system takes no more than a few megabytes for it.
+const SILENT_BYTES: u32 = 16 << 20;
 /// How long bytes wait for more: some protocols begin with an empty line, and some clients
 /// with single bytes. While the server is silent, once for each connection.
 const HOLD_NS: u64 = 3_000_000_000;
@@ -32,9 +32,7 @@ const HOLD_NS: u64 = 3_000_000_000;
 /// Whether the client is still read.
 #[inline(always)]
 pub fn is_read(sampling: &Sampling) -> bool {
-    let is_silent = sampling.mail == MailWatch::Silent as u8;
     sampling.mail != MailWatch::Over as u8
-        && !(is_silent && sampling.line_packets >= SILENT_PACKETS)
 }
 
 /// Whether a packet of a client that is read may leave.
@@ -105,7 +103,10 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
     if suspected {
         sampling.held_ns = 0;
     } else {
-        sampling.line_packets += 1;
+        sampling.line_bytes += payload.bytes - known;
+        if sampling.line_bytes >= SILENT_BYTES {
+            sampling.mail = MailWatch::Over as u8;
+        }
     }
     true
 }
@@ -131,14 +132,6 @@ pub fn server_speaks(ctx: &SkBuffContext, sampling: &mut Sampling) {
     }
     sampling.mail = MailWatch::Suspected as u8;
     sampling.held_ns = 0;
-    if sampling.line_packets >= SILENT_PACKETS {
-        // Not everything was read: go on with the next line.
-        sampling.line_begun = 0;
-        let rest = ClientLine::REST;
-        sampling.line_word = rest.word;
-        sampling.line_letters = rest.letters;
-        sampling.line_others = rest.others;
-    }
 }
 
 /// Whether bytes that may become mail still wait for more.

@@ -39,13 +39,6 @@ pub struct ClientLine {
 }
 
 impl ClientLine {
-    /// Somewhere in a line that was not read from its beginning.
-    pub const REST: Self = Self {
-        word: 0,
-        letters: REST,
-        others: 1,
-    };
-
     /// Reads one more byte and says whether the client now has said a word of mail, the blank
     /// or the line's end behind it included. `mail_server` when the server spoke first and
     /// said 220.
@@ -87,13 +80,16 @@ impl ClientLine {
         self.letters == REST
     }
 
-    /// Whether what was read may still become a word of mail: letters with which one begins,
-    /// or nothing but blanks so far.
+    /// Whether what was read may still become a word of mail, and waits: letters with which one
+    /// begins, or nothing but blanks so far. While nobody knows of a mail server, the first line
+    /// only: in much text, some packet ends within such a word. Half a word is no mail.
     #[inline(always)]
     pub fn may_become_mail(&self, mail_server: bool) -> bool {
         match self.letters {
             0 => self.others == 0,
-            1..=LETTERS => self.begins_word_of_mail(mail_server),
+            1..=LETTERS => {
+                (mail_server || self.others == 0) && self.begins_word_of_mail(mail_server)
+            }
             _ => false,
         }
     }
@@ -224,6 +220,20 @@ mod tests {
                 assert_eq!(line.may_become_mail(true), expected, "{trimmed:?}");
             }
         }
+    }
+
+    #[test]
+    fn half_a_word_waits_in_the_first_line_or_where_mail_is_taken() {
+        let after = |text: &[u8]| {
+            let mut line = ClientLine::default();
+            assert!(!text.iter().any(|byte| line.read(*byte, false)));
+            line
+        };
+        assert!(after(b"\r\nEH").may_become_mail(false));
+        assert!(!after(b"text\r\nEH").may_become_mail(false));
+        assert!(after(b"text\r\nEH").may_become_mail(true));
+        let mut later = after(b"text\r\nEH");
+        assert!(b"LO x".iter().any(|byte| later.read(*byte, false)));
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub struct SmtpOptions {
     pub name: String,
     /// Offers AUTH PLAIN and LOGIN, and accepts whatever is given.
     pub authentication: bool,
+    /// How long a client waits for the greeting.
+    pub silence: Duration,
     /// Largest message in bytes.
     pub largest_bytes: usize,
 }
@@ -42,6 +44,7 @@ impl Default for SmtpOptions {
         Self {
             name: "mail.example.net".to_owned(),
             authentication: false,
+            silence: Duration::ZERO,
             largest_bytes: 10 << 20,
         }
     }
@@ -234,6 +237,7 @@ impl Serve for Shared {
         };
         let mut lines = Lines::new(reader, LONGEST_LINE_BYTES);
         let mut session = Session::new(&self.options);
+        std::thread::sleep(self.options.silence);
         let mut reply = session.greeting();
         loop {
             if stream.write_all(reply.as_bytes()).is_err() {

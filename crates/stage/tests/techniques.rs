@@ -84,6 +84,7 @@ const SENDING: &[&str] = &[
     "greeting-noop",
     "greeting-long",
     "greeting-burst",
+    "greeting-packets",
 ];
 
 /// A namespace without a network: nothing can arrive, with or without a gate.

@@ -47,6 +47,17 @@ const WHOLE_MESSAGE: [u8; 3000] = {
     bytes
 };
 
+/// More packets than a filter may be willing to read, and a greeting behind them.
+const MANY_LINES: [&[u8]; 101] = {
+    let mut lines: [&[u8]; 101] = [b"NOOP\r\n"; 101];
+    lines[100] = FIRST_LINE;
+    lines
+};
+
+/// Those of the ways below that do not wait for the server to speak.
+pub(super) const BEFORE_THE_SERVER: &[&str] =
+    &["greeting-early", "greeting-burst", "greeting-packets"];
+
 /// Ways to write the first line so that it is not recognized: what is written, and how long
 /// the client is silent before each piece.
 pub(super) fn odd_greeting(name: &str) -> Option<(Vec<&'static [u8]>, Duration)> {
@@ -61,6 +72,7 @@ pub(super) fn odd_greeting(name: &str) -> Option<(Vec<&'static [u8]>, Duration)>
         "greeting-early" => (vec![FIRST_LINE], soon),
         "greeting-noop" => (vec![b"NOOP\r\n", FIRST_LINE], soon),
         "greeting-burst" => (vec![&WHOLE_MESSAGE], soon),
+        "greeting-packets" => (MANY_LINES.to_vec(), Duration::from_millis(2)),
         "greeting-long" => (vec![&BLANK_LINES, FIRST_LINE], soon),
         _ => return None,
     })

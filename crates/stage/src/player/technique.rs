@@ -51,6 +51,7 @@ pub const TECHNIQUES: &[&str] = &[
     "greeting-noop",
     "greeting-long",
     "greeting-burst",
+    "greeting-packets",
     "urgent",
     "ip-options",
     "sendfile",
@@ -200,7 +201,7 @@ fn odd_greeting(name: &str, args: &Args, limit: std::time::Duration) -> Result<R
             args.server()?,
             &pieces,
             silence,
-            matches!(name, "greeting-early" | "greeting-burst"),
+            sockets::BEFORE_THE_SERVER.contains(&name),
             limit,
         ) {
             Ok((written, answer)) => Report::new(name, "sent", written).with_detail(answer),
