@@ -138,8 +138,8 @@ pub struct Sampling {
     pub line_others: u8,
     /// 1 where `line_next` is known.
     pub line_begun: u8,
-    /// 1 when the client has sent what may have changed after it was read.
-    pub line_changes: u8,
+    /// [`policy::ClientLine::hides`].
+    pub line_hides: u8,
     /// How many bytes the client has sent while the server was silent.
     pub line_bytes: u32,
 }

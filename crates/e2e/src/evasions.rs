@@ -44,6 +44,8 @@ pub const OWN_ENGINE: &[&str] = &[
     "greeting-long",
     "greeting-burst",
     "greeting-packets",
+    "greeting-starttls",
+    "greeting-starttls-early",
     "double-fork",
     "setsid",
     "reparented",
@@ -90,13 +92,15 @@ pub const PORT_WAYS: &[&str] = &[
     "greeting-noop",
     "greeting-long",
     "greeting-burst",
+    "greeting-starttls",
     "fastopen-sendto",
     "mptcp",
     "io-uring",
 ];
 
 /// Ways to speak to a server that greets late, and how many bytes of no mail come before.
-pub const BEFORE_A_GREETING: &[(&str, u64)] = &[("greeting-packets", 600)];
+pub const BEFORE_A_GREETING: &[(&str, u64)] =
+    &[("greeting-packets", 600), ("greeting-starttls-early", 10)];
 
 /// Ways to say the first line so that what is on the wire is not what the server reads, or does
 /// not lie where it usually does.

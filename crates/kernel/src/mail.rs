@@ -71,13 +71,13 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
             word: sampling.line_word,
             letters: sampling.line_letters,
             others: sampling.line_others,
+            hides: sampling.line_hides | u8::from(Payload::may_change(ctx)),
         },
         suspected,
         spoke: 0,
     };
-    let may_change = Payload::may_change(ctx);
     // Where mail is taken, nobody but a client of mail has reason to hide what it says.
-    let mut spoke = reader.read() || (suspected && (may_change || sampling.line_changes != 0));
+    let mut spoke = reader.read() || (suspected && reader.line.hides != 0);
     let line = reader.line;
     // An urgent byte among the letters of a greeting hides it from whoever reads along.
     let open = line.may_become_mail(suspected) || payload.is_urgent;
@@ -97,9 +97,9 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
     sampling.line_word = line.word;
     sampling.line_letters = line.letters;
     sampling.line_others = line.others;
+    sampling.line_hides = line.hides;
     sampling.line_next = payload.sequence.wrapping_add(payload.bytes);
     sampling.line_begun = 1;
-    sampling.line_changes |= u8::from(may_change);
     if suspected {
         sampling.held_ns = 0;
     } else {

@@ -16,6 +16,9 @@ const FIRST_COMMANDS: [u32; 4] = [
     word(*b"EXPN"),
 ];
 
+/// The beginning of STARTTLS, behind which nothing can be read. No command of FTP begins so.
+const STARTTLS: u32 = word(*b"STAR");
+
 const LETTERS: u8 = 4;
 /// Value of [`ClientLine::letters`] in the rest of a line whose first word is another one.
 const REST: u8 = 5;
@@ -36,12 +39,15 @@ pub struct ClientLine {
     pub letters: u8,
     /// 1 when a line with another beginning came before.
     pub others: u8,
+    /// 1 when the client hides what it says: it began a line with STARTTLS, or whoever reads
+    /// along saw another way. Mail only where the server says 220, be it later: clients of IRC
+    /// know STARTTLS too.
+    pub hides: u8,
 }
 
 impl ClientLine {
     /// Reads one more byte and says whether the client now has said a word of mail, the blank
-    /// or the line's end behind it included. `mail_server` when the server spoke first and
-    /// said 220.
+    /// or the line's end behind it included. `mail_server` when the server has said 220.
     #[inline(always)]
     pub fn read(&mut self, byte: u8, mail_server: bool) -> bool {
         // Those of isspace(), which servers pass over.
@@ -69,7 +75,10 @@ impl ClientLine {
             self.word = self.word << 8 | letter as u32;
             self.letters += 1;
         } else {
+            let hides = self.letters == LETTERS && self.word == STARTTLS;
+            self.hides |= u8::from(hides);
             self.letters = REST;
+            return mail_server && hides;
         }
         false
     }
@@ -100,6 +109,7 @@ impl ClientLine {
         let missing = 8 * (LETTERS - self.letters) as u32;
         begins(&GREETINGS, self.word, missing)
             || (mail_server && begins(&COMMANDS, self.word, missing))
+            || (mail_server && self.word == STARTTLS >> missing)
             || (mail_server && self.others == 0 && begins(&FIRST_COMMANDS, self.word, missing))
     }
 }
@@ -188,11 +198,27 @@ mod tests {
         assert!(!said(b"USER x\r\nPASS y\r\nFEAT\r\n", true));
     }
 
+    #[test]
+    fn behind_starttls_nothing_can_be_read() {
+        assert!(said(b"STARTTLS\r\n", true));
+        assert!(said(b"XYZZY\r\n starttls\r\n", true));
+        for ftp in ["STAT", "STOR x", "STOU", "STRU F", "SYST", "SITE x", "SMNT"] {
+            assert!(!said(std::format!("{ftp}\r\n").as_bytes(), true), "{ftp}");
+        }
+        let mut line = ClientLine::default();
+        assert!(
+            !b"CAP LS\r\nSTARTTLS\r\n"
+                .iter()
+                .any(|byte| line.read(*byte, false))
+        );
+        assert_eq!(line.hides, 1);
+    }
+
     /// Every way through the four letters: what may become mail may, and nothing else.
     #[test]
     fn what_may_become_mail_is_exactly_what_begins_a_word_of_mail() {
         let words = [
-            "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "NOOP", "RSET", "VRFY", "EXPN",
+            "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "STAR", "NOOP", "RSET", "VRFY", "EXPN",
         ];
         let letters = b"EHLOMAIRCPTNSVFYX ";
         let mut texts = std::vec![Vec::new()];

@@ -85,6 +85,8 @@ const SENDING: &[&str] = &[
     "greeting-long",
     "greeting-burst",
     "greeting-packets",
+    "greeting-starttls",
+    "greeting-starttls-early",
 ];
 
 /// A namespace without a network: nothing can arrive, with or without a gate.

@@ -54,9 +54,16 @@ const MANY_LINES: [&[u8]; 101] = {
     lines
 };
 
+/// The beginning of TLS.
+const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
+
 /// Those of the ways below that do not wait for the server to speak.
-pub(super) const BEFORE_THE_SERVER: &[&str] =
-    &["greeting-early", "greeting-burst", "greeting-packets"];
+pub(super) const BEFORE_THE_SERVER: &[&str] = &[
+    "greeting-early",
+    "greeting-burst",
+    "greeting-packets",
+    "greeting-starttls-early",
+];
 
 /// Ways to write the first line so that it is not recognized: what is written, and how long
 /// the client is silent before each piece.
@@ -72,6 +79,11 @@ pub(super) fn odd_greeting(name: &str) -> Option<(Vec<&'static [u8]>, Duration)>
         "greeting-early" => (vec![FIRST_LINE], soon),
         "greeting-noop" => (vec![b"NOOP\r\n", FIRST_LINE], soon),
         "greeting-burst" => (vec![&WHOLE_MESSAGE], soon),
+        "greeting-starttls" => (vec![b"STARTTLS\r\n"], soon),
+        "greeting-starttls-early" => (
+            vec![b"STARTTLS\r\n", CLIENT_HELLO],
+            Duration::from_millis(700),
+        ),
         "greeting-packets" => (MANY_LINES.to_vec(), Duration::from_millis(2)),
         "greeting-long" => (vec![&BLANK_LINES, FIRST_LINE], soon),
         _ => return None,

@@ -52,6 +52,8 @@ pub const TECHNIQUES: &[&str] = &[
     "greeting-long",
     "greeting-burst",
     "greeting-packets",
+    "greeting-starttls",
+    "greeting-starttls-early",
     "urgent",
     "ip-options",
     "sendfile",
