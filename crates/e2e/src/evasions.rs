@@ -43,6 +43,7 @@ pub const OWN_ENGINE: &[&str] = &[
     "greeting-noop",
     "greeting-long",
     "greeting-burst",
+    "greeting-none-early",
     "greeting-packets",
     "greeting-starttls",
     "greeting-starttls-early",
@@ -99,8 +100,11 @@ pub const PORT_WAYS: &[&str] = &[
 ];
 
 /// Ways to speak to a server that greets late, and how many bytes of no mail come before.
-pub const BEFORE_A_GREETING: &[(&str, u64)] =
-    &[("greeting-packets", 600), ("greeting-starttls-early", 10)];
+pub const BEFORE_A_GREETING: &[(&str, u64)] = &[
+    ("greeting-none-early", 0),
+    ("greeting-packets", 600),
+    ("greeting-starttls-early", 10),
+];
 
 /// Ways to say the first line so that what is on the wire is not what the server reads, or does
 /// not lie where it usually does.

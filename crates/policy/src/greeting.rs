@@ -3,11 +3,17 @@
 //!
 //! Fed byte by byte, so that it makes no difference how the bytes were cut into packets.
 
-/// Words with which only a client of SMTP or LMTP begins a line, whoever speaks first.
-const GREETINGS: [u32; 3] = [word(*b"EHLO"), word(*b"HELO"), word(*b"LHLO")];
-/// Words that mean mail where the server has said 220, as servers of SMTP, LMTP and FTP do.
-/// Many servers take mail without a greeting.
-const COMMANDS: [u32; 2] = [word(*b"MAIL"), word(*b"RCPT")];
+/// Words with which only a client of SMTP or LMTP begins a line, whoever speaks first. Many
+/// servers take mail without a greeting, but none without RCPT.
+const GREETINGS: [u32; 4] = [
+    word(*b"EHLO"),
+    word(*b"HELO"),
+    word(*b"LHLO"),
+    word(*b"RCPT"),
+];
+/// A word that means mail where the server has said 220, as servers of SMTP, LMTP and FTP do, and
+/// in a client's first line. Later, before a server has spoken, it may be a word of a text.
+const MAIL: u32 = word(*b"MAIL");
 /// Words with which no client of FTP begins, though it knows one or the other.
 const FIRST_COMMANDS: [u32; 4] = [
     word(*b"NOOP"),
@@ -54,7 +60,10 @@ impl ClientLine {
         let blank = byte == b' ' || byte == b'\t' || byte == 0x0b || byte == 0x0c;
         let ends = byte == b'\r' || byte == b'\n';
         if blank || ends {
-            let is_mail = self.letters == LETTERS && self.begins_word_of_mail(mail_server);
+            // What a client of finger or WHOIS asks for may be a word alone.
+            let is_query = ends && !mail_server && self.word == MAIL;
+            let is_mail =
+                self.letters == LETTERS && !is_query && self.begins_word_of_mail(mail_server);
             if self.letters != 0 {
                 if ends {
                     self.others = 1;
@@ -108,7 +117,7 @@ impl ClientLine {
     fn begins_word_of_mail(&self, mail_server: bool) -> bool {
         let missing = 8 * (LETTERS - self.letters) as u32;
         begins(&GREETINGS, self.word, missing)
-            || (mail_server && begins(&COMMANDS, self.word, missing))
+            || ((mail_server || self.others == 0) && self.word == MAIL >> missing)
             || (mail_server && self.word == STARTTLS >> missing)
             || (mail_server && self.others == 0 && begins(&FIRST_COMMANDS, self.word, missing))
     }
@@ -171,6 +180,8 @@ mod tests {
             "\r\n\r\n \nehlo\tx",
             "NOOP\r\nEHLO x\r\n",
             "GET / HTTP/1.1\r\nHELO x\r\n",
+            "\r\nMail From:<a@b>\r\n",
+            "XYZZY\r\nMAIL <a@b>\r\nRCPT <c@d>\r\n",
         ] {
             assert!(said(text.as_bytes(), false), "{text:?}");
         }
@@ -185,13 +196,16 @@ mod tests {
             "HEAD / HTTP/1.1\r\n",
             "X EHLO y\r\n",
             "EHLO",
+            "MAILS of the day\r\n",
+            "mail\r\n",
+            "Dear all,\r\nmail me: <a@b>\r\n",
             "USER x\r\nMAIL x\r\n",
             "ehl\r\no\r\n",
             "\u{1b}EHLO x\r\n",
         ] {
             assert!(!said(text.as_bytes(), false), "{text:?}");
         }
-        assert!(said(b"MAIL FROM:<a@b>\r\n", true));
+        assert!(said(b"XYZZY\r\nMAIL FROM:<a@b>\r\n", true));
         assert!(said(b"XYZZY\r\nrcpt to:<a@b>\r\n", true));
         assert!(said(b"\r\nnoop\r\n", true));
         assert!(!said(b"USER x\r\nPASS y\r\nNOOP\r\nRSET\r\n", true));

@@ -84,6 +84,7 @@ const SENDING: &[&str] = &[
     "greeting-noop",
     "greeting-long",
     "greeting-burst",
+    "greeting-none-early",
     "greeting-packets",
     "greeting-starttls",
     "greeting-starttls-early",

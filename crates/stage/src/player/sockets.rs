@@ -54,6 +54,9 @@ const MANY_LINES: [&[u8]; 101] = {
     lines
 };
 
+/// A whole message without a greeting.
+const MESSAGE: &[u8] = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n";
+
 /// The beginning of TLS.
 const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
 
@@ -61,6 +64,7 @@ const CLIENT_HELLO: &[u8] = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03";
 pub(super) const BEFORE_THE_SERVER: &[&str] = &[
     "greeting-early",
     "greeting-burst",
+    "greeting-none-early",
     "greeting-packets",
     "greeting-starttls-early",
 ];
@@ -84,6 +88,7 @@ pub(super) fn odd_greeting(name: &str) -> Option<(Vec<&'static [u8]>, Duration)>
             vec![b"STARTTLS\r\n", CLIENT_HELLO],
             Duration::from_millis(700),
         ),
+        "greeting-none-early" => (vec![MESSAGE], soon),
         "greeting-packets" => (MANY_LINES.to_vec(), Duration::from_millis(2)),
         "greeting-long" => (vec![&BLANK_LINES, FIRST_LINE], soon),
         _ => return None,

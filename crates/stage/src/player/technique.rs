@@ -51,6 +51,7 @@ pub const TECHNIQUES: &[&str] = &[
     "greeting-noop",
     "greeting-long",
     "greeting-burst",
+    "greeting-none-early",
     "greeting-packets",
     "greeting-starttls",
     "greeting-starttls-early",
