@@ -14,7 +14,7 @@ const OF_ONE_USER: usize = 16;
 const OF_ALL_USERS: usize = 48;
 /// How long a user's only connection stays at least: long enough to ask, also when as many
 /// users as are served come again and again.
-const AT_LEAST: Duration = Duration::from_millis(20);
+const AT_LEAST: Duration = Duration::from_millis(50);
 
 struct Client {
     id: u64,
