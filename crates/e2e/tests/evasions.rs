@@ -327,6 +327,19 @@ fn a_name_of_another_namespace_does_not_last() {
     assert_eq!(word(&outside, "program"), own, "{outside}");
     let bytes = scene.server.payload_bytes();
     evasions::refused("name-mounted", bytes, &outside, &engine);
+    // What root has put at that path outside is called so inside too.
+    const MACHINES: &str = "/usr/bin/openssl";
+    if !e2e::is_missing(&[MACHINES]) {
+        let before = scene.theatre.newest();
+        let words = ["-Urm", MACHINES, "s_client", "-connect", SERVER];
+        scene
+            .desktop
+            .run(Path::new("/usr/bin/unshare"), words, LIMIT)
+            .unwrap();
+        scene.theatre.wait_after(before, MACHINES, |entry| {
+            word(entry, "verdict") == "refuse" && word(entry, "program") == MACHINES
+        });
+    }
     // The namespace has no say any more.
     let again = refusal(Path::new("/usr/bin/unshare"), &["-Urm", "sh", "-c", &line]);
     assert_eq!(word(&again, "program"), own, "{again}");

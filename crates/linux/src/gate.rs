@@ -386,13 +386,15 @@ impl Gate {
     }
 
     /// The same, without the first so many. Their order stays the same until another is seen.
-    pub fn programs_from(&self, skip: usize) -> impl Iterator<Item = ProgramEntry> + '_ {
-        self.programs
-            .keys()
-            .filter_map(Result::ok)
-            .skip(skip)
-            .filter_map(|key| self.programs.get(&key, 0).ok())
-            .map(|bytes| bytemuck::pod_read_unaligned(&bytes))
+    pub fn programs_from(
+        &self,
+        skip: usize,
+    ) -> impl Iterator<Item = (ProgramKey, ProgramEntry)> + '_ {
+        let keys = self.programs.keys().filter_map(Result::ok).skip(skip);
+        keys.filter_map(|key| {
+            let entry = bytemuck::pod_read_unaligned(&self.programs.get(&key, 0).ok()?);
+            Some((bytemuck::cast(key), entry))
+        })
     }
 
     /// A counter, summed over all CPUs.

@@ -1,9 +1,12 @@
 //! Names of programs by the index that events call them by.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use abi::ProgramPath;
+use abi::{ProgramKey, ProgramPath};
+
+use crate::identity::{self, Stamp};
 
 /// How many names are kept. Past that all are dropped and asked for again as needed.
 const NAMES_MAX: usize = 16_384;
@@ -53,6 +56,22 @@ pub fn display(path: &ProgramPath) -> String {
         out.push_str(ELSEWHERE);
     }
     out
+}
+
+/// The same of a program that is known by its key. A service with a mount namespace of its own mostly
+/// calls a file as the machine does: where root alone can have put it there, the machine is asked.
+pub fn display_here(key: &ProgramKey, mut path: ProgramPath) -> String {
+    if path.elsewhere != 0 && key.script == 0 && path.complete != 0 {
+        let name = walked(&path);
+        let here = Path::new(&name);
+        let is_it = |stamp: Stamp| {
+            (stamp.device, stamp.inode, stamp.changed_ns) == (key.device, key.inode, key.changed_ns)
+        };
+        if identity::roots_all_the_way(here) && identity::stamp(here).is_ok_and(is_it) {
+            path.elsewhere = 0;
+        }
+    }
+    display(&path)
 }
 
 fn walked(path: &ProgramPath) -> String {

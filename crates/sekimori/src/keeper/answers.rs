@@ -7,7 +7,7 @@ use std::time::Instant;
 use abi::Counter;
 use linux::decode::Owner;
 use linux::procfs;
-use linux::programs::display;
+use linux::programs::display_here;
 use serde_json::{Value, json};
 
 use super::Keeper;
@@ -25,13 +25,13 @@ impl Keeper {
             }),
             Request::Program { key } => self.gate.program(&key).map_or(Packet::None, |entry| {
                 let mut out = Vec::new();
-                put_name(&mut out, entry.index, &display(&entry.path));
+                put_name(&mut out, entry.index, &display_here(&key, entry.path));
                 Packet::Answer(out)
             }),
             Request::Programs { skip } => {
                 let mut out = Vec::new();
-                for entry in self.gate.programs_from(skip as usize) {
-                    put_name(&mut out, entry.index, &display(&entry.path));
+                for (key, entry) in self.gate.programs_from(skip as usize) {
+                    put_name(&mut out, entry.index, &display_here(&key, entry.path));
                     if out.len() > LIST_BYTES_MAX {
                         break;
                     }
