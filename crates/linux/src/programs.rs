@@ -43,6 +43,11 @@ const NO_FOLDER: &str = "(in no folder)";
 /// Stands behind a path that need not be the machine's own.
 const ELSEWHERE: &str = " (as another mount namespace calls it)";
 
+/// Whether a name is that of a file as another mount namespace calls it.
+pub fn is_named_elsewhere(name: &str) -> bool {
+    name.ends_with(ELSEWHERE)
+}
+
 /// A path as people write it. Of a script, the script's own, as it was called: a relative one
 /// stays so.
 pub fn display(path: &ProgramPath) -> String {

@@ -1,6 +1,7 @@
 //! What to do when a refusal was wrong: the exact `register` command, or why none helps.
 
 use engine::{FindingEntry, LineageLink, Sign, VerdictEntry, program_name};
+use linux::programs::is_named_elsewhere;
 use policy::{Kind, Origin, Reason, Role};
 
 use super::shell_word;
@@ -59,6 +60,20 @@ pub(super) fn advice_on(entry: &FindingEntry) -> Vec<String> {
 /// What to do if it was legitimate: sentences and commands, one a line; commands are
 /// indented by two spaces.
 pub(super) fn advice(refused: &Refused<'_>) -> Vec<String> {
+    let registers = registration(refused);
+    let named = [Some(refused.program), refused.culprit];
+    let is_far = named.into_iter().flatten().any(is_named_elsewhere);
+    if is_far && registers.iter().any(|line| line.starts_with("  ")) {
+        return vec![
+            "It runs in a mount namespace of its own, a container's perhaps: register the file by the path that it has \
+             on this machine."
+                .to_owned(),
+        ];
+    }
+    registers
+}
+
+fn registration(refused: &Refused<'_>) -> Vec<String> {
     let program = refused.program;
     match refused.reason {
         Reason::Permitted => Vec::new(),
@@ -410,6 +425,23 @@ mod tests {
         // A service manager is none that logs people in.
         links[0].kind = Kind::Service;
         assert!(said(&links)[0].contains("#! line"));
+    }
+
+    #[test]
+    fn a_containers_path_is_not_registered() {
+        let said = advice(&Refused {
+            reason: Reason::NotAMailer,
+            program: "/usr/bin/msmtp (as another mount namespace calls it)",
+            role: Role::Unknown,
+            culprit: None,
+            culprit_pid: None,
+            links: &[],
+        });
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].contains("the path that it has on this machine"),
+            "{said:?}"
+        );
     }
 
     #[test]
