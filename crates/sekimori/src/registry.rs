@@ -189,10 +189,13 @@ impl Registry {
         let old = old.map(Entry::for_gate);
         // The gate first: what it has no room for must not wait on the disk for the next start.
         if let Some(gate) = gate {
-            exchange(gate, old.as_ref(), &entry.for_gate())?;
+            let new = entry.for_gate();
+            exchange(gate, old.as_ref(), &new)?;
             if let Err(error) = self.save(&kept) {
-                gate.unregister(&entry.for_gate())?;
-                old.map_or(Ok(()), |old| gate.register(&old))?;
+                match &old {
+                    Some(old) => exchange(gate, Some(&new), old)?,
+                    None => gate.unregister(&new)?,
+                }
                 return Err(error);
             }
         } else {
@@ -318,7 +321,8 @@ impl Registry {
     }
 }
 
-/// Puts a registration in another's place. When that fails, what was there is there again.
+/// Puts a registration in another's place. When that fails, what was there is there again. Where
+/// both are one entry of the gate it is only overwritten: while it is missing nobody guards it.
 fn exchange(gate: &mut Gate, old: Option<&Registered>, new: &Registered) -> Result<()> {
     if let Err(error) = gate.register(new) {
         gate.unregister(new)?;
@@ -327,7 +331,9 @@ fn exchange(gate: &mut Gate, old: Option<&Registered>, new: &Registered) -> Resu
         }
         return Err(error.into());
     }
-    if let Some(old) = old {
+    if let Some(old) = old
+        && (old.device, old.inode, &old.script_paths) != (new.device, new.inode, &new.script_paths)
+    {
         gate.unregister(old)?;
         // What both have went with the old one.
         gate.register(new)?;
