@@ -78,9 +78,9 @@ impl EmptyPrograms {
         Self::attach(cgroup, &[SKB_INGRESS, SKB_EGRESS])
     }
 
-    /// On the hooks that the gate has in a cgroup.
+    /// On the hooks of the gate that a connect() passes.
     pub fn as_the_gate(cgroup: &Path) -> Result<Self> {
-        Self::attach(cgroup, &[CONNECT4, CONNECT6, SKB_EGRESS])
+        Self::attach(cgroup, &[CONNECT4, CONNECT6, SKB_EGRESS, SKB_INGRESS])
     }
 
     fn attach(cgroup: &Path, hooks: &[Hook]) -> Result<Self> {
