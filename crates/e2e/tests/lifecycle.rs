@@ -137,7 +137,6 @@ fn a_mailer_may_use_any_kind_of_socket() {
         "nonblocking",
         "ipv6",
         "mapped",
-        "mptcp",
         "io-uring",
         "thread",
     ];

@@ -65,6 +65,21 @@ fn a_socket_that_a_mailer_gives_away() {
     after_the_grant(&scene, "given-exec");
 }
 
+/// Who writes into a connection of Multipath TCP cannot be seen, so that no mailer gets one: who
+/// took the socket could write into it for as long as it is open.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_mailer_that_asks_for_multipath_tcp() {
+    let Some(scene) = Scene::open("") else { return };
+    scene.start(&scene.mailer, &format!("technique mptcp --server {SERVER}"));
+    let refusal = scene.theatre.wait_for("refused connect", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
+    assert_eq!(refusal["judged"], "connect", "{refusal}");
+    assert_eq!(refusal["reason"], "multipath", "{refusal}");
+    evasions::stopped("given-multipath", bytes(&scene.mail), "multipath");
+}
+
 /// It sends past the IP layer, where no cgroup looks.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]

@@ -140,6 +140,9 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
         Reason::NeedsSystem => "it is a mail service, and was started by a user instead of the system".to_owned(),
         Reason::Tampered => format!("it has been tampered with{}", signs(case.tampered)),
         Reason::RateExceeded => "it opens connections faster than its limit allows".to_owned(),
+        Reason::Multipath => {
+            "it asked for Multipath TCP, where nothing tells who writes into a connection".to_owned()
+        }
         Reason::NoGrant => {
             "this connection has no grant: it was not made through connect(), or is older than the gate".to_owned()
         }

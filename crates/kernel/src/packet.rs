@@ -57,11 +57,16 @@ impl Tcp {
     #[inline(always)]
     pub fn of(ctx: &SkBuffContext) -> Option<Self> {
         // SAFETY: the context is valid while the program runs.
-        let socket = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+        Self::behind(unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk })
+    }
+
+    /// Of the socket that a program was given, or null.
+    #[inline(always)]
+    pub fn behind(socket: *mut bpf_sock) -> Option<Self> {
         if socket.is_null() {
             return None;
         }
-        // SAFETY: the socket is the context's own and not null. Since 5.9.
+        // SAFETY: a context's own socket, and not null. Since 5.9.
         let tcp = unsafe { bpf_skc_to_tcp_sock(socket.cast()) };
         (!tcp.is_null()).then_some(Self(Typed::given(tcp)))
     }
@@ -99,6 +104,13 @@ impl Tcp {
     #[inline(always)]
     pub fn is_owned(self) -> bool {
         self.field::<i32>(offset!(sock_owned)) != 0
+    }
+
+    /// Whether it is a connection of Multipath TCP, or what such a one falls back to.
+    #[inline(always)]
+    pub fn is_multipath(self) -> bool {
+        let is_mptcp = offset!(tcp_is_mptcp);
+        is_mptcp != 0 && self.field::<u8>(is_mptcp) != 0
     }
 
     /// The port at the other end, in host order.

@@ -272,8 +272,7 @@ fn sampling_of<'a>(socket: *mut bpf_sock, flags: u64) -> Option<&'a mut Sampling
 /// speaks plain TCP only.
 #[inline(always)]
 pub fn may_be_subflow(tcp: Tcp) -> bool {
-    let is_mptcp = offset!(tcp_is_mptcp);
-    tcp.state() == TCP_SYN_SENT && is_mptcp != 0 && tcp.field::<u8>(is_mptcp) != 0
+    tcp.state() == TCP_SYN_SENT && tcp.is_multipath()
 }
 
 /// Whether it may leave: not when nothing can be kept for the subflow.

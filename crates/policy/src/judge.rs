@@ -53,11 +53,13 @@ pub enum Reason {
     MailOnOtherPort = 12,
     /// A socket has no room left for what the gate keeps of its connection.
     NoRoom = 13,
+    /// A mailer asked for Multipath TCP, where nothing tells who writes into a connection.
+    Multipath = 14,
 }
 
 impl Reason {
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Permitted,
         Self::UnknownProcess,
         Self::NotAMailer,
@@ -72,6 +74,7 @@ impl Reason {
         Self::GrantOfAnother,
         Self::MailOnOtherPort,
         Self::NoRoom,
+        Self::Multipath,
     ];
 
     /// Reads a code; an unassigned one is [`Reason::UnknownProcess`].
@@ -90,6 +93,7 @@ impl Reason {
             11 => Self::GrantOfAnother,
             12 => Self::MailOnOtherPort,
             13 => Self::NoRoom,
+            14 => Self::Multipath,
             _ => Self::UnknownProcess,
         }
     }
@@ -111,6 +115,7 @@ impl Reason {
             Self::GrantOfAnother => "grant-of-another",
             Self::MailOnOtherPort => "mail-on-other-port",
             Self::NoRoom => "no-room",
+            Self::Multipath => "multipath",
         }
     }
 }

@@ -18,6 +18,7 @@ use super::flow::{self, Carried};
 use super::verdict::{self, Actor, Judged};
 use crate::kernel_memory::Address;
 use crate::maps::{FLOWS, PROCESSES, RATES, SAMPLINGS, SETTINGS, offset};
+use crate::packet::Tcp;
 use crate::report::{count, current_process, current_user};
 use crate::sample;
 
@@ -146,6 +147,7 @@ fn judge(
             // Only what is permitted otherwise uses up the rate: a bot that starts the mailer
             // in vain must not keep its user from sending.
             match may_send(&standing, Rate::UNLIMITED) {
+                Verdict::Allow if is_multipath(ctx) => Verdict::Refuse(Reason::Multipath),
                 Verdict::Allow => may_send(&standing, rate(settings, record)),
                 refused => refused,
             }
@@ -195,6 +197,16 @@ fn standing_now(record: &ProcessRecord) -> policy::Standing {
         standing.tampered = standing.tampered.with(Tamper::TRACED);
     }
     standing
+}
+
+/// Whether the socket speaks Multipath TCP. It keeps what was written until it knows on which way
+/// that goes, and passes no hook when somebody writes (`send.rs`): a grant could not be kept from
+/// whom the socket is handed to.
+#[inline(always)]
+fn is_multipath(ctx: &SockAddrContext) -> bool {
+    // SAFETY: the context is valid while the program runs.
+    let socket = unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk };
+    Tcp::behind(socket).is_some_and(Tcp::is_multipath)
 }
 
 /// Counts this connection against the mailer's rate. A service has none: its mail comes

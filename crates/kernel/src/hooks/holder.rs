@@ -14,7 +14,7 @@ use crate::maps::{PROCESSES, offset};
 const EXITING_OR_KERNEL: u32 = 0x4 | 0x20_0000;
 
 /// Whether the task writes for a mailer. A forked child of one does; so does the kernel itself
-/// for whoever wrote before (kTLS, Multipath TCP), and a process that ends, whose last bytes
+/// for whoever wrote before (kTLS), and a process that ends, whose last bytes
 /// leave when its record is gone already.
 #[inline(always)]
 pub fn may_write(task: Address) -> bool {

@@ -106,6 +106,10 @@ fn registration(refused: &Refused<'_>) -> Vec<String> {
             "Start it again without what is named above. No registration permits a mailer that was tampered with."
                 .to_owned(),
         ],
+        Reason::Multipath => vec![format!(
+            "Have {} use plain TCP: without mptcpize and the like, or with Multipath TCP off (sysctl net.mptcp.enabled=0).",
+            name(program)
+        )],
         Reason::RateExceeded => {
             vec!["Wait a minute, or raise rate_per_minute in /etc/sekimori/config.toml.".to_owned()]
         }
