@@ -193,7 +193,7 @@ impl Unfit {
 /// of the file in between can mix two files into one identity.
 pub fn identify(path: &Path) -> Result<Program, Error> {
     let (file, metadata) = open(path)?;
-    read(path, file, metadata)
+    read(path, &file, metadata)
 }
 
 /// The same of a file that is to be trusted from now on. If users can write to it, it is read while
@@ -236,27 +236,24 @@ pub fn is_interpreter(interpreter: &Stamp, path: &Path) -> bool {
 
 fn read_still(path: &Path, (file, metadata): (File, fs::Metadata)) -> Result<Program, Error> {
     if belongs_to_root(&metadata) {
-        return read(path, file, metadata);
+        return read(path, &file, metadata);
     }
     let held = still::Held::hold(&file).map_err(|why| why.at(path))?;
     // What was written before it was held still counts.
     let metadata = file.metadata().map_err(|source| unreadable(path, source))?;
-    let second = file
-        .try_clone()
-        .map_err(|source| unreadable(path, source))?;
-    let program = read(path, second, metadata)?;
+    let program = read(path, &file, metadata)?;
     held.let_clock_pass(program.changed_ns);
     Ok(program)
 }
 
-fn read(path: &Path, mut file: File, before: fs::Metadata) -> Result<Program, Error> {
-    let reached = path_of(&file, &before).ok_or_else(|| Unfit::Unreachable.at(path))?;
+fn read(path: &Path, file: &File, before: fs::Metadata) -> Result<Program, Error> {
+    let reached = path_of(file, &before).ok_or_else(|| Unfit::Unreachable.at(path))?;
     if reached.to_str().is_none() {
         return Err(Unfit::PathNotText.at(path));
     }
 
-    let (head, sha256) = hash(&mut file).map_err(|source| unreadable(path, source))?;
-    let stamp = stamp_of(&file).map_err(|source| unreadable(path, source))?;
+    let (head, sha256) = hash(file).map_err(|source| unreadable(path, source))?;
+    let stamp = stamp_of(file).map_err(|source| unreadable(path, source))?;
     let after = file.metadata().map_err(|source| unreadable(path, source))?;
     let seen =
         |metadata: &fs::Metadata| (changed_ns(metadata), metadata.mtime_nsec(), metadata.len());
@@ -388,8 +385,9 @@ fn path_of(file: &File, metadata: &fs::Metadata) -> Option<PathBuf> {
         .then_some(path)
 }
 
-/// The first bytes, where a `#!` line stands, and the SHA-256 of everything.
-fn hash(file: &mut File) -> io::Result<(Vec<u8>, String)> {
+/// The first bytes, where a `#!` line stands, and the SHA-256 of everything. It reads on from
+/// where the file stands, so nothing may have been read from it before.
+fn hash(mut file: &File) -> io::Result<(Vec<u8>, String)> {
     let mut hasher = Sha256::new();
     let mut head = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
