@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::output::tell;
+use crate::output::trouble;
 
 /// How a command ends when it does not end well.
 #[derive(Debug)]
@@ -36,9 +36,9 @@ impl Failure {
         ExitCode::from(self.status)
     }
 
-    /// Says it on standard error. Paths are in it, whatever they are made of.
+    /// Says it on standard error.
     pub fn say(&self) {
-        tell(&format!("sekimori: {}", engine::printable(&self.message)));
+        trouble(&self.message);
     }
 }
 

@@ -40,7 +40,7 @@ use crate::config::{Config, PacketWatch};
 use crate::failure::Failure;
 use crate::install;
 use crate::notify::Notifier;
-use crate::output::tell;
+use crate::output::trouble;
 use crate::paths::Paths;
 use crate::registry::Registry;
 #[cfg(test)]
@@ -169,12 +169,6 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     keeper.greet(watcher, true);
     keeper.serve(&signals)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Something went wrong that is nothing for the journal.
-fn trouble(text: &str) {
-    // The watcher has the same standard error: what it does to it must not end the keeper.
-    tell(&format!("sekimori: {}", engine::printable(text)));
 }
 
 fn request(

@@ -53,8 +53,14 @@ pub fn all_said() -> Result<(), Failure> {
     lost.take().map_or(Ok(()), |why| Err(Failure::failed(why)))
 }
 
+/// Says on standard error that something went wrong. Paths are in it, whatever they are made of.
+pub fn trouble(text: &str) {
+    tell(&format!("sekimori: {}", engine::printable(text)));
+}
+
 /// Prints a line on standard error. Where that cannot be written, as on a full disk, the line
-/// is lost and nothing else: `eprintln!` would end the process.
+/// is lost and nothing else: `eprintln!` would end the process. What the watcher does to the
+/// standard error that it has from the keeper must not end the keeper.
 pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::failure::{Failure, need_root};
 use crate::install;
-use crate::output::tell;
+use crate::output::trouble;
 use crate::paths::Paths;
 
 const PKEXEC: &str = "/usr/bin/pkexec";
@@ -36,7 +36,7 @@ pub fn need_root_or_ask(what: &str, arguments: &[OsString], paths: &Paths) -> Re
             .arg(what)
             .args(arguments)
             .exec();
-        tell(&format!("sekimori: {PKEXEC}: {error}"));
+        trouble(&format!("{PKEXEC}: {error}"));
     }
     need_root(what)
 }

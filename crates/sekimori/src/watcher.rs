@@ -32,7 +32,7 @@ use crate::channel::link::Link;
 use crate::channel::news::{Hello, News, Retention};
 use crate::clock;
 use crate::control::server::Server;
-use crate::output::tell;
+use crate::output::trouble;
 use crate::paths::JOURNAL;
 use crate::render::Style;
 use names::Known;
@@ -100,7 +100,7 @@ pub fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
-            tell(&format!("sekimori: the watcher: {message}"));
+            trouble(&format!("the watcher: {message}"));
             ExitCode::FAILURE
         }
     }
@@ -226,7 +226,7 @@ impl Watcher {
             match poll(&mut waiting, timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
-                    self.outbox.trouble(&format!("poll: {error}"));
+                    trouble(&format!("poll: {error}"));
                     break;
                 }
             }

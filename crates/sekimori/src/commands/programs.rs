@@ -16,7 +16,7 @@ use crate::clock;
 use crate::control::client::ask;
 use crate::control::protocol::{Request, RootRequest};
 use crate::failure::{Failure, need_root};
-use crate::output::{say, style, tell};
+use crate::output::{say, style, trouble};
 use crate::paths::Paths;
 use crate::polkit::need_root_or_ask;
 use crate::registry::{Registry, peek};
@@ -130,8 +130,8 @@ pub fn list(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
 /// The registered programs, while no daemon has them.
 fn open(paths: &Paths) -> Result<Registry, Failure> {
     let (registry, said) = Registry::open(paths)?;
-    for text in said {
-        tell(&format!("sekimori: {}", printable(&text)));
+    for text in &said {
+        trouble(text);
     }
     Ok(registry)
 }

@@ -18,7 +18,7 @@ use replay::{FlowRecord, Hosts, Input, Settings, Sink, Summary};
 
 use crate::cli::ReplayArgs;
 use crate::failure::Failure;
-use crate::output::{all_said, not_said, style, tell};
+use crate::output::{all_said, not_said, style, trouble};
 use crate::render::{self, Style};
 
 /// How often the progress is drawn.
@@ -71,7 +71,7 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
             }
             Err(error) => {
                 screen.flush();
-                tell(&format!("sekimori: {} {error}", engine::printable(&name)));
+                trouble(&format!("{name} {error}"));
                 failed += 1;
             }
         }
@@ -117,24 +117,23 @@ impl<P: FnMut(&FlowRecord)> Sink for Weigher<'_, P> {
 /// Says on standard error what was wrong with a file that could be read. `false` when it
 /// could not be read to its end.
 fn report(name: &str, summary: &Summary) -> bool {
-    let name = engine::printable(name);
     if summary.unknown_link > 0 {
-        tell(&format!(
-            "sekimori: {name} has {} packets of a link type that is not supported; they were left out",
+        trouble(&format!(
+            "{name} has {} packets of a link type that is not supported; they were left out",
             summary.unknown_link
         ));
     }
     if summary.evicted > 0 {
-        tell(&format!(
-            "sekimori: {name} has too many flows at the same time; {} were told before their end",
+        trouble(&format!(
+            "{name} has too many flows at the same time; {} were told before their end",
             summary.evicted
         ));
     }
     match &summary.damage {
         None => true,
         Some(damage) => {
-            tell(&format!(
-                "sekimori: {name} {damage}; the {} packets before it were read",
+            trouble(&format!(
+                "{name} {damage}; the {} packets before it were read",
                 summary.packets
             ));
             false

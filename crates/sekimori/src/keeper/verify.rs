@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Keeper, trouble};
+use super::Keeper;
+use crate::output::trouble;
 
 impl Keeper {
     /// Looks at all of them.

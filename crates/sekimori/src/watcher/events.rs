@@ -14,6 +14,7 @@ use super::{LOSSES_AFTER, Watcher};
 use crate::channel::link::Link;
 use crate::channel::request::Request;
 use crate::clock;
+use crate::output::trouble;
 
 /// What the kernel counts as lost, in the words that the user reads.
 const LOSSES: [(Counter, &str); 5] = [
@@ -68,7 +69,7 @@ impl Watcher {
                                     names.link.ask(&Request::SetInterest { cookie, interest })
                                 });
                                 if let Ok(Err(error)) = wanted {
-                                    outbox.trouble(&error);
+                                    trouble(&error);
                                 }
                             }
                             Action::Append(Entry::Finding(finding)) => {
@@ -79,7 +80,7 @@ impl Watcher {
                     }
                     outbox.perform(names.link, actions, at);
                 }
-                Err(error) => outbox.trouble(&error.to_string()),
+                Err(error) => trouble(&error.to_string()),
             }
         });
         self.taken(count);
@@ -98,7 +99,7 @@ impl Watcher {
                     outbox.perform(names.link, actions, at);
                 }
                 Ok(None) => {}
-                Err(error) => outbox.trouble(&error.to_string()),
+                Err(error) => trouble(&error.to_string()),
             }
         });
         self.taken(count);

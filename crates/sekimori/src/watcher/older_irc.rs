@@ -15,6 +15,7 @@ use super::Watcher;
 use super::names::Asked;
 use crate::channel::request::{OPEN_MAX, Request, decode_address};
 use crate::clock;
+use crate::output::trouble;
 
 /// Their sockets' inode numbers take the place of cookies, with this bit so that the two are
 /// never mixed up.
@@ -98,7 +99,7 @@ impl Watcher {
                     self.perform(actions, now);
                 }
                 Ok(None) => {}
-                Err(error) => self.outbox.trouble(&error.to_string()),
+                Err(error) => trouble(&error.to_string()),
             }
         }
     }

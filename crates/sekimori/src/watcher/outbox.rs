@@ -14,7 +14,7 @@ use super::Place;
 use crate::channel::link::Link;
 use crate::channel::request::{BODY_BYTES_MAX, Request, TITLE_BYTES_MAX};
 use crate::notify::cut;
-use crate::output::tell;
+use crate::output::{tell, trouble};
 use crate::render::{self, Style};
 
 /// Entries that are written in one transaction.
@@ -124,7 +124,7 @@ impl Outbox {
             .as_mut()
             .map(|journal| journal.prune(now_ns, keep_ns, max_entries));
         if let Some(Err(error)) = pruned {
-            self.trouble(&self.place.shown(&error));
+            trouble(&self.place.shown(&error));
         }
     }
 
@@ -177,7 +177,7 @@ impl Outbox {
                 self.unpruned += ids.len() as u64;
                 if self.journal_failed {
                     self.journal_failed = false;
-                    self.trouble(&format!(
+                    trouble(&format!(
                         "the journal can be written again; {} entries were not kept",
                         self.unwritten
                     ));
@@ -258,15 +258,10 @@ impl Outbox {
         if !self.journal_failed {
             self.journal_failed = true;
             let error = self.place.shown(error);
-            self.trouble(&format!(
+            trouble(&format!(
                 "{error}; the gate goes on, but what it does is not kept"
             ));
         }
-    }
-
-    /// Something went wrong that is no event of the gate.
-    pub fn trouble(&self, text: &str) {
-        tell(&format!("sekimori: {}", engine::printable(text)));
     }
 
     fn warn(&mut self, link: &mut Link, warning: &Warning) {
@@ -281,7 +276,7 @@ impl Outbox {
         let missed = missed.and_then(|bytes| bytes.try_into().ok());
         let missed = missed.map_or(0, u32::from_le_bytes);
         if missed > 0 {
-            self.trouble(&format!(
+            trouble(&format!(
                 "{missed} desktop notifications could not be started"
             ));
         }
