@@ -324,6 +324,21 @@ fn accepted_by_name(line: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    /// Runs `check` with the own port and the server's address of a connection to a server of this
+    /// process: one by IPv4, then one by IPv6, which not every machine has.
+    fn with_connections(check: impl Fn(u16, SocketAddr)) {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = std::net::TcpListener::bind(address) else {
+                println!("skipped: {address} cannot be bound");
+                continue;
+            };
+            let remote = listener.local_addr().expect("an address");
+            let stream = std::net::TcpStream::connect(remote).expect("a connection");
+            let own = stream.local_addr().expect("an address").port();
+            check(own, remote);
+        }
+    }
+
     #[test]
     fn the_own_process_is_found() {
         let own = std::process::id();
@@ -338,18 +353,10 @@ mod tests {
 
     #[test]
     fn the_owner_of_a_connection_is_found() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = std::net::TcpListener::bind(address) else {
-                println!("skipped: {address} cannot be bound");
-                continue;
-            };
-            let remote = listener.local_addr().expect("an address");
-            let stream = std::net::TcpStream::connect(remote).expect("a connection");
-            let own = stream.local_addr().expect("an address").port();
+        with_connections(|own, remote| {
             assert_eq!(tcp_owner(own, remote), Some(std::process::id()));
             assert_eq!(is_connected_from_here(std::process::id()), Some(true));
-            drop(stream);
-        }
+        });
     }
 
     #[test]
@@ -371,18 +378,11 @@ mod tests {
 
     #[test]
     fn the_ports_of_servers_are_found_and_no_others() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
-            let Ok(listener) = std::net::TcpListener::bind(address) else {
-                println!("skipped: {address} cannot be bound");
-                continue;
-            };
-            let remote = listener.local_addr().expect("an address");
-            let stream = std::net::TcpStream::connect(remote).expect("a connection");
-            let own = stream.local_addr().expect("an address").port();
+        with_connections(|own, remote| {
             let ports = listening_ports();
             assert!(ports.contains(&remote.port()), "{remote}: {ports:?}");
             assert!(!ports.contains(&own), "{own}: {ports:?}");
-        }
+        });
     }
 
     #[test]
