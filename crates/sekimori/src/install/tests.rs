@@ -110,6 +110,27 @@ fn with_systemd_the_unit_is_enabled_and_restarted() {
     assert_eq!(fs::read(below(folder.path(), BINARY)).unwrap(), b"program");
 }
 
+/// What is left must be able to open it.
+#[test]
+fn while_the_gate_cannot_be_opened_nothing_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let mut manager = Recorder::default();
+    installed(root, &mut manager).0.unwrap();
+    fs::create_dir_all(below(root, STATE)).unwrap();
+    let mut out = Vec::new();
+    let fails = &mut || anyhow::bail!("a daemon runs");
+    let error = uninstall(root, true, &mut manager, fails, &mut out).unwrap_err();
+    assert_eq!(format!("{error:#}"), "nothing was removed: a daemon runs");
+    for path in [BINARY, UNIT, STATE] {
+        assert!(below(root, path).exists(), "{path}");
+    }
+    uninstalled(root, true, &mut manager, true).0.unwrap();
+    for path in [BINARY, UNIT, STATE] {
+        assert!(!below(root, path).exists(), "{path}");
+    }
+}
+
 #[test]
 fn uninstalling_undoes_it_and_can_be_repeated() {
     let folder = tempfile::tempdir().unwrap();
