@@ -109,6 +109,7 @@ fn task(operation: usize, tiny: &Path) -> Task {
         3 => Task::PingPong { count: 3000 },
         4 => Task::Bulk {
             veth: false,
+            far_speaks: false,
             count: 300,
         },
         5 => Task::Spawn {

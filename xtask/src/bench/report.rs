@@ -218,13 +218,19 @@ impl Measured {
     fn packet_rows(&self) -> Vec<Row> {
         use State::{EmptyPair, Gate, GateWithoutPackets, GateWithoutSamples, Nftables, OffAgain};
         let mut rows = Vec::new();
-        for (name, operation, sampled) in [
+        for (name, operation, sampled, silent) in [
             (
                 "one byte there and back, loopback",
                 Operation::PingPong,
                 Operation::SampledPingPong,
+                None,
             ),
-            ("bulk, loopback", Operation::Bulk, Operation::SampledBulk),
+            (
+                "bulk, loopback",
+                Operation::Bulk,
+                Operation::SampledBulk,
+                Some(Operation::SilentBulk),
+            ),
         ] {
             let packets = self.samples.packets(operation).unwrap_or(f64::NAN);
             let us = |figure: Option<Figure>| {
@@ -256,6 +262,13 @@ impl Measured {
                 self.over(Gate, EmptyPair, sampled),
                 Target::AtMost(0.1),
             ));
+            if let Some(silent) = silent {
+                rows.push(row(
+                    "… sampled while the server is silent, beyond the empty pair",
+                    self.over(Gate, EmptyPair, silent),
+                    Target::None,
+                ));
+            }
             rows.push(row(
                 "… the gate with packet_watch mail adds",
                 self.over_off(GateWithoutSamples, operation),

@@ -11,7 +11,7 @@ use super::bpf;
 use super::figures::{low_percentile, middle};
 use super::ground::{Ground, State};
 use super::task::{Answer, Task};
-use super::work::WARM_UP;
+use super::work::{PIECE_BYTES, WARM_UP};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,8 +41,11 @@ pub enum Operation {
     SampledConnect,
     /// One byte there and back, by what may not send.
     SampledPingPong,
-    /// A large piece over the loopback interface, by what may not send.
+    /// A large piece over the loopback interface, by what may not send, to a server that has
+    /// spoken.
     SampledBulk,
+    /// The same to a server that has not: the gate reads it for words of mail.
+    SilentBulk,
 }
 
 impl Operation {
@@ -50,7 +53,7 @@ impl Operation {
     const fn is_sampled(self) -> bool {
         matches!(
             self,
-            Self::SampledConnect | Self::SampledPingPong | Self::SampledBulk
+            Self::SampledConnect | Self::SampledPingPong | Self::SampledBulk | Self::SilentBulk
         )
     }
 }
@@ -69,6 +72,10 @@ pub const OPEN_PORT: u16 = 7777;
 const MAIL_PORT: u16 = 25;
 /// Time for the daemon to write an entry and to sleep again: mail is no flood.
 const MAIL_EVERY_US: u64 = 2000;
+/// Pieces to a silent server. The gate reads the first 16 MiB of a connection: all of them
+/// have to lie before that, or the low percentile would be of those that nobody reads.
+const SILENT_PIECES: u32 = 40;
+const _: () = assert!((SILENT_PIECES + WARM_UP) as usize * PIECE_BYTES < 16 << 20);
 
 /// All measurements: a low percentile for each state, operation and round.
 #[derive(Default)]
@@ -233,12 +240,10 @@ impl Batch<'_> {
         }
         if off_or_gate || other_gate || matches!(self.state, Nftables | EmptyPair) {
             let ping_pong = |count| Task::PingPong { count };
-            let loopback = |count| Task::Bulk { veth: false, count };
             self.time(Operation::PingPong, 3000, ping_pong)?;
-            self.time(Operation::Bulk, 300, loopback)?;
+            self.time(Operation::Bulk, 300, bulk(false, false))?;
             if veth {
-                let veth = |count| Task::Bulk { veth: true, count };
-                self.time(Operation::Veth, 300, veth)?;
+                self.time(Operation::Veth, 300, bulk(true, false))?;
             }
         }
         if off_or_gate || self.state == EmptyPair {
@@ -250,8 +255,8 @@ impl Batch<'_> {
             self.time(Operation::SampledConnect, 1500, connect)?;
             let ping_pong = |count| Task::PingPong { count };
             self.time(Operation::SampledPingPong, 3000, ping_pong)?;
-            let loopback = |count| Task::Bulk { veth: false, count };
-            self.time(Operation::SampledBulk, 300, loopback)?;
+            self.time(Operation::SampledBulk, 300, bulk(false, true))?;
+            self.time(Operation::SilentBulk, SILENT_PIECES, bulk(false, false))?;
         }
         if off_or_gate || matches!(self.state, GateWithoutCalls | GateWithEveryCall) {
             let program = PathBuf::from("/bin/true");
@@ -320,6 +325,15 @@ impl Batch<'_> {
     fn keep(&mut self, operation: Operation, ns: f64) {
         let key = (self.state, operation);
         self.samples.times_ns.entry(key).or_default().push(ns);
+    }
+}
+
+/// Pieces over veth or loopback, to a far end that has said something before or has not.
+fn bulk(veth: bool, far_speaks: bool) -> impl FnOnce(u32) -> Task {
+    move |count| Task::Bulk {
+        veth,
+        far_speaks,
+        count,
     }
 }
 

@@ -67,6 +67,8 @@ pub enum Task {
     Bulk {
         /// Over the veth pair, not the loopback interface.
         veth: bool,
+        /// The far end has said something before, as most servers have.
+        far_speaks: bool,
         /// How many pieces.
         count: u32,
     },

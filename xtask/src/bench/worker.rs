@@ -70,13 +70,22 @@ fn perform(task: Task, veth: &mut Option<Veth>) -> Result<Answer> {
         Task::Maps { count } => on_one_cpu(|| work::maps(count)),
         Task::Spawn { program, count } => on_one_cpu(|| work::spawn(&program, count)),
         Task::PingPong { count } => on_one_cpu(|| work::ping_pong(count)),
-        Task::Bulk { veth: false, count } => {
-            on_one_cpu(|| work::bulk(&work::loopback_pair()?, "lo", count))
-        }
-        Task::Bulk { veth: true, count } => {
-            let veth = veth.as_ref().context("there is no veth pair")?;
-            on_one_cpu(|| work::bulk(&veth.connected_pair()?, Veth::INTERFACE, count))
-        }
+        Task::Bulk {
+            veth: over_veth,
+            far_speaks,
+            count,
+        } => on_one_cpu(|| {
+            let (pair, interface) = if over_veth {
+                let veth = veth.as_ref().context("there is no veth pair")?;
+                (veth.connected_pair()?, Veth::INTERFACE)
+            } else {
+                (work::loopback_pair()?, "lo")
+            };
+            if far_speaks {
+                work::far_speaks(&pair)?;
+            }
+            work::bulk(&pair, interface, count)
+        }),
         Task::MakeVeth { guarded, unguarded } => {
             *veth = Some(Veth::make(guarded, unguarded)?);
             Ok(Answer::default())
