@@ -68,21 +68,16 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     // What is foreign stays so. The look at the environment is for the user's own programs, which
     // are few, and for the machine's mailers: a part of the machine may start one with variables
     // that a user's file sets, as cron does.
-    let unspoiled = before.after_exec(program, how, Tamper::NONE);
-    let is_looked_at = match unspoiled.origin {
+    let mut after = before.after_exec(program, how, Tamper::NONE);
+    let is_looked_at = match after.origin {
         Origin::User => true,
         Origin::System => program.role == Role::Mailer,
         Origin::Foreign => false,
     };
-    let found = if is_looked_at {
-        signs(
-            task,
-            program.role == Role::Mailer && program.kind == Kind::Interactive,
-        )
-    } else {
-        Tamper::NONE
-    };
-    let after = before.after_exec(program, how, found);
+    if is_looked_at {
+        let takes_arguments = program.role == Role::Mailer && program.kind == Kind::Interactive;
+        after.tampered = after.tampered.with(signs(task, takes_arguments));
+    }
     record.uid = user;
     record.record_exec(&after, index, pid, 0);
     guard_submitter(record, &after);
