@@ -8,14 +8,14 @@
 
 use abi::{Counter, MailWatch, ProcessRecord, Sampling, Settings, VerdictOrigin};
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_loop, bpf_skb_load_bytes};
+use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_skb_load_bytes};
 use aya_ebpf::programs::SkBuffContext;
 use policy::{ClientLine, Reason, has_line_end, is_mail_server};
 
 use crate::hooks::verdict::{self, Actor, Judged, Left};
 use crate::maps::PROCESSES;
 use crate::packet::{self, Payload};
+use crate::repeat::each;
 use crate::report::count;
 
 /// Bytes that are read at once.
@@ -172,14 +172,6 @@ impl Reader {
         each(PIECES_MAX, read_piece, self);
         self.spoke != 0
     }
-}
-
-/// Calls `step` so many times, or until it returns 1. By the helper (since 5.17), so that the
-/// verifier follows a step once, and not again for each time.
-#[inline(always)]
-fn each(times: u32, step: unsafe extern "C" fn(u32, *mut Reader) -> u64, reader: &mut Reader) {
-    // SAFETY: the callback gets the reader back, which lives longer than the call.
-    unsafe { bpf_loop(times, step as *mut c_void, (&raw mut *reader).cast(), 0) };
 }
 
 /// One piece.

@@ -15,6 +15,7 @@ mod kernel_memory;
 mod mail;
 mod maps;
 mod packet;
+mod repeat;
 mod report;
 mod sample;
 

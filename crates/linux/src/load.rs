@@ -188,7 +188,7 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
     // What the kernel has to say takes long to write down, and is only read when it refuses.
     attempt(VerifierLogLevel::DISABLE).or_else(|_| {
         pins.prepare()?;
-        attempt(VerifierLogLevel::VERBOSE)
+        attempt(VerifierLogLevel::DEBUG)
     })
 }
 

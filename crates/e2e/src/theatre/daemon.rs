@@ -7,6 +7,7 @@ use std::process::{Child, Stdio};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aya::programs::loaded_programs;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Theatre;
@@ -88,6 +89,31 @@ impl Theatre {
             .maps
             .extend(maps);
         true
+    }
+
+    /// The gate's programs in the kernel, by the name that the kernel keeps, each with the count of
+    /// instructions that its verifier followed.
+    ///
+    /// # Panics
+    /// When the kernel does not tell: it counts since 5.16.
+    pub fn verified(&self) -> Vec<(String, u32)> {
+        let maps = &self
+            .remains
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .maps;
+        // Programs of others may go while we look.
+        let programs = loaded_programs().filter_map(Result::ok);
+        let own = programs.filter(|program| {
+            let used = program.map_ids().ok().flatten().unwrap_or_default();
+            used.iter().any(|map| maps.contains(map))
+        });
+        own.map(|program| {
+            let name = String::from_utf8_lossy(program.name()).into_owned();
+            let count = program.verified_instruction_count();
+            (name, count.expect("the verifier's count"))
+        })
+        .collect()
     }
 
     /// The number in the name of the folder of pinned maps.

@@ -80,7 +80,9 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     }
     record.uid = user;
     record.record_exec(&after, index, pid, 0);
-    guard_submitter(record, &after);
+    if may_submit(&after).is_some() {
+        guard_submitter(pid);
+    }
     0
 }
 
@@ -92,20 +94,27 @@ fn stranger(pid: u32) -> Option<*mut ProcessRecord> {
     PROCESSES.get_ptr_mut(pid)
 }
 
-#[inline(always)]
-fn guard_submitter(record: &ProcessRecord, standing: &Standing) {
-    let Some(answer) = may_submit(standing) else {
-        return;
+/// Ends a submitter that the current process, whose record is written, may not be.
+///
+/// External linkage: the verifier checks it once, not for each way that leads to its call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn guard_submitter(pid: u32) -> u32 {
+    let (Some(settings), Some(record)) = (SETTINGS.get(0), PROCESSES.get_ptr(pid)) else {
+        return 0;
     };
-    let Some(settings) = SETTINGS.get(0) else {
-        return;
+    // SAFETY: only this process's own exec and fork touch its record, and it is here.
+    let record = unsafe { &*record };
+    let standing = record.standing();
+    let Some(answer) = may_submit(&standing) else {
+        return 0;
     };
     if settings.guard_submitters == 0 || !in_guarded_cgroup(settings) {
-        return;
+        return 0;
     }
     match answer {
         // A service mailer that its own service starts hands in nobody else's mail.
-        Verdict::Allow if standing.role == Role::Mailer => return,
+        Verdict::Allow if standing.role == Role::Mailer => return 0,
         Verdict::Allow => {}
         Verdict::Refuse(_) => {
             if settings.observe == 0 {
@@ -125,6 +134,7 @@ fn guard_submitter(record: &ProcessRecord, standing: &Standing) {
         observe: settings.observe,
     };
     verdict::tell(&judged, answer.reason(), &Actor::current(), Some(record));
+    0
 }
 
 /// Tracepoints see the whole machine; the gate may guard a part of it.

@@ -5,11 +5,9 @@
 //! The SSH server and its like hold the connection themselves and close it in the shell, so it is
 //! their descriptors that are looked at.
 
-use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::bpf_loop;
-
 use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, offset};
+use crate::repeat::each;
 
 /// A shell's parents that log people in: the server's process for this session, the one with
 /// privilege behind it, and the one that listens.
@@ -59,17 +57,7 @@ extern "C" fn comes_from_here() -> u32 {
             table,
             end: End::None as u64,
         };
-        // By the helper (since 5.17), so that the verifier follows a look once, and not again for each
-        // descriptor: on Linux 6.1 the whole exec hook comes close to its limit.
-        // SAFETY: the callback gets the search back, which lives longer than the call.
-        unsafe {
-            bpf_loop(
-                DESCRIPTORS,
-                look_at as *mut c_void,
-                (&raw mut search).cast(),
-                0,
-            )
-        };
+        each(DESCRIPTORS, look_at, &mut search);
         if search.end != End::None as u64 {
             return (search.end == End::Here as u64) as u32;
         }
@@ -87,7 +75,7 @@ struct Search {
 
 /// One descriptor. The first connection decides: what the person forwards comes later.
 unsafe extern "C" fn look_at(descriptor: u32, search: *mut Search) -> u64 {
-    // SAFETY: see the caller.
+    // SAFETY: see `each`.
     let search = unsafe { &mut *search };
     let file = search.table.follow(descriptor as usize * 8);
     search.end = origin_of(file) as u64;

@@ -13,11 +13,12 @@ use policy::{
 
 use crate::kernel_memory::Address;
 use crate::maps::{SCRATCH, Scratch, TEXT_BYTES, offset};
+use crate::repeat::{Step, each};
 
 /// Pieces of the environment that are looked at. A longer one counts as unreadable.
-const ENVIRONMENT_PIECES: usize = 512;
+const ENVIRONMENT_PIECES: u32 = 512;
 /// The same for arguments.
-const ARGUMENT_PIECES: usize = 64;
+const ARGUMENT_PIECES: u32 = 64;
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFCHR: u16 = 0o020_000;
@@ -173,32 +174,11 @@ pub fn signs(task: Address, take_arguments: bool) -> Tamper {
 #[inline(never)]
 extern "C" fn environment_signs(memory: u64) -> u32 {
     let memory = Address(memory);
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return u32::from(Tamper::UNREADABLE.0);
-    };
-    // SAFETY: this CPU's own slot; see `Scratch`.
-    let text = unsafe { &mut (*scratch).text };
-    u32::from(look_at_environment(memory, text).0)
-}
-
-#[inline(always)]
-fn look_at_environment(memory: Address, text: &mut [u64; TEXT_BYTES / 8]) -> Tamper {
-    let mut variables = Strings {
+    let variables = Strings {
         at: memory.read(offset!(mm_env_start)),
         end: memory.read(offset!(mm_env_end)),
     };
-    for _ in 0..ENVIRONMENT_PIECES {
-        match variables.next(text) {
-            Piece::Text(first, second) => {
-                if variable_tampers(first, second) {
-                    return Tamper::ENVIRONMENT;
-                }
-            }
-            Piece::End => return Tamper::NONE,
-            Piece::Unreadable => return Tamper::UNREADABLE,
-        }
-    }
-    Tamper::UNREADABLE
+    look_through(variables, ENVIRONMENT_PIECES, look_at_variable)
 }
 
 /// The same for arguments.
@@ -206,32 +186,61 @@ fn look_at_environment(memory: Address, text: &mut [u64; TEXT_BYTES / 8]) -> Tam
 #[inline(never)]
 extern "C" fn argument_signs(memory: u64) -> u32 {
     let memory = Address(memory);
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return u32::from(Tamper::UNREADABLE.0);
-    };
-    // SAFETY: this CPU's own slot; see `Scratch`.
-    let text = unsafe { &mut (*scratch).text };
-    u32::from(look_at_arguments(memory, text).0)
-}
-
-#[inline(always)]
-fn look_at_arguments(memory: Address, text: &mut [u64; TEXT_BYTES / 8]) -> Tamper {
-    let mut arguments = Strings {
+    let arguments = Strings {
         at: memory.read(offset!(mm_arg_start)),
         end: memory.read(offset!(mm_arg_end)),
     };
-    for _ in 0..ARGUMENT_PIECES {
-        match arguments.next(text) {
-            Piece::Text(first, second) => {
-                if remote_control_argument(first, second) {
-                    return Tamper::REMOTE_CONTROL;
-                }
-            }
-            Piece::End => return Tamper::NONE,
-            Piece::Unreadable => return Tamper::UNREADABLE,
-        }
+    look_through(arguments, ARGUMENT_PIECES, look_at_argument)
+}
+
+/// A look at strings, one after the other, until one of them is a sign of tampering.
+struct Look {
+    strings: Strings,
+    /// The bits of a [`Tamper`]. A word, because the verifier keeps track of words.
+    signs: u64,
+}
+
+/// Signs in the first so many strings; when there are more, nobody knows.
+#[inline(always)]
+fn look_through(strings: Strings, most: u32, step: Step<Look>) -> u32 {
+    let mut look = Look {
+        strings,
+        signs: u64::from(Tamper::UNREADABLE.0),
+    };
+    each(most, step, &mut look);
+    look.signs as u32
+}
+
+unsafe extern "C" fn look_at_variable(_: u32, look: *mut Look) -> u64 {
+    // SAFETY: see `each`.
+    let look = unsafe { &mut *look };
+    look.goes_on(Tamper::ENVIRONMENT, variable_tampers)
+}
+
+unsafe extern "C" fn look_at_argument(_: u32, look: *mut Look) -> u64 {
+    // SAFETY: see `each`.
+    let look = unsafe { &mut *look };
+    look.goes_on(Tamper::REMOTE_CONTROL, remote_control_argument)
+}
+
+impl Look {
+    /// Looks at one more: 0 to go on, 1 when it is decided.
+    #[inline(always)]
+    fn goes_on(&mut self, sign: Tamper, is_sign: impl Fn([u8; 8], [u8; 8]) -> bool) -> u64 {
+        let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+            return 1;
+        };
+        // SAFETY: this CPU's own slot; see `Scratch`.
+        let text = unsafe { &mut (*scratch).text };
+        let found = match self.strings.next(text) {
+            Piece::Text(first, second) if is_sign(first, second) => sign,
+            Piece::Text(..) => return 0,
+            Piece::End => Tamper::NONE,
+            Piece::Unreadable => return 1,
+        };
+        self.signs = u64::from(found.0);
+        1
     }
-    Tamper::UNREADABLE
 }
 
 /// Whether file descriptor 0 is a terminal and the process has a controlling terminal.
