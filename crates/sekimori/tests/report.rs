@@ -192,7 +192,10 @@ fn what_cannot_be_written_is_said_before_anything_is_read() {
 
 /// A replay that reads from a pipe, of which it has got so much.
 fn reading(folder: &Path, stdout: Stdio) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_sekimori"))
+    // A job in the background of a script ignores Ctrl-C, and so would what it starts.
+    Command::new("env")
+        .arg("--default-signal=INT")
+        .arg(env!("CARGO_BIN_EXE_sekimori"))
         .current_dir(folder)
         .args(["replay", "-", "--json", "--html", "r.html"])
         .stdin(Stdio::piped())
