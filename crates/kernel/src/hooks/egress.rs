@@ -130,7 +130,7 @@ fn is_spoiled(flow: &Flow) -> bool {
 fn is_written_by_another(ctx: &SkBuffContext, tcp: Option<Tcp>) -> bool {
     tcp.is_some_and(|tcp| tcp.may_carry() && tcp.is_owned())
         && Payload::is_in(ctx)
-        && !holder::may_write(Address::current_task())
+        && !holder::may_let_leave(Address::current_task())
 }
 
 /// A stream socket to a port where IRC servers listen: only watched.

@@ -13,19 +13,23 @@ use crate::maps::{PROCESSES, offset};
 /// `PF_EXITING` and `PF_KTHREAD` in `linux/sched.h`.
 const EXITING_OR_KERNEL: u32 = 0x4 | 0x20_0000;
 
-/// Whether the task writes for a mailer. A forked child of one does; so does the kernel itself
-/// for whoever wrote before (kTLS), and a process that ends, whose last bytes
-/// leave when its record is gone already.
+/// Whether what the task writes is a mailer's. A forked child of one writes for it. A thread of the
+/// kernel does not: by kTLS it writes what anybody has handed to it, and nobody can say who.
 #[inline(always)]
 pub fn may_write(task: Address) -> bool {
-    let flags: u32 = task.read(offset!(task_flags));
-    if flags & EXITING_OR_KERNEL != 0 {
-        return true;
-    }
     match record_of(task.read(offset!(task_tgid))) {
         Some(record) => may_send(&record.standing(), Rate::UNLIMITED) == Verdict::Allow,
         None => false,
     }
+}
+
+/// Whether what leaves in the task may be a mailer's. What was written before may leave in a process
+/// that ends, whose record is gone already, and in a thread of the kernel that closes a socket
+/// for its last holder.
+#[inline(always)]
+pub fn may_let_leave(task: Address) -> bool {
+    let flags: u32 = task.read(offset!(task_flags));
+    flags & EXITING_OR_KERNEL != 0 || may_write(task)
 }
 
 /// Whether the flow holds a grant that can be lost.
