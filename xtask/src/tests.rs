@@ -38,6 +38,7 @@ pub const PACKAGES: Packages = Packages {
         "iproute2",
         "irssi",
         "libc6-dev",
+        "libmailtools-perl",
         "microsocks",
         "msmtp",
         "mutt",

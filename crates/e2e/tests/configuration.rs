@@ -16,6 +16,8 @@ const MUTT: &str = "/usr/bin/mutt";
 const MSMTP: &str = "/usr/bin/msmtp";
 const GIT: &str = "/usr/bin/git";
 const SEND_EMAIL: &str = "/usr/lib/git-core/git-send-email";
+/// `git send-email` does not start without it.
+const MAIL_ADDRESS: &str = "/usr/share/perl5/Mail/Address.pm";
 const PYTHON: &str = "/usr/bin/python3";
 const GCC: &str = "/usr/bin/gcc";
 
@@ -82,7 +84,7 @@ impl Scene {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn what_a_mailer_runs_is_judged_by_itself() {
-    if is_missing(&[MUTT, MSMTP, GIT, SEND_EMAIL]) {
+    if is_missing(&[MUTT, MSMTP, GIT, SEND_EMAIL, MAIL_ADDRESS]) {
         return;
     }
     let mailers = [MUTT, MSMTP, GIT, SEND_EMAIL];
