@@ -177,9 +177,9 @@ fn mirror() -> Result<String> {
 fn disk(workspace: &Workspace, folder: &Path, root: &Path) -> Result<PathBuf> {
     terminal::step("making the guest's disk");
     let mut build = workspace.cargo();
-    process::run(build.args(["build", "--quiet", "--package", "sekimori"]))?;
+    process::run(build.args(["build", "--quiet", "--release", "--package", "sekimori"]))?;
     put(
-        &workspace.target("debug/sekimori"),
+        &workspace.target("release/sekimori"),
         &root.join("root/sekimori"),
     )?;
     put(&std::env::current_exe()?, &root.join("usr/local/bin/xtask"))?;

@@ -26,8 +26,9 @@ pub const MARK_OPEN: u16 = 9;
 pub const MARK_CLOSED: u16 = 10;
 
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(2);
-/// Once it was refused: the guest's processor is slow, and others have to do something, too.
-const ONCE_REFUSED: Duration = Duration::from_millis(100);
+/// Once it was refused: the guest's processor is slow, others have to do something too, and each attempt
+/// makes the journal longer that is read here again and again.
+const ONCE_REFUSED: Duration = Duration::from_millis(500);
 const NOTE_EVERY: Duration = Duration::from_millis(500);
 
 /// Attempts of one kind with one end.
