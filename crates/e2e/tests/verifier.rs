@@ -2,10 +2,10 @@
 
 use e2e::Theatre;
 
-/// The verifier gives up at a million instructions. That of Linux 6.1 followed 548,038 of the exec
-/// hook where that of 6.12 followed 283,106; it knows fewer states as ones that it has seen. So
-/// this kernel has to be content with less than half of the limit.
-const MOST: u32 = 300_000;
+/// The verifier gives up at a million instructions. That of Linux 6.1 knows fewer states as ones that it
+/// has seen than that of 6.18: it followed 211,917 of `connect4` where this followed 37,554. So a newer
+/// kernel has to be content with a sixth of the limit.
+const MOST: u32 = 160_000;
 
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
