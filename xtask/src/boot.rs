@@ -31,8 +31,7 @@ const PACKAGES: Packages = Packages {
 };
 
 /// What is in the guest beside Debian's essential packages.
-const INSTALLED: &str =
-    "systemd-sysv,dbus,iproute2,linux-image-amd64,initramfs-tools,udev,kmod,zstd";
+const INSTALLED: &str = "systemd-sysv,dbus,iproute2,initramfs-tools,udev,kmod,zstd";
 /// What no boot needs, and most of the bytes.
 const LEFT_OUT: [&str; 5] = [
     "/usr/share/doc/*",
@@ -51,12 +50,23 @@ pub struct Options {
     /// Debian's release, whose kernel is booted
     #[arg(long, default_value = "trixie")]
     release: String,
+    /// Take the kernel from the release's backports
+    #[arg(long)]
+    backports: bool,
     /// Make the guest's Debian anew
     #[arg(long)]
     fresh: bool,
     /// Judge what the last run left, and run nothing
     #[arg(long)]
     judge_only: bool,
+}
+
+impl Options {
+    /// The suite that the kernel comes from.
+    fn suite(&self) -> String {
+        let backports = if self.backports { "-backports" } else { "" };
+        format!("{}{backports}", self.release)
+    }
 }
 
 /// Files in the guest.
@@ -93,7 +103,7 @@ const FILES: [(&str, &str); 6] = [
 ///
 /// When it cannot be run, or something left that must not, or anything else went wrong.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let folder = workspace.target("boot").join(&options.release);
+    let folder = workspace.target("boot").join(options.suite());
     let recorded = Recorded {
         report: folder.join("report.txt"),
         console: folder.join("console.txt"),
@@ -143,14 +153,21 @@ fn debian(folder: &Path, options: &Options) -> Result<PathBuf> {
             let _ = fs::remove_dir_all(old);
             let _ = fs::remove_file(old);
         }
+        let mirror = mirror()?;
         let mut command = Command::new("mmdebstrap");
         command
             .args(["--quiet", "--mode=root", "--variant=minbase"])
-            .arg(format!("--include={INSTALLED}"))
+            .arg(format!(
+                "--include={INSTALLED},linux-image-amd64/{}",
+                options.suite()
+            ))
             .args(LEFT_OUT.map(|what| format!("--dpkgopt=path-exclude={what}")))
             .arg(&options.release)
             .arg(&root)
-            .arg(mirror()?);
+            .arg(&mirror);
+        if options.backports {
+            command.arg(format!("deb {mirror} {} main", options.suite()));
+        }
         process::run(&mut command)?;
         fs::write(&whole, "")?;
     }

@@ -15,10 +15,9 @@ use crate::kernel_memory::Address;
 use crate::maps::{SCRATCH, Scratch, TEXT_BYTES, offset};
 use crate::repeat::{Step, each};
 
-/// Pieces of the environment that are looked at. A longer one counts as unreadable.
-const ENVIRONMENT_PIECES: u32 = 512;
-/// The same for arguments.
-const ARGUMENT_PIECES: u32 = 64;
+/// Pieces that are looked at, of the arguments and of the environment: what Linux lets a program
+/// have as a rule (2 MiB), unless most strings are short. More counts as unreadable.
+const PIECES_MAX: u32 = 8192;
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFCHR: u16 = 0o020_000;
@@ -178,7 +177,7 @@ extern "C" fn environment_signs(memory: u64) -> u32 {
         at: memory.read(offset!(mm_env_start)),
         end: memory.read(offset!(mm_env_end)),
     };
-    look_through(variables, ENVIRONMENT_PIECES, look_at_variable)
+    look_through(variables, look_at_variable)
 }
 
 /// The same for arguments.
@@ -190,7 +189,7 @@ extern "C" fn argument_signs(memory: u64) -> u32 {
         at: memory.read(offset!(mm_arg_start)),
         end: memory.read(offset!(mm_arg_end)),
     };
-    look_through(arguments, ARGUMENT_PIECES, look_at_argument)
+    look_through(arguments, look_at_argument)
 }
 
 /// A look at strings, one after the other, until one of them is a sign of tampering.
@@ -200,14 +199,14 @@ struct Look {
     signs: u64,
 }
 
-/// Signs in the first so many strings; when there are more, nobody knows.
+/// Signs in the strings; when there are too many, nobody knows.
 #[inline(always)]
-fn look_through(strings: Strings, most: u32, step: Step<Look>) -> u32 {
+fn look_through(strings: Strings, step: Step<Look>) -> u32 {
     let mut look = Look {
         strings,
         signs: u64::from(Tamper::UNREADABLE.0),
     };
-    each(most, step, &mut look);
+    each(PIECES_MAX, step, &mut look);
     look.signs as u32
 }
 
