@@ -196,6 +196,8 @@ pub struct Offsets {
     pub sock_owned: u32,
     /// `sock.__sk_common.skc_dport`
     pub sock_dport: u32,
+    /// `sock.__sk_common.skc_num`
+    pub sock_num: u32,
     /// `sock.__sk_common.skc_state`
     pub sock_state: u32,
     /// `sock.__sk_common.skc_family`

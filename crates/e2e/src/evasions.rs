@@ -134,6 +134,8 @@ pub const RAW: &[&str] = &[
     "raw-fragments-16",
     "raw-ipv6",
     "raw-ipv6-options",
+    "raw-tcp",
+    "raw-tcp-ipv6",
 ];
 
 /// Ways to start a program that takes mail for others.

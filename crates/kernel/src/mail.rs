@@ -113,13 +113,7 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
 
 /// The server's first payload tells whether the client has to be read further.
 #[inline(never)]
-pub fn server_speaks(ctx: &SkBuffContext, sampling: &mut Sampling) {
-    let Some(payload) = Payload::of(ctx) else {
-        return;
-    };
-    if payload.bytes == 0 {
-        return;
-    }
+pub fn server_speaks(ctx: &SkBuffContext, payload: &Payload, sampling: &mut Sampling) {
     let at = payload.offset as usize;
     let first = [
         ctx.load::<u8>(at).unwrap_or(0),

@@ -68,7 +68,12 @@ impl Tcp {
         }
         // SAFETY: a context's own socket, and not null. Since 5.9.
         let tcp = unsafe { bpf_skc_to_tcp_sock(socket.cast()) };
-        (!tcp.is_null()).then_some(Self(Typed::given(tcp)))
+        if tcp.is_null() {
+            return None;
+        }
+        // The helper asks for the protocol alone, and a raw socket may have that of TCP.
+        let tcp = Self(Typed::given(tcp));
+        (tcp.field::<u16>(offset!(sock_type)) == SOCK_STREAM as u16).then_some(tcp)
     }
 
     /// One of its fields.
@@ -119,10 +124,28 @@ impl Tcp {
         u16::from_be(self.field(offset!(sock_dport)))
     }
 
+    /// The port at this end, in host order.
+    #[inline(always)]
+    pub fn own_port(self) -> u16 {
+        self.field(offset!(sock_num))
+    }
+
     /// Its state.
     #[inline(always)]
     pub fn state(self) -> u32 {
         u32::from(self.field::<u8>(offset!(sock_state)))
+    }
+
+    /// For helpers that take any socket.
+    #[inline(always)]
+    pub fn pointer(self) -> *mut c_void {
+        self.0.pointer()
+    }
+
+    /// For what reads it by calls.
+    #[inline(always)]
+    pub fn address(self) -> Address {
+        self.0.address()
     }
 }
 
@@ -131,6 +154,26 @@ impl Tcp {
 pub fn bytes(ctx: &SkBuffContext) -> u32 {
     // SAFETY: the context is valid while the program runs.
     unsafe { (*ctx.skb.skb).len }
+}
+
+/// So many bytes at `offset`, at most 255, of the headers. They lie in one piece as a rule: then it
+/// costs no call.
+#[inline(always)]
+fn header_bytes<const COUNT: usize>(ctx: &SkBuffContext, offset: u8) -> Option<[u8; COUNT]> {
+    // SAFETY: the context is valid while the program runs. Since 5.0 in cgroup_skb.
+    let (begin, end) = unsafe {
+        (
+            (*ctx.skb.skb).data as usize,
+            (*ctx.skb.skb).data_end as usize,
+        )
+    };
+    let at = begin + usize::from(offset);
+    if at + COUNT <= end {
+        // SAFETY: it lies before the end of what is in one piece.
+        Some(unsafe { (at as *const [u8; COUNT]).read_unaligned() })
+    } else {
+        ctx.load(usize::from(offset)).ok()
+    }
 }
 
 /// What an IP header says.
@@ -145,11 +188,11 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads it. What cannot be read is zero. Each look into a packet is a call, so there is one
-    /// for all that both versions have at least.
+    /// Reads it. What cannot be read is zero.
     #[inline(always)]
     pub fn of(ctx: &SkBuffContext) -> Self {
-        let ip: [u8; 20] = ctx.load(0).unwrap_or([0; 20]);
+        // What both versions have at least.
+        let ip: [u8; 20] = header_bytes(ctx, 0).unwrap_or([0; 20]);
         if ip[0] >> 4 == 4 {
             Self {
                 version: 4,
@@ -252,7 +295,7 @@ impl Payload {
             return None;
         }
         let transport = header.transport;
-        let tcp: [u8; 14] = ctx.load(transport as usize).ok()?;
+        let tcp: [u8; 14] = header_bytes(ctx, transport as u8)?;
         let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
         let flags = tcp[13];
         let offset = transport + u32::from(tcp[12] >> 4) * 4;

@@ -59,9 +59,6 @@ const EXACT_NS: u64 = 1_000_000_000;
 /// Unread bytes at which user space is woken in any case.
 const UNREAD_BYTES: u64 = 128 * 1024;
 
-const TCP_ESTABLISHED: u32 = 1;
-/// The headers of IPv6 and of TCP with all the options that a handshake has.
-const HANDSHAKE_BYTES: u32 = 80;
 const UDP_HEADER_BYTES: u32 = 8;
 const DNS_PORT: u16 = 53;
 
@@ -70,6 +67,14 @@ const DNS_PORT: u16 = 53;
 enum Way {
     Sent = 0,
     Received = 1,
+}
+
+impl Way {
+    /// Where in a pair of both ways.
+    #[inline(always)]
+    fn side(self) -> usize {
+        if self == Self::Sent { 0 } else { 1 }
+    }
 }
 
 /// Whether what a process does is sampled: only what may not send can be a bot's.
@@ -200,55 +205,51 @@ fn connection((address, port, family): (&[u8; 16], u16, u8)) -> Sampling {
     }
 }
 
-/// A packet that a stream socket sends; its header begins the context. Says whether it may
-/// leave.
+/// A packet that a connection sends; its header begins the context. Says whether it may leave.
 #[inline(always)]
-pub fn sent(
-    ctx: &SkBuffContext,
-    settings: &Settings,
-    tcp: Option<Tcp>,
-    socket: *mut bpf_sock,
-) -> bool {
-    let Some(sampling) = sampling_of(socket, 0) else {
-        return !tcp.is_some_and(may_be_subflow) || adopt(ctx, socket) || settings.observe != 0;
+pub fn sent(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp) -> bool {
+    let Some(sampling) = sampling_of(tcp, 0) else {
+        return !may_be_subflow(tcp) || adopt(ctx, tcp) || settings.observe != 0;
     };
     if mail::is_read(sampling) && !mail::may_leave(ctx, settings, sampling) {
         return false;
     }
-    if is_sampled(sampling) {
-        payload(ctx, sampling, Way::Sent);
+    // Bytes that go one way only would be looked at for as long as they flow.
+    if is_sampled(sampling)
+        && !rests(sampling, Way::Sent)
+        && let Some(place) = Payload::of(ctx)
+        && place.bytes > 0
+    {
+        payload(ctx, sampling, &place, Way::Sent);
     }
     true
 }
 
-/// A packet that a stream socket receives; its header begins the context.
+/// A packet that a connection receives; its header begins the context.
 #[inline(always)]
-pub fn received(ctx: &SkBuffContext, socket: *mut bpf_sock) {
-    // A handshake says nothing, and every connection has one.
-    // SAFETY: a full socket, checked by the caller.
-    if unsafe { (*socket).state } != TCP_ESTABLISHED && packet::bytes(ctx) <= HANDSHAKE_BYTES {
-        return;
-    }
-    let Some(sampling) = sampling_of(socket, 0) else {
+pub fn received(ctx: &SkBuffContext, tcp: Tcp) {
+    // A handshake says nothing, and where one side alone speaks, the other's packets are all empty.
+    let Some(place) = Payload::of(ctx) else {
         return;
     };
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
-    let is_silent = sampling.mail == MailWatch::Silent as u8;
-    let is_quiet =
-        now - sampling.received_ns > EXACT_NS && sampling.state != SampleState::Untold as u8;
-    // Where one side alone speaks, the other's packets are all empty.
-    if (is_silent || is_quiet) && !Payload::is_in(ctx) {
+    if place.bytes == 0 {
         return;
     }
-    if is_silent {
-        mail::server_speaks(ctx, sampling);
+    let Some(sampling) = sampling_of(tcp, 0) else {
+        return;
+    };
+    if sampling.mail == MailWatch::Silent as u8 {
+        mail::server_speaks(ctx, &place, sampling);
     }
-    if is_quiet {
-        after_quiet(sampling, cookie(ctx), now);
+    if sampling.state != SampleState::Untold as u8 {
+        // SAFETY: the helper has no preconditions.
+        let now = unsafe { bpf_ktime_get_coarse_ns() };
+        if now - sampling.received_ns > EXACT_NS {
+            after_quiet(sampling, cookie(ctx), now);
+        }
     }
-    if is_sampled(sampling) {
-        payload(ctx, sampling, Way::Received);
+    if is_sampled(sampling) && !rests(sampling, Way::Received) {
+        payload(ctx, sampling, &place, Way::Received);
     }
 }
 
@@ -259,10 +260,10 @@ fn is_sampled(sampling: &Sampling) -> bool {
 
 /// What the socket's own storage holds of it.
 #[inline(always)]
-fn sampling_of<'a>(socket: *mut bpf_sock, flags: u64) -> Option<&'a mut Sampling> {
+fn sampling_of<'a>(tcp: Tcp, flags: u64) -> Option<&'a mut Sampling> {
     // SAFETY: map and socket are valid; a null value means zeroed.
     let storage =
-        unsafe { bpf_sk_storage_get(samplings(), socket.cast(), core::ptr::null_mut(), flags) };
+        unsafe { bpf_sk_storage_get(samplings(), tcp.pointer(), core::ptr::null_mut(), flags) };
     // SAFETY: the storage lives as long as its socket, which lives as long as the packet.
     unsafe { storage.cast::<Sampling>().as_mut() }
 }
@@ -277,7 +278,7 @@ pub fn may_be_subflow(tcp: Tcp) -> bool {
 
 /// Whether it may leave: not when nothing can be kept for the subflow.
 #[inline(never)]
-fn adopt(ctx: &SkBuffContext, socket: *mut bpf_sock) -> bool {
+fn adopt(ctx: &SkBuffContext, tcp: Tcp) -> bool {
     let pid = current_process();
     let Some(beginner) = beginner(pid) else {
         return true;
@@ -286,7 +287,7 @@ fn adopt(ctx: &SkBuffContext, socket: *mut bpf_sock) -> bool {
     let to = (&header.destination(ctx), header.port(ctx), header.version);
     // SAFETY: the helper takes the program's own context.
     let uid = unsafe { bpf_get_socket_uid(ctx.skb.skb) };
-    let Some(sampling) = sampling_of(socket, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) else {
+    let Some(sampling) = sampling_of(tcp, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) else {
         count(Counter::FlowsLost);
         return false;
     };
@@ -320,10 +321,13 @@ fn after_quiet(sampling: &mut Sampling, cookie: u64, now: u64) {
     }
 }
 
-/// Whether the next look at a connection that has nothing left to report can wait: some
+/// Whether the next look at a connection that has nothing left to report this way can wait: some
 /// sixteen a second are enough to hear soon what user space wants.
 #[inline(always)]
-fn rests(sampling: &mut Sampling) -> bool {
+fn rests(sampling: &mut Sampling, way: Way) -> bool {
+    if sampling.left[way.side()] != 0 || sampling.state != SampleState::First as u8 {
+        return false;
+    }
     // SAFETY: the helper has no preconditions.
     let now = unsafe { bpf_ktime_get_coarse_ns() };
     if now <= sampling.window_ns {
@@ -335,18 +339,8 @@ fn rests(sampling: &mut Sampling) -> bool {
 
 /// Reports payload while there are samples left.
 #[inline(never)]
-fn payload(ctx: &SkBuffContext, sampling: &mut Sampling, way: Way) {
-    let side = if way == Way::Sent { 0 } else { 1 };
-    // Bytes that go one way only would be looked at for as long as they flow.
-    if sampling.left[side] == 0 && sampling.state == SampleState::First as u8 && rests(sampling) {
-        return;
-    }
-    let Some(place) = Payload::of(ctx) else {
-        return;
-    };
-    if place.bytes == 0 {
-        return;
-    }
+fn payload(ctx: &SkBuffContext, sampling: &mut Sampling, place: &Payload, way: Way) {
+    let side = way.side();
     let ahead = place.sequence.wrapping_sub(sampling.next[side]) as i32;
     let begun = sampling.begun[side] != 0;
     // Sent again.

@@ -285,6 +285,7 @@ impl<'a> Types<'a> {
             task_flags: field("task_struct", &["flags"])?,
             sock_owned: field("sock", &["sk_lock.owned"])?,
             sock_dport: field("sock", &["__sk_common.skc_dport"])?,
+            sock_num: field("sock", &["__sk_common.skc_num"])?,
             sock_state: field("sock", &["__sk_common.skc_state"])?,
             sock_family: field("sock", &["__sk_common.skc_family"])?,
             sock_type: field("sock", &["sk_type"])?,

@@ -74,6 +74,8 @@ const SENDING: &[&str] = &[
     "raw-fragments-16",
     "raw-ipv6",
     "raw-ipv6-options",
+    "raw-tcp",
+    "raw-tcp-ipv6",
     "greeting-split",
     "greeting-lower",
     "greeting-blank",

@@ -8,7 +8,8 @@
 
 use abi::{Counter, Flow, FlowKind, Settings, VerdictOrigin};
 use aya_ebpf::bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock};
-use aya_ebpf::helpers::generated::{bpf_get_socket_uid, bpf_sk_storage_get, bpf_tcp_sock};
+use aya_ebpf::cty::c_void;
+use aya_ebpf::helpers::generated::{bpf_get_socket_uid, bpf_sk_storage_get};
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use policy::Reason;
@@ -36,21 +37,30 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
     let Some(settings) = SETTINGS.get(0) else {
         return DROP;
     };
-    let tcp = Tcp::of(&ctx);
-    // Nearly all packets leave here.
-    if let Some(tcp) = tcp
-        && !settings.may_be_watched(tcp.port())
-        && !tcp.has_storage()
-        && !sample::may_be_subflow(tcp)
-    {
-        return PASS;
+    let Some(tcp) = Tcp::of(&ctx) else {
+        return no_connection(&ctx, settings);
+    };
+    let port = tcp.port();
+    let is_kept = tcp.has_storage() || sample::may_be_subflow(tcp);
+    if settings.may_be_watched(port) {
+        if settings.is_mail_port(port) {
+            return granted(&ctx, settings, tcp, port);
+        }
+        if is_kept && settings.is_irc_port(port) {
+            irc(&ctx, tcp);
+        }
     }
-    looked_at(&ctx, settings, tcp)
+    // Nearly all packets leave here.
+    if !is_kept || settings.sample == 0 || sample::sent(&ctx, settings, tcp) {
+        PASS
+    } else {
+        DROP
+    }
 }
 
-/// A packet to a watched port or of a watched process, or no TCP.
+/// What belongs to no TCP connection, or to a part of one that was never a whole socket.
 #[inline(always)]
-fn looked_at(ctx: &SkBuffContext, settings: &Settings, tcp: Option<Tcp>) -> i32 {
+fn no_connection(ctx: &SkBuffContext, settings: &Settings) -> i32 {
     let socket = full_socket(ctx);
     if socket.is_null() {
         return PASS;
@@ -58,17 +68,9 @@ fn looked_at(ctx: &SkBuffContext, settings: &Settings, tcp: Option<Tcp>) -> i32 
     // SAFETY: a full socket, checked above.
     let (kind, port) = unsafe { ((*socket).type_, u16::from_be((*socket).dst_port)) };
     match kind {
-        SOCK_STREAM => {
-            if settings.may_be_watched(port) {
-                if settings.is_mail_port(port) {
-                    return granted(ctx, settings, tcp, socket, port);
-                }
-                if settings.is_irc_port(port) {
-                    irc(ctx, tcp, socket);
-                }
-            }
-            unguarded(ctx, settings, tcp, socket)
-        }
+        // Another protocol's, and no mail goes that way.
+        SOCK_STREAM if settings.is_mail_port(port) => refuse(ctx, settings, socket.cast(), port, 0),
+        SOCK_STREAM => PASS,
         SOCK_DGRAM => {
             if settings.sample != 0 {
                 sample::datagram(ctx, socket);
@@ -79,22 +81,16 @@ fn looked_at(ctx: &SkBuffContext, settings: &Settings, tcp: Option<Tcp>) -> i32 
     }
 }
 
-/// A stream socket to a mail port.
+/// A connection to a mail port.
 #[inline(always)]
-fn granted(
-    ctx: &SkBuffContext,
-    settings: &Settings,
-    tcp: Option<Tcp>,
-    socket: *mut bpf_sock,
-    port: u16,
-) -> i32 {
-    if let Some(flow) = flow_of(socket)
+fn granted(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp, port: u16) -> i32 {
+    if let Some(flow) = flow_of(tcp)
         && flow.kind == FlowKind::Grant as u8
     {
         if is_spoiled(flow) {
             // Whoever reached into the mailer may hold its socket by now. Reported once, and no
             // grant from here on.
-            flow::closed(flow, cookie(ctx), carried(socket));
+            flow::closed(flow, cookie(ctx), Carried::by(tcp.address()));
             flow.kind = 0;
             flow.port = 0;
         } else if holder::holds_grant(flow) && is_written_by_another(ctx, tcp) {
@@ -106,13 +102,13 @@ fn granted(
                 comm: [0; 16],
                 left: Left::default(),
             };
-            holder::take_back(flow, cookie(ctx), carried(socket), &writer);
+            holder::take_back(flow, cookie(ctx), Carried::by(tcp.address()), &writer);
         } else {
-            notice_state(ctx, tcp, socket, flow);
+            notice_state(ctx, tcp, flow);
             return PASS;
         }
     }
-    refuse(ctx, settings, socket, port)
+    refuse(ctx, settings, tcp.pointer(), port, tcp.own_port())
 }
 
 /// Whether somebody has reached into the process since it was given the grant.
@@ -127,39 +123,25 @@ fn is_spoiled(flow: &Flow) -> bool {
 /// Whether payload leaves in the call of a process that may not send. Only when that process
 /// owns the socket at this moment; else it leaves on an interrupt, in whatever task that hit.
 #[inline(always)]
-fn is_written_by_another(ctx: &SkBuffContext, tcp: Option<Tcp>) -> bool {
-    tcp.is_some_and(|tcp| tcp.may_carry() && tcp.is_owned())
+fn is_written_by_another(ctx: &SkBuffContext, tcp: Tcp) -> bool {
+    tcp.may_carry()
+        && tcp.is_owned()
         && Payload::is_in(ctx)
         && !holder::may_let_leave(Address::current_task())
 }
 
-/// A stream socket to a port where IRC servers listen: only watched.
+/// A connection to a port where IRC servers listen: only watched.
 #[inline(always)]
-fn irc(ctx: &SkBuffContext, tcp: Option<Tcp>, socket: *mut bpf_sock) {
-    if let Some(flow) = flow_of(socket) {
-        notice_state(ctx, tcp, socket, flow);
-    }
-}
-
-/// A stream socket to any other port.
-#[inline(always)]
-fn unguarded(
-    ctx: &SkBuffContext,
-    settings: &Settings,
-    tcp: Option<Tcp>,
-    socket: *mut bpf_sock,
-) -> i32 {
-    if settings.sample != 0 && !sample::sent(ctx, settings, tcp, socket) {
-        DROP
-    } else {
-        PASS
+fn irc(ctx: &SkBuffContext, tcp: Tcp) {
+    if let Some(flow) = flow_of(tcp) {
+        notice_state(ctx, tcp, flow);
     }
 }
 
 #[inline(always)]
-fn flow_of(socket: *mut bpf_sock) -> Option<&'static mut Flow> {
+fn flow_of(tcp: Tcp) -> Option<&'static mut Flow> {
     // SAFETY: map and socket are valid; without the create flag nothing is written.
-    let flow = unsafe { bpf_sk_storage_get(flows(), socket.cast(), core::ptr::null_mut(), 0) };
+    let flow = unsafe { bpf_sk_storage_get(flows(), tcp.pointer(), core::ptr::null_mut(), 0) };
     // SAFETY: the storage lives as long as its socket, which lives as long as the packet.
     unsafe { flow.cast::<Flow>().as_mut() }
 }
@@ -168,32 +150,18 @@ fn flow_of(socket: *mut bpf_sock) -> Option<&'static mut Flow> {
 /// the FIN that it is over, where no release has told that before. Not the handshake's last: it
 /// leaves within connect(), which need not wait for a report.
 #[inline(always)]
-fn notice_state(ctx: &SkBuffContext, tcp: Option<Tcp>, socket: *mut bpf_sock, flow: &mut Flow) {
-    // SAFETY: a full socket, checked by the caller.
-    let state = unsafe { (*socket).state };
-    match state {
+fn notice_state(ctx: &SkBuffContext, tcp: Tcp, flow: &mut Flow) {
+    match tcp.state() {
         TCP_ESTABLISHED if flow.established == 0 => {
-            if !tcp.is_some_and(Tcp::is_silent) {
+            if !tcp.is_silent() {
                 flow::opened(flow, cookie(ctx));
             }
         }
         TCP_FIN_WAIT1 | TCP_LAST_ACK | TCP_CLOSING if flow.established == 1 => {
-            flow::closed(flow, cookie(ctx), carried(socket));
+            flow::closed(flow, cookie(ctx), Carried::by(tcp.address()));
         }
         _ => {}
     }
-}
-
-#[inline(always)]
-fn carried(socket: *mut bpf_sock) -> Carried {
-    // SAFETY: a full socket; null for what is no TCP.
-    let tcp = unsafe { bpf_tcp_sock(socket) };
-    if tcp.is_null() {
-        return Carried::default();
-    }
-    // SAFETY: checked above.
-    let (sent, received) = unsafe { ((*tcp).bytes_acked, (*tcp).bytes_received) };
-    Carried { sent, received }
 }
 
 /// A raw socket can put any packet together: the packet itself has to be read. A raw socket
@@ -211,19 +179,26 @@ fn raw(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> i32 {
     // For connections that it has forgotten the kernel itself answers from a raw socket: with a
     // reset, or once more with the last acknowledgement.
     if settings.is_mail_port(port) && !header.is_mere_answer(ctx) {
-        refuse(ctx, settings, socket, port)
+        refuse(ctx, settings, socket.cast(), port, 0)
     } else {
         PASS
     }
 }
 
-/// Drops the packet, and reports it once for each socket: the sender retries.
-#[inline(never)]
-fn refuse(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port: u16) -> i32 {
+/// Drops the packet, and reports it once for each socket: the sender retries. `own_port` is a
+/// connection's, else 0.
+#[inline(always)]
+fn refuse(
+    ctx: &SkBuffContext,
+    settings: &Settings,
+    socket: *mut c_void,
+    port: u16,
+    own_port: u16,
+) -> i32 {
     count(Counter::PacketsRefused);
     let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
     // SAFETY: map and socket are valid; a null value means zeroed.
-    let flow = unsafe { bpf_sk_storage_get(flows(), socket.cast(), core::ptr::null_mut(), create) }
+    let flow = unsafe { bpf_sk_storage_get(flows(), socket, core::ptr::null_mut(), create) }
         .cast::<Flow>();
     if !flow.is_null() {
         // SAFETY: the storage lives as long as its socket.
@@ -231,20 +206,18 @@ fn refuse(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port:
         if !known {
             // SAFETY: as above.
             unsafe { (*flow).port = port };
-            report(ctx, settings, socket, port);
+            report(ctx, settings, port, own_port);
         }
     }
     if settings.observe != 0 { PASS } else { DROP }
 }
 
-#[inline(always)]
-fn report(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock, port: u16) {
+#[inline(never)]
+fn report(ctx: &SkBuffContext, settings: &Settings, port: u16, own_port: u16) {
     let header = Header::of(ctx);
     // A raw socket sends in the calling task. A TCP packet may leave from an interrupt or on
     // behalf of another task: nobody is named here, and user space looks for the owner.
-    // SAFETY: a full socket, checked by the caller.
-    let (kind, own_port) = unsafe { ((*socket).type_, (*socket).src_port as u16) };
-    let pid: u32 = if kind == SOCK_STREAM {
+    let pid: u32 = if own_port != 0 {
         0
     } else {
         Address::current_task().read(offset!(task_tgid))

@@ -7,24 +7,17 @@
 use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 
-use crate::packet::{Tcp, full_socket};
+use crate::packet::Tcp;
 use crate::sample;
 
 const PASS: i32 = 1;
 
 #[cgroup_skb(ingress)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
-    if Tcp::of(&ctx).is_some_and(Tcp::has_storage) {
-        watched(&ctx);
+    if let Some(tcp) = Tcp::of(&ctx)
+        && tcp.has_storage()
+    {
+        sample::received(&ctx, tcp);
     }
     PASS
-}
-
-/// Something is kept for the socket.
-#[inline(always)]
-fn watched(ctx: &SkBuffContext) {
-    let socket = full_socket(ctx);
-    if !socket.is_null() {
-        sample::received(ctx, socket);
-    }
 }

@@ -28,11 +28,20 @@ const NO_OPERATIONS: [u8; 4] = [1; 4];
 /// A header of options for an IPv6 destination: TCP comes next, eight bytes in all, padding.
 const DESTINATION_OPTIONS: [u8; 8] = [libc::IPPROTO_TCP as u8, 0, 1, 4, 0, 0, 0, 0];
 
-/// By a raw socket whose headers the program writes itself: plain IPv4, IPv4 with options, in
-/// fragments, plain IPv6, or IPv6 with a header between that of IP and that of TCP.
+/// By a raw socket. The program writes all headers itself: plain IPv4, IPv4 with options, in fragments,
+/// plain IPv6, or IPv6 with a header between that of IP and that of TCP. Or that of TCP alone.
 pub(super) fn raw(name: &str, server: SocketAddr) -> Report {
     let send = || -> io::Result<usize> {
         let (family, to, packets) = match name {
+            "raw-tcp" => {
+                let to = SocketAddr::V4(ipv4(server)?);
+                (AddressFamily::INET, to, segments(to).to_vec())
+            }
+            "raw-tcp-ipv6" => {
+                let server = SocketAddrV6::new(Ipv6Addr::LOCALHOST, server.port(), 0, 0);
+                let to = SocketAddr::V6(SocketAddrV6::new(*server.ip(), 0, 0, 0));
+                (AddressFamily::INET6, to, segments(server.into()).to_vec())
+            }
             "raw-ipv6" | "raw-ipv6-options" => {
                 // The same port on the loopback address; a raw socket's own port is its protocol.
                 let server = SocketAddrV6::new(Ipv6Addr::LOCALHOST, server.port(), 0, 0);
@@ -60,11 +69,16 @@ pub(super) fn raw(name: &str, server: SocketAddr) -> Report {
                 (AddressFamily::INET, to, packets.collect())
             }
         };
+        let protocol = if name.starts_with("raw-tcp") {
+            ipproto::TCP
+        } else {
+            ipproto::RAW
+        };
         let socket = socket_with(
             family,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
-            Some(ipproto::RAW),
+            Some(protocol),
         )?;
         for packet in packets {
             sendto(&socket, &packet, SendFlags::empty(), &to)?;

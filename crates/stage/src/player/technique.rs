@@ -33,6 +33,8 @@ pub const TECHNIQUES: &[&str] = &[
     "raw-answer",
     "raw-ipv6",
     "raw-ipv6-options",
+    "raw-tcp",
+    "raw-tcp-ipv6",
     "packet",
     "thread",
     "send-fd",
