@@ -70,7 +70,17 @@ impl Toolchain {
         // Flags are parted by this character, so that the linker's path may hold blanks.
         let mut flags = OsString::from("-C\u{1f}");
         flags.push(linker);
-        for flag in ["-C", "link-arg=--btf", "-C", "target-cpu=v2"] {
+        // The linker's own choice makes LLVM fill even twelve bytes with zeroes by a call and a
+        // loop, byte after byte.
+        let unordered = "link-arg=--disable-expand-memcpy-in-order";
+        for flag in [
+            "-C",
+            "link-arg=--btf",
+            "-C",
+            unordered,
+            "-C",
+            "target-cpu=v2",
+        ] {
             flags.push("\u{1f}");
             flags.push(flag);
         }

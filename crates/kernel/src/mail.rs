@@ -249,5 +249,5 @@ fn tell(ctx: &SkBuffContext, settings: &Settings, sampling: &Sampling) {
     let record = record.filter(|record| {
         (record.culprit, record.culprit_pid) == (sampling.culprit, sampling.culprit_pid)
     });
-    verdict::tell(&judged, Reason::MailOnOtherPort, &actor, record);
+    verdict::tell(&judged, Reason::MailOnOtherPort as u8, &actor, record);
 }

@@ -199,22 +199,18 @@ fn load_new(
     begun: Instant,
     log: VerifierLogLevel,
 ) -> Result<Loaded, Error> {
-    // The type information is large, and three readers want it: side by side they take half
-    // the time, and until they are done no mail port is closed.
-    let (kernel, types, mut loader) = thread::scope(|scope| {
-        let kernel = scope.spawn(btf::kernel);
-        let types = scope.spawn(Btf::from_sys_fs);
-        let loader = EbpfLoader::new();
-        (joined(kernel), joined(types), loader)
-    });
-    let kernel = kernel?;
-    let types = types.map_err(|error| Error::failed(btf::PATH, &error))?;
+    // The type information is large, and three readers want it. No mail port is closed until two of
+    // them are done, so these go side by side; what the third makes is for the hooks behind connect().
+    let kernel = thread::spawn(btf::kernel);
+    let mut loader = EbpfLoader::new();
+    let kernel = joined(kernel)?;
+    let types = thread::spawn(Btf::from_sys_fs);
     let links = pins.unfinished_links();
     for folder in [&pins.maps(), &links] {
         fs::create_dir_all(folder).map_err(Error::file(folder))?;
     }
 
-    loader.btf(Some(&types)).verifier_log_level(log);
+    loader.verifier_log_level(log);
     loader.override_global("OFFSETS", bytemuck::bytes_of(&kernel.offsets), true);
     let calls = calls::writing();
     loader.override_global("CALLS", bytemuck::bytes_of(&calls), true);
@@ -227,14 +223,25 @@ fn load_new(
     write_settings(&mut gate, settings)?;
     let left_out = Gate::open(pins)?.replace_registrations(&request.registered);
 
-    let tracefs = Tracefs::prepare();
     let cgroup = Cgroup::at(&request.cgroup)?;
-    let mut closed_after_ms = 0;
+    let keep = |name: &str, link: FdLink| {
+        link.pin(links.join(name)).map(drop).map_err(|error| {
+            Error::failed(format_args!("{name}: the link cannot be pinned"), &error)
+        })
+    };
+    let is_first = |part: &&Part| matches!(part.hook, Hook::Connect);
+    for Part { name, .. } in request.parts().filter(is_first) {
+        keep(name, attach_first(&mut gate, name, &cgroup)?)?;
+    }
+    let closed_after_ms = begun.elapsed().as_millis() as u64;
+
+    let types = joined(types).map_err(|error| Error::failed(btf::PATH, &error))?;
+    let tracefs = Tracefs::prepare();
     let mut attached = Vec::new();
     let mut unwatched_calls = None;
     for Part {
         name, hook, unless, ..
-    } in request.parts()
+    } in request.parts().filter(|part| !is_first(part))
     {
         let is_needless = unless.is_some_and(|better| attached.contains(&better));
         let is_dear = matches!(hook, Hook::MemoryLock(_)) && !calls::are_seen_at_the_lock(&kernel);
@@ -251,12 +258,7 @@ fn load_new(
             link => link?,
         };
         attached.push(*name);
-        link.pin(links.join(name)).map_err(|error| {
-            Error::failed(format_args!("{name}: the link cannot be pinned"), &error)
-        })?;
-        if matches!(hook, Hook::Connect) {
-            closed_after_ms = begun.elapsed().as_millis() as u64;
-        }
+        keep(name, link)?;
     }
     drop(tracefs);
     let Seeded { processes, foreign } = seed::seed(&mut Gate::open(pins)?, &cgroup)?;
@@ -272,7 +274,7 @@ fn load_new(
     })
 }
 
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+fn joined<T>(thread: thread::JoinHandle<T>) -> T {
     thread
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -289,19 +291,25 @@ fn write_settings(gate: &mut Ebpf, settings: &Settings) -> Result<(), Error> {
         .map_err(|error| Error::failed("map settings", &error))
 }
 
-fn attach(
-    gate: &mut Ebpf,
-    name: &str,
-    hook: &Hook,
-    types: &Btf,
-    cgroup: &Cgroup,
-    tracefs: &Tracefs,
-) -> Result<FdLink, Error> {
-    let program = gate
-        .program_mut(name)
-        .ok_or_else(|| Error::Failed(format!("the object has no program {name}")))?;
-    let what = format!("{name} cannot be attached");
-    let fail = |error: ProgramError| match error {
+const MODE: CgroupAttachMode = CgroupAttachMode::Single;
+
+fn program_of<'a>(gate: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, Error> {
+    gate.program_mut(name)
+        .ok_or_else(|| Error::Failed(format!("the object has no program {name}")))
+}
+
+fn wrong_type(name: &str) -> Error {
+    Error::Failed(format!("the object has a program {name} of another type"))
+}
+
+fn cannot_be_attached(name: &str) -> String {
+    format!("{name} cannot be attached")
+}
+
+/// Why a program was not taken.
+fn failed(name: &str, error: ProgramError) -> Error {
+    let what = cannot_be_attached(name);
+    match error {
         ProgramError::Btf(BtfError::UnknownBtfTypeName { type_name }) => {
             Error::NoSuchHook(type_name)
         }
@@ -315,19 +323,34 @@ fn attach(
             None => refused(&what, &io_error),
         },
         error => refused(&what, &error),
+    }
+}
+
+/// Attaches a connect hook.
+fn attach_first(gate: &mut Ebpf, name: &str, cgroup: &Cgroup) -> Result<FdLink, Error> {
+    let Program::CgroupSockAddr(program) = program_of(gate, name)? else {
+        return Err(wrong_type(name));
     };
-    let mode = CgroupAttachMode::Single;
-    let wrong = || Error::Failed(format!("the object has a program {name} of another type"));
-    match (hook, program) {
-        (Hook::Connect, Program::CgroupSockAddr(program)) => {
-            program.load().map_err(fail)?;
-            let link = program.attach(cgroup.open()?, mode).map_err(fail)?;
-            program
-                .take_link(link)
-                .map_err(fail)?
-                .try_into()
-                .map_err(|error| Error::failed(&what, &error))
-        }
+    let fail = |error| failed(name, error);
+    program.load().map_err(fail)?;
+    let link = program.attach(cgroup.open()?, MODE).map_err(fail)?;
+    let link = program.take_link(link).map_err(fail)?;
+    link.try_into()
+        .map_err(|error| Error::failed(cannot_be_attached(name), &error))
+}
+
+/// Attaches any other.
+fn attach(
+    gate: &mut Ebpf,
+    name: &str,
+    hook: &Hook,
+    types: &Btf,
+    cgroup: &Cgroup,
+    tracefs: &Tracefs,
+) -> Result<FdLink, Error> {
+    let fail = |error| failed(name, error);
+    let what = cannot_be_attached(name);
+    match (hook, program_of(gate, name)?) {
         (Hook::Egress | Hook::Ingress, Program::CgroupSkb(program)) => {
             use aya::programs::CgroupSkbAttachType::{Egress, Ingress};
             program.load().map_err(fail)?;
@@ -337,7 +360,7 @@ fn attach(
                 Ingress
             };
             let link = program
-                .attach(cgroup.open()?, direction, mode)
+                .attach(cgroup.open()?, direction, MODE)
                 .map_err(fail)?;
             program
                 .take_link(link)
@@ -347,7 +370,7 @@ fn attach(
         }
         (Hook::Release, Program::CgroupSock(program)) => {
             program.load().map_err(fail)?;
-            let link = program.attach(cgroup.open()?, mode).map_err(fail)?;
+            let link = program.attach(cgroup.open()?, MODE).map_err(fail)?;
             program
                 .take_link(link)
                 .map_err(fail)?
@@ -376,7 +399,7 @@ fn attach(
                 .try_into()
                 .map_err(|error| Error::failed(&what, &error))
         }
-        _ => Err(wrong()),
+        _ => Err(wrong_type(name)),
     }
 }
 

@@ -66,15 +66,21 @@ fn gate(ctx: &SockAddrContext, family: u8) -> i32 {
     let address = destination(ctx, family);
     match kind {
         FlowKind::Irc => {
-            let record = PROCESSES.get_ptr(current_process());
-            // SAFETY: the record of the current process stays while it is in this call.
-            let record = record.map(|record| unsafe { &*record });
-            if !keep(ctx, &flow_to(FlowKind::Irc, record, &address, port, family)) {
-                count(Counter::FlowsLost);
-            }
+            watch(ctx, &address, port, family);
             elsewhere(ctx, settings, port, family)
         }
-        FlowKind::Grant => judge(ctx, settings, address, port, family),
+        FlowKind::Grant => judge(ctx, settings, &address, port, family),
+    }
+}
+
+/// A connection to a port where IRC servers listen. Not inlined, to keep the stack small.
+#[inline(never)]
+fn watch(ctx: &SockAddrContext, address: &[u8; 16], port: u16, family: u8) {
+    let record = PROCESSES.get_ptr(current_process());
+    // SAFETY: the record of the current process stays while it is in this call.
+    let record = record.map(|record| unsafe { &*record });
+    if !keep(ctx, &flow_to(FlowKind::Irc, record, address, port, family)) {
+        count(Counter::FlowsLost);
     }
 }
 
@@ -86,17 +92,28 @@ fn elsewhere(ctx: &SockAddrContext, settings: &Settings, port: u16, family: u8) 
     if settings.sample == 0 || unsafe { (*ctx.sock_addr).type_ } != SOCK_STREAM {
         return ALLOW;
     }
+    mark(ctx, settings, &destination(ctx, family), port, family)
+}
+
+/// See [`elsewhere`]. Not inlined, to keep the stack small.
+#[inline(never)]
+fn mark(
+    ctx: &SockAddrContext,
+    settings: &Settings,
+    address: &[u8; 16],
+    port: u16,
+    family: u8,
+) -> i32 {
     let pid = current_process();
     let Some(beginner) = sample::beginner(pid) else {
         return ALLOW;
     };
     // SAFETY: the socket belongs to the context.
     let slot = unsafe { SAMPLINGS.get_or_insert_ptr_mut(ctx, None) };
-    let address = destination(ctx, family);
     if slot.is_null() {
-        return no_room(ctx, settings, &address, port, family);
+        return no_room(ctx, settings, address, port, family);
     }
-    let to = (&address, port, family);
+    let to = (address, port, family);
     // SAFETY: the storage lives as long as the socket, which is inside its own connect().
     unsafe { *slot = sample::begins(beginner, pid, current_user(), to) };
     ALLOW
@@ -125,15 +142,16 @@ fn no_room(
     let record = PROCESSES.get_ptr(current_process());
     // SAFETY: the record of the current process stays while it is in this call.
     let record = record.map(|record| unsafe { &*record });
-    verdict::tell(&judged, Reason::NoRoom, &Actor::current(), record);
+    verdict::tell(&judged, Reason::NoRoom as u8, &Actor::current(), record);
     if settings.observe != 0 { ALLOW } else { REFUSE }
 }
 
-#[inline(always)]
+/// A connection to a mail port. Not inlined, to keep the stack small.
+#[inline(never)]
 fn judge(
     ctx: &SockAddrContext,
     settings: &Settings,
-    address: [u8; 16],
+    address: &[u8; 16],
     port: u16,
     family: u8,
 ) -> i32 {
@@ -141,51 +159,62 @@ fn judge(
     let record = PROCESSES.get_ptr(current_process());
     // SAFETY: the record of the current process stays while it is in this call.
     let record = record.map(|record| unsafe { &*record });
-    let mut answer = match record {
-        Some(record) => {
-            let standing = standing_now(record);
-            // Only what is permitted otherwise uses up the rate: a bot that starts the mailer
-            // in vain must not keep its user from sending.
-            match may_send(&standing, Rate::UNLIMITED) {
-                Verdict::Allow if is_multipath(ctx) => Verdict::Refuse(Reason::Multipath),
-                Verdict::Allow => may_send(&standing, rate(settings, record)),
-                refused => refused,
-            }
-        }
-        None => Verdict::Refuse(Reason::UnknownProcess),
-    };
-    let observed = settings.observe != 0 && answer != Verdict::Allow;
-    if answer == Verdict::Allow || observed {
-        let mut grant = flow_to(FlowKind::Grant, record, &address, port, family);
+    let pointer = record.map_or(core::ptr::null(), core::ptr::from_ref);
+    // SAFETY: null or a whole record.
+    let mut reason = unsafe { reason_for(pointer, is_multipath(ctx).into()) } as u8;
+    let allowed = reason == Reason::Permitted as u8;
+    let observed = settings.observe != 0 && !allowed;
+    if allowed || observed {
+        let mut grant = flow_to(FlowKind::Grant, record, address, port, family);
         grant.observed = observed as u8;
         if !keep(ctx, &grant) {
             // Without a place for the grant the second gate would drop every packet.
             count(Counter::FlowsLost);
-            answer = Verdict::Refuse(Reason::NoRoom);
+            reason = Reason::NoRoom as u8;
         }
     }
     let judged = Judged {
         what: VerdictOrigin::Connect,
         cookie: cookie(ctx),
-        address,
+        address: *address,
         port,
         family,
         own_port: 0,
         observe: settings.observe,
     };
-    let actor = Actor::current();
-    match answer {
-        Verdict::Allow => {
-            count(Counter::ConnectsAllowed);
-            verdict::tell(&judged, Reason::Permitted, &actor, record);
-            ALLOW
-        }
-        Verdict::Refuse(reason) => {
-            count(Counter::ConnectsRefused);
-            verdict::tell(&judged, reason, &actor, record);
-            if settings.observe != 0 { ALLOW } else { REFUSE }
-        }
+    let allowed = reason == Reason::Permitted as u8;
+    count(if allowed {
+        Counter::ConnectsAllowed
+    } else {
+        Counter::ConnectsRefused
+    });
+    verdict::tell(&judged, reason, &Actor::current(), record);
+    if allowed || settings.observe != 0 {
+        ALLOW
+    } else {
+        REFUSE
     }
+}
+
+/// What the policy says of a process: the code of a [`Reason`].
+///
+/// External linkage: the verifier checks it once, and does not follow each reason any further.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn reason_for(record: *const ProcessRecord, multipath: u32) -> u32 {
+    // SAFETY: null or whole, as the verifier sees to.
+    let (Some(record), Some(settings)) = (unsafe { record.as_ref() }, SETTINGS.get(0)) else {
+        return Reason::UnknownProcess as u32;
+    };
+    let standing = standing_now(record);
+    // Only what is permitted otherwise uses up the rate: a bot that starts the mailer in vain must
+    // not keep its user from sending.
+    let answer = match may_send(&standing, Rate::UNLIMITED) {
+        Verdict::Allow if multipath != 0 => Verdict::Refuse(Reason::Multipath),
+        Verdict::Allow => may_send(&standing, rate(settings, record)),
+        refused => refused,
+    };
+    answer.reason() as u32
 }
 
 /// The recorded standing, and whether somebody traces the task at this very moment.

@@ -81,8 +81,8 @@ fn no_connection(ctx: &SkBuffContext, settings: &Settings) -> i32 {
     }
 }
 
-/// A connection to a mail port.
-#[inline(always)]
+/// A connection to a mail port. Not inlined, to keep the stack small.
+#[inline(never)]
 fn granted(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp, port: u16) -> i32 {
     if let Some(flow) = flow_of(tcp)
         && flow.kind == FlowKind::Grant as u8
@@ -240,5 +240,5 @@ fn report(ctx: &SkBuffContext, settings: &Settings, port: u16, own_port: u16) {
     };
     // SAFETY: the record of a task that is in its call stays.
     let record = PROCESSES.get_ptr(pid).map(|record| unsafe { &*record });
-    verdict::tell(&judged, Reason::NoGrant, &actor, record);
+    verdict::tell(&judged, Reason::NoGrant as u8, &actor, record);
 }

@@ -10,19 +10,16 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_signal};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use policy::{Invocation, Kind, Origin, Role, Standing, Tamper, Verdict, may_submit};
+use policy::{Invocation, Kind, Origin, Role, Tamper, Verdict, may_submit};
 
 use crate::image::{Image, ShellStart, logs_in_from_here, shell_start, signs};
 use crate::kernel_memory::Typed;
 use crate::maps::{PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
 
-use super::verdict::{self, Actor, Judged};
+use super::verdict::{self, Actor, Judged, STRANGER};
 
 const SIGKILL: u32 = 9;
-
-/// The record of a process that was there before the gate and escaped the seeding.
-static STRANGER: ProcessRecord = ProcessRecord::of(&Standing::STRANGER);
 
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn exec(ctx: BtfTracePointContext) -> i32 {
@@ -86,7 +83,8 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A record for a process that has none: it is foreign until it is started anew.
+/// A record for a process that was there before the gate and escaped the seeding: it is foreign
+/// until it is started anew.
 #[inline(always)]
 fn stranger(pid: u32) -> Option<*mut ProcessRecord> {
     count(Counter::ExecsUnknown);
@@ -133,7 +131,12 @@ extern "C" fn guard_submitter(pid: u32) -> u32 {
         own_port: 0,
         observe: settings.observe,
     };
-    verdict::tell(&judged, answer.reason(), &Actor::current(), Some(record));
+    verdict::tell(
+        &judged,
+        answer.reason() as u8,
+        &Actor::current(),
+        Some(record),
+    );
     0
 }
 

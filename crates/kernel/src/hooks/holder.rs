@@ -54,7 +54,7 @@ pub fn take_back(flow: &mut Flow, cookie: u64, carried: Carried, writer: &Actor)
         observe: 0,
     };
     let record = record_of(writer.pid);
-    verdict::tell(&judged, Reason::GrantOfAnother, writer, record);
+    verdict::tell(&judged, Reason::GrantOfAnother as u8, writer, record);
 }
 
 #[inline(always)]
