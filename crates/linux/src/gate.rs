@@ -489,21 +489,15 @@ impl Events {
         RingBuf::try_from(map).map(Self).map_err(failed)
     }
 
-    /// Hands each waiting report to `each`, at most `limit` of them, and returns how many
-    /// there were. A report is taken out before it is handled, so that one that breaks its
-    /// reader does not break the next one too.
-    pub fn drain(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> usize {
-        let mut count = 0;
-        let mut report = Vec::new();
-        while count < limit {
-            let Some(item) = self.0.next() else { break };
-            report.clear();
-            report.extend_from_slice(&item);
-            drop(item);
-            each(&report);
-            count += 1;
-        }
-        count
+    /// Puts the next report that waits into `report`; `false` when there is none. It is taken out
+    /// before it is handled, so that one that breaks its reader does not break the next one too.
+    pub fn next(&mut self, report: &mut Vec<u8>) -> bool {
+        let Some(item) = self.0.next() else {
+            return false;
+        };
+        report.clear();
+        report.extend_from_slice(&item);
+        true
     }
 }
 

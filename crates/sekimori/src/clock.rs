@@ -8,9 +8,14 @@ pub fn now() -> Timestamp {
     Timestamp(read(ClockId::Realtime))
 }
 
+/// Now, in nanoseconds since boot, as the kernel dates its reports.
+pub fn boot_ns() -> u64 {
+    read(ClockId::Boottime)
+}
+
 /// When something happened that the kernel dated in nanoseconds since boot.
 pub fn since_boot(boot_ns: u64) -> Timestamp {
-    let ago = read(ClockId::Boottime).saturating_sub(boot_ns);
+    let ago = self::boot_ns().saturating_sub(boot_ns);
     Timestamp(read(ClockId::Realtime).saturating_sub(ago))
 }
 

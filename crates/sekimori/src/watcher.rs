@@ -86,6 +86,8 @@ struct Watcher {
     outbox: outbox::Outbox,
     retention: Retention,
     lost_told: events::LostTold,
+    /// What was sampled before this moment, in nanoseconds since boot, was handled.
+    sampled_until_ns: u64,
     /// When it is to be asked what was lost.
     losses_due: Option<Instant>,
     begun: Instant,
@@ -189,6 +191,7 @@ impl Watcher {
             place,
             retention: hello.retention,
             hello,
+            sampled_until_ns: 0,
             losses_due: None,
             begun: Instant::now(),
             pruned: None,
@@ -233,7 +236,7 @@ impl Watcher {
             let asked = !waiting[2].revents().is_empty();
             self.end_older_irc();
             self.take_samples(&mut samples, EVENTS_AT_ONCE);
-            self.take_reports(&mut reports, EVENTS_AT_ONCE);
+            self.take_reports(&mut reports, &mut samples, EVENTS_AT_ONCE);
             if asked {
                 server.answer_waiting(|request, who| self.answer(request, who));
             }
@@ -241,7 +244,7 @@ impl Watcher {
             self.housekeeping();
         }
         self.take_samples(&mut samples, usize::MAX);
-        self.take_reports(&mut reports, usize::MAX);
+        self.take_reports(&mut reports, &mut samples, usize::MAX);
         if ending {
             self.notice("stopped; the gate stays closed without the daemon".to_owned());
         }

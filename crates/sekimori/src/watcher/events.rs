@@ -10,7 +10,7 @@ use linux::sample;
 use policy::Tamper;
 
 use super::names::Asked;
-use super::{LOSSES_AFTER, Watcher};
+use super::{EVENTS_AT_ONCE, LOSSES_AFTER, Watcher};
 use crate::channel::link::Link;
 use crate::channel::request::Request;
 use crate::clock;
@@ -50,58 +50,72 @@ fn losses(link: &mut Link) -> Option<[u64; LOSSES.len()]> {
 }
 
 impl Watcher {
-    /// Handles the samples that wait, at most `limit` of them. They come before the verdicts:
-    /// what a program said before it tried to send belongs to the finding.
+    /// Handles the samples that wait, at most `limit` of them.
     pub(super) fn take_samples(&mut self, samples: &mut Events, limit: usize) {
-        let (link, known) = (&mut self.link, &mut self.known);
-        let (engine, outbox) = (&mut self.engine, &mut self.outbox);
-        let count = samples.drain(limit, |bytes| {
-            let mut names = Asked { link, known };
-            match sample::decode(bytes, &mut names) {
-                Ok((boot_ns, sample)) => {
-                    let at = clock::since_boot(boot_ns);
-                    let mut actions = engine.handle(Event::Sampled(sample), at);
-                    for action in &mut actions {
-                        match action {
-                            Action::Sample { cookie, wish } => {
-                                let wanted = sample::interest(bytes, *wish).map(|interest| {
-                                    let cookie = *cookie;
-                                    names.link.ask(&Request::SetInterest { cookie, interest })
-                                });
-                                if let Ok(Err(error)) = wanted {
-                                    trouble(&error);
-                                }
-                            }
-                            Action::Append(Entry::Finding(finding)) => {
-                                add_lineage(finding, &mut names);
-                            }
-                            Action::Append(_) | Action::Warn(_) => {}
-                        }
-                    }
-                    outbox.perform(names.link, actions, at);
-                }
-                Err(error) => trouble(&error.to_string()),
-            }
-        });
+        self.sampled_until_ns = clock::boot_ns();
+        let mut count = 0;
+        let mut bytes = Vec::new();
+        while count < limit && samples.next(&mut bytes) {
+            self.take_sample(&bytes);
+            count += 1;
+        }
         self.taken(count);
     }
 
-    /// Handles what waits in the ring buffer, at most `limit` reports.
-    pub(super) fn take_reports(&mut self, reports: &mut Events, limit: usize) {
+    fn take_sample(&mut self, bytes: &[u8]) {
         let (link, known) = (&mut self.link, &mut self.known);
-        let (engine, outbox) = (&mut self.engine, &mut self.outbox);
-        let count = reports.drain(limit, |bytes| {
-            let mut names = Asked { link, known };
-            match decode::decode(bytes, &mut names) {
+        let mut names = Asked { link, known };
+        let (boot_ns, sample) = match sample::decode(bytes, &mut names) {
+            Ok(decoded) => decoded,
+            Err(error) => return trouble(&error.to_string()),
+        };
+        let at = clock::since_boot(boot_ns);
+        let mut actions = self.engine.handle(Event::Sampled(sample), at);
+        for action in &mut actions {
+            match action {
+                Action::Sample { cookie, wish } => {
+                    let wanted = sample::interest(bytes, *wish).map(|interest| {
+                        let cookie = *cookie;
+                        names.link.ask(&Request::SetInterest { cookie, interest })
+                    });
+                    if let Ok(Err(error)) = wanted {
+                        trouble(&error);
+                    }
+                }
+                Action::Append(Entry::Finding(finding)) => add_lineage(finding, &mut names),
+                Action::Append(_) | Action::Warn(_) => {}
+            }
+        }
+        self.outbox.perform(&mut self.link, actions, at);
+    }
+
+    /// Handles what waits in the ring buffer, at most `limit` reports. What a program said before it
+    /// tried to send belongs to the finding, so samples come first: also those that came in since
+    /// they were looked at last.
+    pub(super) fn take_reports(
+        &mut self,
+        reports: &mut Events,
+        samples: &mut Events,
+        limit: usize,
+    ) {
+        let mut count = 0;
+        let mut bytes = Vec::new();
+        while count < limit && reports.next(&mut bytes) {
+            count += 1;
+            let (link, known) = (&mut self.link, &mut self.known);
+            match decode::decode(&bytes, &mut Asked { link, known }) {
                 Ok(Some((boot_ns, event))) => {
+                    if boot_ns >= self.sampled_until_ns {
+                        self.take_samples(samples, EVENTS_AT_ONCE);
+                    }
                     let at = clock::since_boot(boot_ns);
-                    let actions = engine.handle(event, at);
-                    outbox.perform(names.link, actions, at);
+                    let actions = self.engine.handle(event, at);
+                    self.outbox.perform(&mut self.link, actions, at);
                 }
                 Ok(None) => {}
                 Err(error) => trouble(&error.to_string()),
             }
-        });
+        }
         self.taken(count);
     }
 
