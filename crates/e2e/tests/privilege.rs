@@ -131,6 +131,30 @@ fn a_watcher_that_breaks_is_started_again() {
     assert_eq!(scene.theatre.end_daemon(Signal::TERM), 0);
 }
 
+/// A watcher that hangs does not end, and nobody would hear of what is refused: it is ended when it
+/// has not answered for a minute, and the next one tells.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_watcher_that_hangs_is_started_again() {
+    let Some(scene) = Scene::open("") else { return };
+    let theatre = &scene.theatre;
+    let web = theatre.web(WEB);
+    let old = theatre.watcher();
+    Theatre::signal_process(old, Signal::STOP);
+    scene.enforces(&web);
+    assert!(scene.refusals().is_empty());
+    // Half a minute until it is asked, and a minute for the answer.
+    let gone = || (!Path::new(&format!("/proc/{old}")).exists()).then_some(());
+    wait_until(Duration::from_secs(90) + LIMIT, gone)
+        .unwrap_or_else(|| panic!("{}", theatre.daemon_words()));
+    assert_ne!(theatre.next_watcher(old), old);
+    let told = || (scene.refusals().len() == 2).then_some(());
+    wait_until(LIMIT, told).unwrap_or_else(|| panic!("{}", theatre.daemon_words()));
+    scene.notice_after(0, "the watcher ended (no answer for a minute");
+    scene.enforces(&web);
+    assert_eq!(theatre.end_daemon(Signal::TERM), 0);
+}
+
 /// The keeper is killed: the watcher goes with it, and the next daemon starts at once.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]

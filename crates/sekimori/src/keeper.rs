@@ -13,13 +13,15 @@ mod child;
 mod files;
 mod folder;
 mod pace;
+mod pulse;
 mod root;
 mod search;
 mod signals;
 mod sockets;
+mod tending;
 mod verify;
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -33,8 +35,8 @@ use linux::pages::FilePages;
 use linux::pins::Pins;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::channel::news::{Hello, News, Retention};
-use crate::channel::served::{Broken, Waiting};
+use crate::channel::news::{News, Retention};
+use crate::channel::served::Waiting;
 use crate::commands::load_gate;
 use crate::config::{Config, PacketWatch};
 use crate::failure::Failure;
@@ -335,10 +337,13 @@ impl Keeper {
     fn timeout(&self) -> Option<Timespec> {
         let busy = self.notifier.is_busy() || self.unshared || self.registry.is_unsaved();
         let until = |moment: Instant| moment.saturating_duration_since(Instant::now());
+        let pulse = self.watcher.as_ref().filter(|watcher| !watcher.gone);
+        let pulse = pulse.map(|watcher| watcher.pulse.due());
         let due = [
             self.restart_at.map(until),
             self.ending.map(until),
             self.pace.next().map(until),
+            pulse.map(until),
             self.notifier.next_deadline().map(until),
             busy.then_some(ROUND),
         ];
@@ -351,6 +356,7 @@ impl Keeper {
 
     fn housekeeping(&mut self) {
         self.notifier.reap();
+        self.feel_pulse();
         if self.hold.lost_pins() {
             self.notice(format!(
                 "pins of the gate in {} are gone: mail ports stay closed only as long as this daemon runs; restart it to set the gate up anew",
@@ -364,28 +370,7 @@ impl Keeper {
             }
             self.share_folder();
         }
-        if self.restart_at.is_some_and(|at| at <= Instant::now()) {
-            self.restart_at = None;
-            if let Err(failure) = self.sockets.mend() {
-                trouble(&failure.message);
-            }
-            if self.restarts.is_astray() {
-                self.skip_reports();
-            }
-            self.greet(Watcher::start(), false);
-        }
-    }
-
-    /// Watchers break on what waits in the ring buffers, or on where the first of them left off.
-    fn skip_reports(&mut self) {
-        let skipped: Result<Vec<()>, _> = self.rings.iter().map(Ring::skip).collect();
-        match skipped {
-            Ok(_) => self.notice(
-                "one watcher after the other ended: reports that were waiting are passed over"
-                    .to_owned(),
-            ),
-            Err(error) => trouble(&error.to_string()),
-        }
+        self.restart_watcher();
     }
 
     /// Lets the watcher use the state folder, and gives it a journal of before. Not before
@@ -408,87 +393,6 @@ impl Keeper {
             }
             Err(_) => {}
         }
-    }
-
-    /// Gives a new watcher all that it needs, or tries again a little later.
-    fn greet(&mut self, watcher: std::io::Result<Watcher>, first: bool) {
-        let hello = Hello {
-            state: self.paths.state.clone(),
-            account: (self.account.user, self.account.group),
-            keeper: std::process::id(),
-            keeper_seconds: self.started.elapsed().as_secs(),
-            cgroup: self.cgroup.path.clone(),
-            adopted: self.loaded.adopted,
-            seeded: self.loaded.seeded,
-            foreign: self.loaded.foreign,
-            colour: crate::output::stderr_style().colour,
-            first,
-            retention: self.retention(),
-        };
-        let descriptors: [BorrowedFd<'_>; 4] = [
-            self.rings[0].as_fd(),
-            self.rings[1].as_fd(),
-            self.sockets.control.as_fd(),
-            self.registry.store().folder().as_fd(),
-        ];
-        match watcher {
-            Ok(watcher) => {
-                // One that is gone already is noticed as such.
-                if let Err(error) = watcher.served.greet(&hello, descriptors) {
-                    trouble(&format!("the watcher: {error}"));
-                }
-                self.watcher = Some(watcher);
-            }
-            Err(error) => {
-                trouble(&format!("the watcher cannot be started: {error}"));
-                self.restart_at = Some(Instant::now() + ROUND);
-            }
-        }
-    }
-
-    /// Answers one request of the watcher's.
-    fn turn(&mut self) {
-        let Some(mut watcher) = self.watcher.take() else {
-            return;
-        };
-        let pid = watcher.pid();
-        let mut waiting = std::mem::take(&mut self.waiting);
-        let turned = watcher
-            .served
-            .turn(&mut waiting, |request| self.answer(request, pid));
-        waiting.append(std::mem::take(&mut self.waiting));
-        self.waiting = waiting;
-        if let Err(broken) = turned {
-            if broken != Broken::Ended {
-                trouble(&format!("the watcher is ended: {broken}"));
-            }
-            // Its end is noticed like any other. One that was told to end may take its time.
-            if broken != Broken::Ended || self.ending.is_none() {
-                watcher.kill();
-            }
-            watcher.gone = true;
-        }
-        self.watcher = Some(watcher);
-    }
-
-    /// The watcher has ended: says so, and has the next one started.
-    fn watcher_ended(&mut self) {
-        let Some(watcher) = &mut self.watcher else {
-            return;
-        };
-        let Some(status) = watcher.status() else {
-            return;
-        };
-        if self.ending.is_none() {
-            let how = status.to_string();
-            let pause = self.restarts.pause_after(watcher);
-            trouble(&format!("the watcher ended ({how}); the gate goes on"));
-            self.restart_at = Some(Instant::now() + pause);
-            if let Some(words) = self.restarts.words(&how) {
-                self.notice(words);
-            }
-        }
-        self.watcher = None;
     }
 
     fn end(&mut self) {

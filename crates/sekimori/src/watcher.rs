@@ -30,6 +30,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::channel::link::Link;
 use crate::channel::news::{Hello, News, Retention};
+use crate::channel::request::Request;
 use crate::clock;
 use crate::control::server::Server;
 use crate::output::trouble;
@@ -256,6 +257,9 @@ impl Watcher {
             match news {
                 News::Notice(text) => self.notice(text),
                 News::Retention(retention) => self.retention = retention,
+                News::Ping => {
+                    let _ = self.link.ask(&Request::Pong);
+                }
                 News::End => return true,
             }
         }

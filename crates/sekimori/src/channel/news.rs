@@ -55,6 +55,8 @@ pub enum News {
     Notice(String),
     /// The configuration was read again.
     Retention(Retention),
+    /// Say [`Request::Pong`](super::request::Request::Pong).
+    Ping,
     /// Read what is left, and end.
     End,
 }
@@ -111,6 +113,7 @@ mod tests {
             Packet::Answer(vec![1, 2, 3]),
             Packet::Failed("no".to_owned()),
             Packet::News(News::Notice("x\ny".to_owned())),
+            Packet::News(News::Ping),
             Packet::News(News::End),
         ] {
             assert_eq!(Packet::decode(&packet.encode()), Some(packet));

@@ -123,6 +123,10 @@ pub enum Request {
         /// Text, at most [`BODY_BYTES_MAX`].
         body: String,
     },
+    /// It works: the answer to [`News::Ping`](super::news::News::Ping).
+    ///
+    /// Worst: it says so and does nothing else.
+    Pong,
 }
 
 /// Why a packet is no request.
@@ -190,6 +194,7 @@ impl Request {
                 out.extend_from_slice(title.as_bytes());
                 out.extend_from_slice(body.as_bytes());
             }
+            Self::Pong => out.push(14),
         }
         out
     }
@@ -228,6 +233,7 @@ impl Request {
                 inodes: rest.inodes()?,
             },
             [13] => rest.warning()?,
+            [14] => Self::Pong,
             _ => return Err(NoRequest("it has an unknown number")),
         };
         if rest.0.is_empty() {

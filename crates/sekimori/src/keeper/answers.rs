@@ -103,6 +103,7 @@ impl Keeper {
                 title,
                 body,
             } => Packet::Answer(self.warn(uid, &Message::new(&title, &body, urgent))),
+            Request::Pong => Packet::None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::pulse::Pulse;
 use crate::channel::served::Served;
 
 /// Before it is started again for the first time; twice as long each time after that.
@@ -25,6 +26,10 @@ pub struct Watcher {
     pub served: Served,
     /// Nothing more comes over the channel.
     pub gone: bool,
+    /// Whether it still works.
+    pub pulse: Pulse,
+    /// It did not say so.
+    hangs: bool,
     started: Instant,
 }
 
@@ -49,12 +54,15 @@ impl Watcher {
             let _ = child.kill();
             let _ = child.wait();
         })?;
+        let started = Instant::now();
         Ok(Self {
             child,
             ended,
             served,
             gone: false,
-            started: Instant::now(),
+            pulse: Pulse::new(started),
+            hangs: false,
+            started,
         })
     }
 
@@ -71,6 +79,31 @@ impl Watcher {
     /// Its exit status, when it has ended.
     pub fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
+    }
+
+    /// Ends one that does not answer.
+    pub fn give_up(&mut self) {
+        self.hangs = true;
+        self.gone = true;
+        self.kill();
+    }
+
+    /// How it ended, in words.
+    pub fn end_words(&self, status: ExitStatus) -> String {
+        if self.hangs {
+            format!("no answer for a minute; {status}")
+        } else {
+            status.to_string()
+        }
+    }
+
+    /// For how long it worked.
+    fn ran(&self) -> Duration {
+        if self.hangs {
+            self.pulse.heard().saturating_duration_since(self.started)
+        } else {
+            self.started.elapsed()
+        }
     }
 
     /// Ends it.
@@ -103,7 +136,7 @@ pub struct Restarts {
 impl Restarts {
     /// A watcher has ended: how long to wait before the next one.
     pub fn pause_after(&mut self, watcher: &Watcher) -> Duration {
-        self.pause(watcher.started.elapsed())
+        self.pause(watcher.ran())
     }
 
     fn pause(&mut self, ran: Duration) -> Duration {

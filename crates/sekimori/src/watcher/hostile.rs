@@ -133,6 +133,7 @@ fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("older-irc", Request::OlderIrc),
+        ("pong", Request::Pong),
         (
             "open",
             Request::Open {

@@ -54,6 +54,7 @@ fn all() -> Vec<Request> {
             title: "t".repeat(TITLE_BYTES_MAX),
             body: "b".repeat(BODY_BYTES_MAX),
         },
+        Request::Pong,
     ]
 }
 
