@@ -2,9 +2,13 @@
 //! standard error that take nothing, as on a full disk.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::process::Stdio;
 
 use e2e::{LIMIT, SERVER, Scene, Theatre, WEB, wait_until};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::io::ioctl_fionbio;
 use rustix::process::Signal;
 
 /// Where whatever is written fails, as on a full disk.
@@ -29,6 +33,45 @@ fn a_log_that_cannot_be_written_costs_no_entry() {
     let told = || (scene.refusals().len() == 22).then_some(());
     wait_until(LIMIT, told).unwrap_or_else(|| panic!("{}", scene.refusals().len()));
     assert_eq!(scene.theatre.watcher_pid(), Some(watcher));
+}
+
+/// Whoever reads the daemon's log has stopped reading: nobody waits for it. When it reads again,
+/// it hears how much it missed.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let Some(scene) = Scene::open("") else { return };
+    let theatre = &scene.theatre;
+    let web = theatre.web(WEB);
+    theatre.end_daemon(Signal::TERM);
+    let fifo = theatre.sandbox().folder().join("log.fifo");
+    mkfifoat(CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
+    let mut log = File::options().read(true).write(true).open(&fifo).unwrap();
+    ioctl_fionbio(&log, true).unwrap();
+    while log.write(&[b'\n'; 4096]).is_ok() {}
+    // The daemon opens its end anew, one that waits.
+    let unread = format!("exec \"$@\" 2>{}", fifo.display());
+    assert!(theatre.raise_by(&["/bin/sh", "-c", &unread, "sh"], &[]));
+    let watcher = theatre.watcher();
+    assert!(scene.bot_succeeds(&format!("technique storm --server {SERVER} --count 20")));
+    scene.enforces(&web);
+    let told = || (scene.refusals().len() == 22).then_some(());
+    wait_until(LIMIT, told).unwrap_or_else(|| panic!("{}", scene.refusals().len()));
+    // Both processes go on.
+    theatre.register_as(Path::new("/bin/true"), "launcher", None);
+    assert_eq!(theatre.watcher_pid(), Some(watcher));
+
+    let mut heard = Vec::new();
+    let _ = log.read_to_end(&mut heard);
+    assert!(heard.iter().all(|byte| *byte == b'\n'));
+    scene.enforces(&web);
+    wait_until(LIMIT, || {
+        let _ = log.read_to_end(&mut heard);
+        let heard = String::from_utf8_lossy(&heard);
+        (heard.contains("lines, they are lost") && heard.contains("refuse")).then_some(())
+    })
+    .unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&heard)));
+    assert_eq!(theatre.end_daemon(Signal::TERM), 0);
 }
 
 /// What a command cannot say changes neither what it does nor how it ends.

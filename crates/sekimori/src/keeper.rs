@@ -108,6 +108,7 @@ pub struct Keeper {
 /// When the gate cannot be had: status 3 when this machine or user cannot have it.
 pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
+    crate::output::wait_for_no_reader();
     let config = Config::load(options.config.as_deref())?;
     let cgroup = match &options.cgroup {
         Some(folder) => Cgroup::at(folder)?,

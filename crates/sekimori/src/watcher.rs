@@ -100,6 +100,7 @@ struct Watcher {
 
 /// The hidden command: what the keeper sends comes on standard input.
 pub fn main() -> ExitCode {
+    crate::output::wait_for_no_reader();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
