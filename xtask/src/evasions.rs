@@ -89,7 +89,12 @@ fn play(
     let wanted = format!("e2e::{file}");
     let program = programs.iter().find(|program| program.name == wanted);
     let program = program.with_context(|| format!("no test program {wanted}"))?;
-    let run = tests::run_alone(workspace, program, test, Some((VARIABLE, lines)))?;
+    let run = tests::run_alone(
+        workspace,
+        program,
+        test,
+        Some((VARIABLE, lines.as_os_str())),
+    )?;
     let seconds = run.seconds;
     Ok(match run.outcome {
         Outcome::Passed => {

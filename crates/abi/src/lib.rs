@@ -31,7 +31,11 @@ pub use settings::{
 };
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
+
+/// Stands in the object for the number of the kernel's function `bpf_dynptr_from_skb`, which each
+/// kernel numbers for itself: the loader puts that in its place. No helper has this number.
+pub const PACKET_READER: u32 = 0x5345_4b49;
 
 /// Checks that a struct has the size that both sides count on.
 macro_rules! plain {
@@ -57,7 +61,7 @@ plain! {
     Settings = 96,
     Flow = 48,
     RateWindow = 16,
-    Sampling = 96,
+    Sampling = 104,
     Interest = 48,
     SampleHead = 104,
     Sample = 104 + SAMPLE_BYTES,

@@ -142,6 +142,10 @@ pub struct Sampling {
     pub line_hides: u8,
     /// How many bytes the client has sent while the server was silent.
     pub line_bytes: u32,
+    /// 1 when the client has said that it sends no more.
+    pub half_closed: u32,
+    /// How many bytes had come in when it said so, and at each packet since; the lower bits.
+    pub half_closed_received: u32,
 }
 
 /// What a sample is.

@@ -214,6 +214,10 @@ pub struct Offsets {
     pub skb_head: u32,
     /// `sk_buff.end`, an offset from `head`
     pub skb_end: u32,
+    /// `sk_buff.data`
+    pub skb_data: u32,
+    /// `sk_buff.len`
+    pub skb_len: u32,
     /// `skb_shared_info.flags`
     pub shared_info_flags: u32,
     /// `sock.sk_bpf_storage`

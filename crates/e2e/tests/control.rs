@@ -81,6 +81,14 @@ fn orders_by_a_connection_for_each() {
     obey_the_web("--anew yes");
 }
 
+/// The same, and the bot closes its own side of each behind the question: what comes in then passes
+/// another way through the kernel.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn orders_by_half_closed_connections() {
+    obey_the_web("--half-closed yes");
+}
+
 /// A bot that asks again and again, each time on a new connection, and is answered at once:
 /// mostly that there is nothing to do.
 #[test]

@@ -9,6 +9,7 @@ mod fork;
 mod holder;
 mod ingress;
 mod memory;
+mod received;
 mod release;
 mod send;
 mod socket_state;

@@ -14,7 +14,7 @@ use policy::{ClientLine, Reason, has_line_end, is_mail_server};
 
 use crate::hooks::verdict::{self, Actor, Judged, Left};
 use crate::maps::PROCESSES;
-use crate::packet::{self, Payload};
+use crate::packet::{self, Packet, Payload};
 use crate::repeat::each;
 use crate::report::count;
 
@@ -113,13 +113,12 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
 
 /// The server's first payload tells whether the client has to be read further.
 #[inline(never)]
-pub fn server_speaks(ctx: &SkBuffContext, payload: &Payload, sampling: &mut Sampling) {
-    let at = payload.offset as usize;
-    let first = [
-        ctx.load::<u8>(at).unwrap_or(0),
-        ctx.load::<u8>(at + 1).unwrap_or(0),
-        ctx.load::<u8>(at + 2).unwrap_or(0),
-    ];
+pub fn server_speaks<P: Packet>(packet: &P, payload: &Payload, sampling: &mut Sampling) {
+    let mut first = [0; 3];
+    for (place, letter) in first.iter_mut().enumerate() {
+        // SAFETY: room for one byte. What is not there stays zero.
+        unsafe { packet.copy(payload.offset + place as u32, (&raw mut *letter).cast(), 1) };
+    }
     if !is_mail_server(first, payload.bytes) {
         sampling.mail = MailWatch::Over as u8;
         return;

@@ -9,6 +9,7 @@
 #![no_std]
 #![no_main]
 
+mod arrival;
 mod hooks;
 mod image;
 mod kernel_memory;

@@ -2,7 +2,10 @@
 
 use aya_ebpf::bindings::bpf_sock;
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_fullsock, bpf_skc_to_tcp_sock};
+use aya_ebpf::helpers::generated::{
+    bpf_get_socket_cookie, bpf_ktime_get_coarse_ns, bpf_sk_fullsock, bpf_skb_load_bytes,
+    bpf_skc_to_tcp_sock,
+};
 use aya_ebpf::programs::SkBuffContext;
 
 use crate::kernel_memory::{Address, Typed};
@@ -176,6 +179,39 @@ fn header_bytes<const COUNT: usize>(ctx: &SkBuffContext, offset: u8) -> Option<[
     }
 }
 
+/// A packet as the hook has it that sees it come or go.
+pub trait Packet {
+    /// The cookie of its socket.
+    fn cookie(&self) -> u64;
+    /// The time in nanoseconds, as exactly as the hook can tell it cheaply.
+    fn now(&self) -> u64;
+    /// Copies `bytes` bytes of it that begin at `offset`, and says whether they are there.
+    ///
+    /// # Safety
+    ///
+    /// `to` is room for so many.
+    unsafe fn copy(&self, offset: u32, to: *mut c_void, bytes: u32) -> bool;
+}
+
+impl Packet for SkBuffContext {
+    #[inline(always)]
+    fn cookie(&self) -> u64 {
+        cookie(self)
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: the helper has no preconditions.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, offset: u32, to: *mut c_void, bytes: u32) -> bool {
+        // SAFETY: the caller's room.
+        unsafe { bpf_skb_load_bytes(self.skb.skb.cast(), offset, to, bytes) == 0 }
+    }
+}
+
 /// What an IP header says.
 #[derive(Clone, Copy)]
 pub struct Header {
@@ -296,16 +332,22 @@ impl Payload {
         }
         let transport = header.transport;
         let tcp: [u8; 14] = header_bytes(ctx, transport as u8)?;
-        let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
-        let flags = tcp[13];
-        let offset = transport + u32::from(tcp[12] >> 4) * 4;
-        Some(Self {
+        Some(Self::behind(tcp, transport, bytes(ctx)))
+    }
+
+    /// Behind the first bytes of a TCP header that lies at `transport` in a packet of `bytes` bytes.
+    #[inline(always)]
+    pub fn behind(header: [u8; 14], transport: u32, bytes: u32) -> Self {
+        let sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+        let flags = header[13];
+        let offset = transport + u32::from(header[12] >> 4) * 4;
+        Self {
             offset,
-            bytes: bytes(ctx).saturating_sub(offset),
+            bytes: bytes.saturating_sub(offset),
             // The SYN takes a number, and data may come with it (RFC 7413).
             sequence: sequence.wrapping_add(u32::from(flags & TCP_SYN != 0)),
             is_urgent: flags & TCP_URG != 0,
-        })
+        }
     }
 
     /// Whether it lies in memory that may still change: pages of a file (sendfile, splice), or of the

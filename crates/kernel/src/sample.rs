@@ -13,10 +13,10 @@ use abi::{
 use aya_ebpf::bindings::{
     BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock,
 };
+use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::generated::{
     bpf_get_socket_uid, bpf_ktime_get_coarse_ns, bpf_ringbuf_query, bpf_sk_storage_get,
-    bpf_skb_load_bytes,
 };
 use aya_ebpf::maps::ring_buf::RingBufEntry;
 use aya_ebpf::programs::SkBuffContext;
@@ -26,7 +26,7 @@ use crate::hooks::flow::Carried;
 use crate::kernel_memory::Address;
 use crate::mail;
 use crate::maps::{INTERESTS, PROCESSES, SAMPLES, offset, samples, samplings};
-use crate::packet::{self, Header, IPPROTO_UDP, Payload, TCP_SYN_SENT, Tcp, cookie};
+use crate::packet::{self, Header, IPPROTO_UDP, Packet, Payload, TCP_SYN_SENT, Tcp, cookie};
 use crate::report::count;
 
 /// The time over which a process's connections and queries are counted: 2^33 ns, 8.6 s.
@@ -56,6 +56,8 @@ const QUIET_NS: u64 = 3_000_000_000;
 const REST_NS: u64 = 60_000_000;
 /// How exactly the last payload's time is kept.
 const EXACT_NS: u64 = 1_000_000_000;
+const TCP_FIN_WAIT1: u32 = 4;
+const TCP_FIN_WAIT2: u32 = 5;
 /// Unread bytes at which user space is woken in any case.
 const UNREAD_BYTES: u64 = 128 * 1024;
 
@@ -208,15 +210,19 @@ fn connection((address, port, family): (&[u8; 16], u16, u8)) -> Sampling {
 /// A packet that a connection sends; its header begins the context. Says whether it may leave.
 #[inline(always)]
 pub fn sent(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp) -> bool {
-    let Some(sampling) = sampling_of(tcp, 0) else {
+    let Some(sampling) = sampling_of(tcp.pointer(), 0) else {
         return !may_be_subflow(tcp) || adopt(ctx, tcp) || settings.observe != 0;
     };
     if mail::is_read(sampling) && !mail::may_leave(ctx, settings, sampling) {
         return false;
     }
+    let state = tcp.state();
+    if state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2 {
+        half_closed(ctx, sampling, tcp);
+    }
     // Bytes that go one way only would be looked at for as long as they flow.
     if is_sampled(sampling)
-        && !rests(sampling, Way::Sent)
+        && !rests(ctx, sampling, Way::Sent)
         && let Some(place) = Payload::of(ctx)
         && place.bytes > 0
     {
@@ -225,31 +231,43 @@ pub fn sent(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp) -> bool {
     true
 }
 
-/// A packet that a connection receives; its header begins the context.
+/// A client that has closed its side sends nothing more but acknowledgements. What they are for may
+/// have passed no hook that sees it come in, and is told here: when, not what.
 #[inline(always)]
-pub fn received(ctx: &SkBuffContext, tcp: Tcp) {
-    // A handshake says nothing, and where one side alone speaks, the other's packets are all empty.
-    let Some(place) = Payload::of(ctx) else {
-        return;
-    };
-    if place.bytes == 0 {
-        return;
+fn half_closed(ctx: &SkBuffContext, sampling: &mut Sampling, tcp: Tcp) {
+    let received = tcp.field::<u64>(offset!(tcp_bytes_received)) as u32;
+    if sampling.half_closed != 0 && received != sampling.half_closed_received {
+        notice_quiet(ctx, sampling);
     }
-    let Some(sampling) = sampling_of(tcp, 0) else {
+    sampling.half_closed = 1;
+    sampling.half_closed_received = received;
+}
+
+/// A packet with payload that a connection receives.
+#[inline(always)]
+pub fn received<P: Packet>(packet: &P, socket: *mut c_void, place: &Payload) {
+    let Some(sampling) = sampling_of(socket, 0) else {
         return;
     };
     if sampling.mail == MailWatch::Silent as u8 {
-        mail::server_speaks(ctx, &place, sampling);
+        mail::server_speaks(packet, place, sampling);
     }
-    if sampling.state != SampleState::Untold as u8 {
-        // SAFETY: the helper has no preconditions.
-        let now = unsafe { bpf_ktime_get_coarse_ns() };
-        if now - sampling.received_ns > EXACT_NS {
-            after_quiet(sampling, cookie(ctx), now);
-        }
+    notice_quiet(packet, sampling);
+    if is_sampled(sampling) && !rests(packet, sampling, Way::Received) {
+        payload(packet, sampling, place, Way::Received);
     }
-    if is_sampled(sampling) && !rests(sampling, Way::Received) {
-        payload(ctx, sampling, &place, Way::Received);
+}
+
+/// Payload comes in: after how long?
+#[inline(always)]
+fn notice_quiet<P: Packet>(packet: &P, sampling: &mut Sampling) {
+    if sampling.state == SampleState::Untold as u8 {
+        return;
+    }
+    let now = packet.now();
+    // The clock of one hook may be a little behind that of another.
+    if now > sampling.received_ns + EXACT_NS {
+        after_quiet(sampling, packet.cookie(), now);
     }
 }
 
@@ -260,10 +278,9 @@ fn is_sampled(sampling: &Sampling) -> bool {
 
 /// What the socket's own storage holds of it.
 #[inline(always)]
-fn sampling_of<'a>(tcp: Tcp, flags: u64) -> Option<&'a mut Sampling> {
+fn sampling_of<'a>(socket: *mut c_void, flags: u64) -> Option<&'a mut Sampling> {
     // SAFETY: map and socket are valid; a null value means zeroed.
-    let storage =
-        unsafe { bpf_sk_storage_get(samplings(), tcp.pointer(), core::ptr::null_mut(), flags) };
+    let storage = unsafe { bpf_sk_storage_get(samplings(), socket, core::ptr::null_mut(), flags) };
     // SAFETY: the storage lives as long as its socket, which lives as long as the packet.
     unsafe { storage.cast::<Sampling>().as_mut() }
 }
@@ -287,7 +304,7 @@ fn adopt(ctx: &SkBuffContext, tcp: Tcp) -> bool {
     let to = (&header.destination(ctx), header.port(ctx), header.version);
     // SAFETY: the helper takes the program's own context.
     let uid = unsafe { bpf_get_socket_uid(ctx.skb.skb) };
-    let Some(sampling) = sampling_of(tcp, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) else {
+    let Some(sampling) = sampling_of(tcp.pointer(), u64::from(BPF_SK_STORAGE_GET_F_CREATE)) else {
         count(Counter::FlowsLost);
         return false;
     };
@@ -324,12 +341,11 @@ fn after_quiet(sampling: &mut Sampling, cookie: u64, now: u64) {
 /// Whether the next look at a connection that has nothing left to report this way can wait: some
 /// sixteen a second are enough to hear soon what user space wants.
 #[inline(always)]
-fn rests(sampling: &mut Sampling, way: Way) -> bool {
+fn rests<P: Packet>(packet: &P, sampling: &mut Sampling, way: Way) -> bool {
     if sampling.left[way.side()] != 0 || sampling.state != SampleState::First as u8 {
         return false;
     }
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let now = packet.now();
     if now <= sampling.window_ns {
         return true;
     }
@@ -339,7 +355,7 @@ fn rests(sampling: &mut Sampling, way: Way) -> bool {
 
 /// Reports payload while there are samples left.
 #[inline(never)]
-fn payload(ctx: &SkBuffContext, sampling: &mut Sampling, place: &Payload, way: Way) {
+fn payload<P: Packet>(packet: &P, sampling: &mut Sampling, place: &Payload, way: Way) {
     let side = way.side();
     let ahead = place.sequence.wrapping_sub(sampling.next[side]) as i32;
     let begun = sampling.begun[side] != 0;
@@ -349,14 +365,13 @@ fn payload(ctx: &SkBuffContext, sampling: &mut Sampling, place: &Payload, way: W
     }
     sampling.next[side] = place.sequence.wrapping_add(place.bytes);
     sampling.begun[side] = 1;
-    let cookie = cookie(ctx);
+    let cookie = packet.cookie();
     follow_interest(sampling, cookie);
     if sampling.state == SampleState::Enough as u8 {
         return;
     }
     if sampling.state == SampleState::Followed as u8 {
-        // SAFETY: the helper has no preconditions.
-        let now = unsafe { bpf_ktime_get_coarse_ns() };
+        let now = packet.now();
         if now > sampling.window_ns {
             sampling.window_ns = now + WINDOW_NS;
             sampling.left = FOLLOWED;
@@ -385,7 +400,7 @@ fn payload(ctx: &SkBuffContext, sampling: &mut Sampling, place: &Payload, way: W
     head.gap = (begun && ahead > 0) as u8;
     sampling.told = 1;
     // What was sent alone tells little: it waits for the answer.
-    copy(ctx, head, place.offset, way == Way::Received);
+    copy(packet, head, place.offset, way == Way::Received);
 }
 
 /// A datagram that the calling task sends: a DNS query?
@@ -502,7 +517,7 @@ fn tell(head: SampleHead) {
 
 /// Reports a head with the payload that lies at `offset`.
 #[inline(always)]
-fn copy(ctx: &SkBuffContext, mut head: SampleHead, offset: u32, wake: bool) {
+fn copy<P: Packet>(packet: &P, mut head: SampleHead, offset: u32, wake: bool) {
     let Some(mut event) = SAMPLES.reserve_untyped::<Sample>(0) else {
         return count(Counter::SamplesLost);
     };
@@ -516,15 +531,8 @@ fn copy(ctx: &SkBuffContext, mut head: SampleHead, offset: u32, wake: bool) {
     let length = (core::hint::black_box(wanted.wrapping_sub(1)) & (most - 1)) + 1;
     let room = event.as_mut_ptr();
     // SAFETY: the room in the ring buffer is SAMPLE_BYTES long, and `length` is not more.
-    let read = unsafe {
-        bpf_skb_load_bytes(
-            ctx.skb.skb.cast(),
-            offset,
-            (&raw mut (*room).data).cast(),
-            length,
-        )
-    };
-    head.length = if read == 0 { length } else { 0 };
+    let is_read = unsafe { packet.copy(offset, (&raw mut (*room).data).cast(), length) };
+    head.length = if is_read { length } else { 0 };
     // SAFETY: as above.
     unsafe { (*room).head = head };
     submit(event, wake);

@@ -25,6 +25,7 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_CONST: u32 = 10;
 const KIND_VOLATILE: u32 = 9;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -70,6 +71,9 @@ pub struct Kernel {
     /// Whether a watch on locks of memory maps costs little: the event says a number where it
     /// said a cgroup's path before 6.14, which the kernel had to put together each time.
     pub has_cheap_memory_locks: bool,
+    /// The number of the function that makes a packet readable. Whether a tracepoint may call
+    /// it, only the verifier knows: since 6.12.
+    pub packet_reader: Option<u32>,
 }
 
 /// Resolves every offset of [`Offsets`] from the running kernel.
@@ -90,6 +94,7 @@ pub fn kernel() -> Result<Kernel, Error> {
     Ok(Kernel {
         offsets: types.offsets()?,
         has_cheap_memory_locks: types.offset(lock, "memcg_id").is_some(),
+        packet_reader: types.function("bpf_dynptr_from_skb"),
     })
 }
 
@@ -207,6 +212,15 @@ impl<'a> Types<'a> {
         Some(bits / 8)
     }
 
+    /// The number of a function.
+    fn function(&self, name: &str) -> Option<u32> {
+        let is_it = |found: &Type| {
+            found.kind() == KIND_FUNC && string(self.strings, found.name) == Some(name.as_bytes())
+        };
+        let index = self.types.iter().position(is_it)?;
+        u32::try_from(index + 1).ok()
+    }
+
     fn offsets(&self) -> Result<Offsets, Error> {
         // Where a field moved between kernel versions, the newest spelling comes first.
         let field = |structure: &str, paths: &[&str]| {
@@ -294,6 +308,8 @@ impl<'a> Types<'a> {
             socket_sk: field("socket", &["sk"])?,
             skb_head: field("sk_buff", &["head"])?,
             skb_end: field("sk_buff", &["end"])?,
+            skb_data: field("sk_buff", &["data"])?,
+            skb_len: field("sk_buff", &["len"])?,
             shared_info_flags: field("skb_shared_info", &["flags"])?,
             sock_storage: field("sock", &["sk_bpf_storage"])?,
             tcp_is_mptcp: self.offset("tcp_sock", "is_mptcp").unwrap_or(0),

@@ -23,7 +23,7 @@ use crate::gate::{Gate, Registered};
 use crate::parts::{Hook, PARTS, Part, When};
 use crate::pins::{MAPS, Pins};
 use crate::seed::{self, Seeded};
-use crate::{Error, btf, calls};
+use crate::{Error, btf, calls, functions};
 
 /// The compiled kernel programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../kernel/object/gate.o");
@@ -62,6 +62,8 @@ pub struct Request {
     pub sample: bool,
     /// Which ways of reaching into other processes are watched.
     pub watch_calls: CallsWatched,
+    /// Without the hooks that older kernels lack, as there.
+    pub older_hooks: bool,
     /// Connections a minute for one mailer; 0 is no limit.
     pub rate_per_minute: u32,
     /// Programs that are registered.
@@ -136,7 +138,10 @@ impl Request {
             When::CheapCalls => self.watch_calls == CallsWatched::Cheap,
             When::EveryCall => self.watch_calls == CallsWatched::Every,
         };
-        PARTS.iter().filter(move |part| wanted(part.when))
+        let is_there = |hook: &Hook| !(self.older_hooks && hook.is_new());
+        PARTS
+            .iter()
+            .filter(move |part| wanted(part.when) && is_there(&part.hook))
     }
 }
 
@@ -152,17 +157,16 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
     pins.prepare()?;
     let settings = request.settings()?;
     let indispensable = request.parts().filter(|part| !part.hook.may_be_missing());
-    if pins.is_whole(indispensable.map(|part| part.name)) {
+    if pins.is_whole(indispensable) {
         let mut gate = Gate::open(&pins)?;
         if gate.settings()?.cgroup_id == settings.cgroup_id {
             gate.apply_settings(&settings)?;
             let left_out = gate.replace_registrations(&request.registered);
             pins.remove_strangers()?;
-            let is_there = |name: &str| pins.links().join(name).exists();
             let unwatched = request.parts().any(|part| {
                 matches!(part.hook, Hook::Syscall(_))
-                    && !is_there(part.name)
-                    && !part.unless.is_some_and(is_there)
+                    && !pins.has_link(part.name)
+                    && !part.unless.is_some_and(|better| pins.has_link(better))
             });
             return Ok(Loaded {
                 adopted: true,
@@ -217,8 +221,11 @@ fn load_new(
     for name in MAPS {
         loader.map_pin_path(name, pins.map(name));
     }
+    let resolved = kernel
+        .packet_reader
+        .map(|number| functions::resolve(OBJECT, number));
     let mut gate = loader
-        .load(OBJECT)
+        .load(resolved.as_deref().unwrap_or(OBJECT))
         .map_err(|error| refused("the gate cannot be loaded", &error))?;
     write_settings(&mut gate, settings)?;
     let left_out = Gate::open(pins)?.replace_registrations(&request.registered);
@@ -244,12 +251,18 @@ fn load_new(
     } in request.parts().filter(|part| !is_first(part))
     {
         let is_needless = unless.is_some_and(|better| attached.contains(&better));
-        let is_dear = matches!(hook, Hook::MemoryLock(_)) && !calls::are_seen_at_the_lock(&kernel);
-        if is_needless || is_dear {
+        let is_fit = match hook {
+            Hook::MemoryLock(_) => calls::are_seen_at_the_lock(&kernel),
+            Hook::PacketTracepoint(_) => kernel.packet_reader.is_some(),
+            _ => true,
+        };
+        if is_needless || !is_fit {
             continue;
         }
         let link = match attach(&mut gate, name, hook, &types, &cgroup, &tracefs) {
             Err(Error::NoSuchHook(_)) if hook.may_be_missing() => continue,
+            // Only the verifier knows whether a tracepoint may read packets; else `ingress` does.
+            Err(_) if matches!(hook, Hook::PacketTracepoint(_)) => continue,
             // A gate without this wall is better than none.
             Err(Error::Unsupported(why)) if hook.is_call() => {
                 unwatched_calls = Some(why);
@@ -378,7 +391,10 @@ fn attach(
                 .map_err(|error| Error::failed(&what, &error))
         }
         (
-            Hook::Tracepoint(point) | Hook::NewTracepoint(point) | Hook::MemoryLock(point),
+            Hook::Tracepoint(point)
+            | Hook::NewTracepoint(point)
+            | Hook::PacketTracepoint(point)
+            | Hook::MemoryLock(point),
             Program::BtfTracePoint(program),
         ) => {
             program.load(point, types).map_err(fail)?;

@@ -14,6 +14,8 @@ pub enum Hook {
     Tracepoint(&'static str),
     /// One that only some kernels have; it does better what another hook does too.
     NewTracepoint(&'static str),
+    /// One that is handed a packet, which only some kernels let it read.
+    PacketTracepoint(&'static str),
     /// Where locks of memory maps are taken; only where that costs little.
     MemoryLock(&'static str),
     /// Begin or end of a system call.
@@ -25,7 +27,15 @@ pub enum Hook {
 impl Hook {
     /// Whether a gate is whole without it, because not every kernel has or permits it.
     pub const fn may_be_missing(&self) -> bool {
-        matches!(self, Self::NewTracepoint(_) | Self::MemoryLock(_)) || self.is_call()
+        self.is_new() || self.is_call()
+    }
+
+    /// Whether older kernels do without it.
+    pub const fn is_new(&self) -> bool {
+        matches!(
+            self,
+            Self::NewTracepoint(_) | Self::PacketTracepoint(_) | Self::MemoryLock(_)
+        )
     }
 
     /// Whether it is on a system call.
@@ -85,11 +95,13 @@ const fn instead_of(better: &'static str, name: &'static str, hook: Hook, when: 
 const MEMORY_WRITE: &str = "memory_write";
 /// The program that sees a writer before its bytes are in the socket.
 const WRITE: &str = "write";
+/// The program that sees what comes in, where it costs less.
+const RECEIVED: &str = "received";
 const TAKE_DESCRIPTOR: &str = "take_descriptor";
 
 /// Every program with its hook, in the order in which they are attached. One that is there
 /// twice is in no gate twice.
-pub static PARTS: [Part; 20] = [
+pub static PARTS: [Part; 21] = [
     part("connect4", Hook::Connect, When::Always),
     part("connect6", Hook::Connect, When::Always),
     part("egress", Hook::Egress, When::Packets),
@@ -105,7 +117,8 @@ pub static PARTS: [Part; 20] = [
         Hook::NewTracepoint("sock_send_length"),
         When::Packets,
     ),
-    part("ingress", Hook::Ingress, When::Samples),
+    part(RECEIVED, Hook::PacketTracepoint("tcp_probe"), When::Samples),
+    instead_of(RECEIVED, "ingress", Hook::Ingress, When::Samples),
     part(
         "socket_state",
         Hook::Tracepoint("inet_sock_set_state"),

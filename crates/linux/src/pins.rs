@@ -119,9 +119,17 @@ impl Pins {
         MAPS.iter().all(|name| self.map(name).exists())
     }
 
-    /// Whether a whole gate of this object is there, with these links.
-    pub fn is_whole<'a>(&self, mut links: impl Iterator<Item = &'a str>) -> bool {
-        self.has_maps() && links.all(|name| self.links().join(name).exists())
+    /// Whether a whole gate of this object is there, with the links of these parts or of better ones.
+    pub fn is_whole<'a>(&self, mut parts: impl Iterator<Item = &'a Part>) -> bool {
+        self.has_maps()
+            && parts.all(|part| {
+                self.has_link(part.name) || part.unless.is_some_and(|better| self.has_link(better))
+            })
+    }
+
+    /// Whether a program of this gate is attached.
+    pub fn has_link(&self, name: &str) -> bool {
+        self.links().join(name).exists()
     }
 
     /// Whether any gate is there, of whatever version.

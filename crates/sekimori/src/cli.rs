@@ -163,6 +163,9 @@ pub struct RunArgs {
     /// Permit everything, and record what would have been refused
     #[arg(long)]
     pub observe: bool,
+    /// Do without the hooks that older kernels lack, to try on a new one what holds on those
+    #[arg(long, hide = true)]
+    pub older_hooks: bool,
 }
 
 /// Options of `register`.

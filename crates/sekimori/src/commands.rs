@@ -38,6 +38,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
                 config: options.config,
                 cgroup: options.cgroup,
                 observe: options.observe,
+                older_hooks: options.older_hooks,
             };
             keeper::run(options, paths)
         }

@@ -68,6 +68,8 @@ pub struct Options {
     pub cgroup: Option<PathBuf>,
     /// Refuse nothing.
     pub observe: bool,
+    /// See [`Request::older_hooks`].
+    pub older_hooks: bool,
 }
 
 /// The keeper's state.
@@ -191,6 +193,7 @@ fn request(
         watch_packets: config.packet_watch != PacketWatch::Off,
         sample: config.packet_watch == PacketWatch::Full,
         watch_calls: config.call_watch.on_this_machine(),
+        older_hooks: options.older_hooks,
         rate_per_minute: config.rate_per_minute,
         registered: registry.for_gate(),
     }

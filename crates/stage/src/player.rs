@@ -46,7 +46,7 @@ usage: ROLE ...
          [--timeout-ms N] [--fd N] [--give-fd PATH]
   submit --spool PATH [--from A] [--to A]... [--body S]      put a message into a queue
   piped PROGRAM ARGS...                          deliver by a program's standard streams
-  bot [--smtp A:P]... [--socks A:P | --proxy A:P] [--irc A:P --nick N --channel C [--key K] [--in-pieces yes] | --http A:P [--anew yes | --poll-ms N] | --other A:P --say TEXT]
+  bot [--smtp A:P]... [--socks A:P | --proxy A:P] [--irc A:P --nick N --channel C [--key K] [--in-pieces yes] | --http A:P [--anew yes | --half-closed yes | --poll-ms N] | --other A:P --say TEXT]
       [--decoys A:P] [--await TEXT] [--rounds N] [--resolver A:P [--mx NAME]... [--host NAME]...] [--count N] [--hold-ms N]
       [--apart yes] [--start-mailer PROGRAM ARGS...]
   relay --listen A:P --server A:P                pass one connection on

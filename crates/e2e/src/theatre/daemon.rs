@@ -15,6 +15,9 @@ use crate::LIMIT;
 use crate::remains::Remains;
 use crate::tools::wait_until;
 
+/// Set by `cargo xtask test` for what is played once more with the hooks of older kernels.
+const OLDER_HOOKS: &str = "SEKIMORI_TEST_OLDER_HOOKS";
+
 impl Theatre {
     /// Starts the daemon and waits until it guards. `false`, with the reason printed, when
     /// this machine cannot have a gate.
@@ -51,6 +54,9 @@ impl Theatre {
         );
         let (config, group) = (config.to_string_lossy(), group.to_string_lossy());
         let mut words = vec!["run", "--config", &config, "--cgroup", &group];
+        if std::env::var_os(OLDER_HOOKS).is_some() {
+            words.push("--older-hooks");
+        }
         words.extend(arguments);
         let mut command = self.command_by(starter, &words, None);
         let mut child = command

@@ -2,7 +2,7 @@
 //! polls.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,7 @@ impl Master {
             let way = match args.number("--poll-ms")? {
                 Some(every) => Way::Polled(Duration::from_millis(every)),
                 None if args.text("--anew").is_some() => Way::Anew,
+                None if args.text("--half-closed").is_some() => Way::HalfClosed,
                 None => Way::Kept,
             };
             return Ok(Some(Web::connect(server, way).map(Self::Web)));
@@ -110,6 +111,8 @@ enum Way {
     Kept,
     /// The same over a connection for each order.
     Anew,
+    /// The same, and its own side of the connection is closed behind the question.
+    HalfClosed,
     /// Again and again, over a connection for each question, which is answered at once.
     Polled(Duration),
 }
@@ -128,13 +131,17 @@ impl Web {
         while Instant::now() < deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             let path = match self.way {
-                Way::Kept | Way::Anew => HttpServer::WAIT,
+                Way::Kept | Way::Anew | Way::HalfClosed => HttpServer::WAIT,
                 Way::Polled(every) => {
                     sleep(every.min(left));
                     "/"
                 }
             };
-            let order = ask(&mut self.connection, path, left)?;
+            question(&mut self.connection, path)?;
+            if matches!(self.way, Way::HalfClosed) {
+                self.connection.get_ref().shutdown(Shutdown::Write)?;
+            }
+            let order = answer(&mut self.connection, left)?;
             if !matches!(self.way, Way::Kept) {
                 self.connection = open(self.server)?;
             }
@@ -156,12 +163,20 @@ pub(super) fn ask(
     path: &str,
     limit: Duration,
 ) -> io::Result<String> {
-    let limit = limit.max(Duration::from_millis(1));
-    connection.get_ref().set_read_timeout(Some(limit))?;
+    question(connection, path)?;
+    answer(connection, limit)
+}
+
+fn question(connection: &mut BufReader<TcpStream>, path: &str) -> io::Result<()> {
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n"
     );
-    connection.get_mut().write_all(request.as_bytes())?;
+    connection.get_mut().write_all(request.as_bytes())
+}
+
+fn answer(connection: &mut BufReader<TcpStream>, limit: Duration) -> io::Result<String> {
+    let limit = limit.max(Duration::from_millis(1));
+    connection.get_ref().set_read_timeout(Some(limit))?;
     let mut length = 0;
     let mut head = Read::take(&mut *connection, LONGEST_ANSWER_BYTES);
     loop {
