@@ -13,9 +13,12 @@ const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 /// How long the kernel may take to let go of programs whose links are gone.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// The kind of program that a tracepoint with types has.
+pub const TRACING: u32 = 26;
+
 /// Kinds of programs that run for the whole machine: kprobe, tracepoint, perf_event,
 /// raw_tracepoint, raw_tracepoint_writable, tracing.
-const MACHINE_WIDE: [u32; 6] = [2, 5, 7, 17, 24, 26];
+const MACHINE_WIDE: [u32; 6] = [2, 5, 7, 17, 24, TRACING];
 
 /// Makes the call. Its result is a descriptor.
 ///
@@ -78,6 +81,27 @@ pub fn is_quiet() -> io::Result<bool> {
 /// How many programs are loaded that run for the whole machine, whoever loaded them.
 fn machine_wide_programs() -> io::Result<usize> {
     let mut count = 0;
+    each_program(|info| count += usize::from(MACHINE_WIDE.contains(&info.kind)))?;
+    Ok(count)
+}
+
+/// The numbers in the kernel's type information of the tracepoints that have a program, whoever
+/// loaded it.
+///
+/// # Errors
+///
+/// When the kernel does not let us look.
+pub fn tracepoints() -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    each_program(|info| {
+        if info.kind == TRACING && info.attach_type_id != 0 {
+            found.push(info.attach_type_id);
+        }
+    })?;
+    Ok(found)
+}
+
+fn each_program(mut look: impl FnMut(&Info)) -> io::Result<()> {
     let mut ids = NextId {
         start: 0,
         next: 0,
@@ -85,18 +109,27 @@ fn machine_wide_programs() -> io::Result<usize> {
     };
     loop {
         match call(PROG_GET_NEXT_ID, &raw mut ids) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             done => done?,
         };
         ids.start = ids.next;
         // One that is gone already counts for nothing.
-        if let Ok(kind) = kind_of(ids.next) {
-            count += usize::from(MACHINE_WIDE.contains(&kind));
+        if let Ok(info) = info_of(ids.next) {
+            look(&info);
         }
     }
 }
 
-fn kind_of(id: u32) -> io::Result<u32> {
+/// The fields of `struct bpf_prog_info` that are looked at, and what lies between them.
+#[repr(C)]
+struct Info {
+    kind: u32,
+    others: [u32; 55],
+    attach_type_id: u32,
+    reserved: u32,
+}
+
+fn info_of(id: u32) -> io::Result<Info> {
     let program = make(
         PROG_GET_FD_BY_ID,
         &FdById {
@@ -105,13 +138,18 @@ fn kind_of(id: u32) -> io::Result<u32> {
             flags: 0,
         },
     )?;
-    // The beginning of `struct bpf_prog_info`: the kernel fills as much as it is given room.
-    let mut info = [0_u32; 4];
+    // The kernel fills as much as it knows, and lists nothing where it is given no room.
+    let mut info = Info {
+        kind: 0,
+        others: [0; 55],
+        attach_type_id: 0,
+        reserved: 0,
+    };
     let mut wanted = GetInfo {
         fd: program.as_raw_fd() as u32,
         bytes: size_of_val(&info) as u32,
-        info: info.as_mut_ptr() as u64,
+        info: (&raw mut info) as u64,
     };
     call(OBJ_GET_INFO_BY_FD, &raw mut wanted)?;
-    Ok(info[0])
+    Ok(info)
 }

@@ -11,7 +11,10 @@ use anyhow::{Context, Result};
 use super::bpf;
 
 const PROG_LOAD: libc::c_long = 5;
+const RAW_TRACEPOINT_OPEN: libc::c_long = 17;
 const LINK_CREATE: libc::c_long = 28;
+
+const WHAT: &str = "an empty kernel program";
 
 /// A kind of program: its number in the kernel, and where it is attached.
 #[derive(Clone, Copy)]
@@ -37,6 +40,12 @@ const CONNECT6: Hook = Hook {
     attach: 11,
 };
 
+/// A tracepoint with types, which the kernel's type information numbers.
+const TRACEPOINT: Hook = Hook {
+    program: bpf::TRACING,
+    attach: 23,
+};
+
 /// `r0 = 1; exit`, as the kernel encodes it.
 const PERMIT: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
 
@@ -55,9 +64,19 @@ struct Load {
     name: [u8; 16],
     interface: u32,
     attach: u32,
+    debug_information: [u32; 9],
+    attach_type_id: u32,
 }
 
-/// The same for a link.
+/// The same for a link to a tracepoint with types, which has no name.
+#[repr(C)]
+struct OpenTracepoint {
+    name: u64,
+    program: u32,
+    reserved: u32,
+}
+
+/// The same for another link.
 #[repr(C)]
 struct Attach {
     program: u32,
@@ -69,7 +88,7 @@ struct Attach {
 /// Attached programs.
 #[derive(Debug)]
 pub struct EmptyPrograms {
-    _links: Vec<OwnedFd>,
+    links: Vec<OwnedFd>,
 }
 
 impl EmptyPrograms {
@@ -78,9 +97,17 @@ impl EmptyPrograms {
         Self::attach(cgroup, &[SKB_INGRESS, SKB_EGRESS])
     }
 
-    /// On the hooks of the gate that a connect() passes.
-    pub fn as_the_gate(cgroup: &Path) -> Result<Self> {
-        Self::attach(cgroup, &[CONNECT4, CONNECT6, SKB_EGRESS, SKB_INGRESS])
+    /// On the gate's own: those of connections and packets, and its tracepoints. Older kernels have
+    /// one more.
+    pub fn as_the_gate(cgroup: &Path, has_ingress: bool, tracepoints: &[u32]) -> Result<Self> {
+        let hooks = [CONNECT4, CONNECT6, SKB_EGRESS, SKB_INGRESS];
+        let count = hooks.len() - usize::from(!has_ingress);
+        let mut programs = Self::attach(cgroup, &hooks[..count])?;
+        for tracepoint in tracepoints {
+            let link = attach_to_tracepoint(*tracepoint);
+            programs.links.push(link.context(WHAT)?);
+        }
+        Ok(programs)
     }
 
     fn attach(cgroup: &Path, hooks: &[Hook]) -> Result<Self> {
@@ -88,12 +115,33 @@ impl EmptyPrograms {
         let links = hooks.iter().map(|hook| attach_one(&folder, *hook));
         let links = links.collect::<io::Result<_>>();
         Ok(Self {
-            _links: links.context("an empty kernel program")?,
+            links: links.context(WHAT)?,
         })
     }
 }
 
 fn attach_one(cgroup: &File, hook: Hook) -> io::Result<OwnedFd> {
+    let program = load(hook, 0)?;
+    let link = Attach {
+        program: program.as_raw_fd() as u32,
+        target: cgroup.as_raw_fd() as u32,
+        attach: hook.attach,
+        flags: 0,
+    };
+    bpf::make(LINK_CREATE, &link)
+}
+
+fn attach_to_tracepoint(type_id: u32) -> io::Result<OwnedFd> {
+    let program = load(TRACEPOINT, type_id)?;
+    let link = OpenTracepoint {
+        name: 0,
+        program: program.as_raw_fd() as u32,
+        reserved: 0,
+    };
+    bpf::make(RAW_TRACEPOINT_OPEN, &link)
+}
+
+fn load(hook: Hook, attach_type_id: u32) -> io::Result<OwnedFd> {
     let load = Load {
         program: hook.program,
         instructions: PERMIT.len() as u32,
@@ -107,13 +155,8 @@ fn attach_one(cgroup: &File, hook: Hook) -> io::Result<OwnedFd> {
         name: [0; 16],
         interface: 0,
         attach: hook.attach,
+        debug_information: [0; 9],
+        attach_type_id,
     };
-    let program = bpf::make(PROG_LOAD, &load)?;
-    let link = Attach {
-        program: program.as_raw_fd() as u32,
-        target: cgroup.as_raw_fd() as u32,
-        attach: hook.attach,
-        flags: 0,
-    };
-    bpf::make(LINK_CREATE, &link)
+    bpf::make(PROG_LOAD, &load)
 }

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stage::{Place, Process, Sandbox, SandboxOptions, Start};
 
+use super::bpf;
 use super::empty::EmptyPrograms;
 use super::task::{Link, Task};
 use super::{peer, worker};
@@ -53,6 +54,10 @@ pub struct Ground {
     // Dropped in this order: the daemon first, the sandbox last.
     daemon: Option<Daemon>,
     empty: Option<EmptyPrograms>,
+    /// Whether the gate has a hook of cgroup_skb/ingress here.
+    has_ingress: bool,
+    /// Its tracepoints with types, by their numbers.
+    tracepoints: Vec<u32>,
     nftables: bool,
     /// The registered mailer, started by the stand-in for a desktop.
     pub mailer: Link,
@@ -109,9 +114,11 @@ impl Ground {
             accept(&listener)
         };
         let (mailer, stranger, launcher) = (launch(mailer)?, launch(stranger)?, launch(launcher)?);
-        Ok(Self {
+        let mut ground = Self {
             daemon: None,
             empty: None,
+            has_ingress: false,
+            tracepoints: Vec::new(),
             nftables: false,
             mailer,
             stranger,
@@ -119,7 +126,16 @@ impl Ground {
             _desktop: (desktop, process),
             sekimori: sekimori.to_owned(),
             sandbox,
-        })
+        };
+        let others = bpf::tracepoints()?;
+        ground.enter(State::Gate)?;
+        ground.tracepoints = bpf::tracepoints()?;
+        ground.tracepoints.retain(|found| !others.contains(found));
+        let pins = ground.state().join("bpf");
+        let links = ground.sandbox.run_inside(|| links(&pins))??;
+        ground.has_ingress = links.iter().any(|link| link.ends_with("ingress"));
+        ground.leave()?;
+        Ok(ground)
     }
 
     /// The sandbox.
@@ -143,7 +159,11 @@ impl Ground {
             State::GateWithoutCalls => self.start_daemon("call_watch = \"off\"")?,
             State::GateWithEveryCall => self.start_daemon("call_watch = \"on\"")?,
             State::EmptyPrograms => {
-                self.empty = Some(EmptyPrograms::as_the_gate(&self.sandbox.cgroup())?);
+                self.empty = Some(EmptyPrograms::as_the_gate(
+                    &self.sandbox.cgroup(),
+                    self.has_ingress,
+                    &self.tracepoints,
+                )?);
             }
             State::EmptyPair => {
                 self.empty = Some(EmptyPrograms::packet_pair(&self.sandbox.cgroup())?);
@@ -291,6 +311,21 @@ fn register(sekimori: &Path, state: &Path, program: &Path, role: &str) -> Result
     command.arg("register").arg(program);
     command.args(["--as", role, "--kind", "interactive"]);
     crate::process::output(&mut command).map(drop)
+}
+
+/// The links of the gate that is pinned here.
+pub fn links(pins: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut links = Vec::new();
+    for entry in fs::read_dir(pins)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("links-") {
+            for link in fs::read_dir(entry.path())? {
+                links.push(link?.path());
+            }
+        }
+    }
+    links.sort();
+    Ok(links)
 }
 
 /// Removes the folders of pins; a bpffs may hold files of the kernel's own beside them. Links

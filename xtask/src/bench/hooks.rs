@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::bpf;
 use super::figures::{Figure, low_percentile};
-use super::ground::{Ground, SETTLE, State};
+use super::ground::{Ground, SETTLE, State, links};
 use super::rounds::{OPEN_PORT, tiny_program};
 use super::table::{Row, Target};
 use super::task::Task;
@@ -125,18 +125,8 @@ fn task(operation: usize, tiny: &Path) -> Task {
 
 /// The links of the gate, those together that belong together.
 fn steps(pins: &Path) -> Result<Vec<Vec<PathBuf>>> {
-    let mut links = Vec::new();
-    for entry in fs::read_dir(pins)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("links-") {
-            for link in fs::read_dir(entry.path())? {
-                links.push(link?.path());
-            }
-        }
-    }
-    links.sort();
     let mut steps: Vec<Vec<PathBuf>> = Vec::new();
-    for link in links {
+    for link in links(pins)? {
         let partner = |other: &Vec<PathBuf>| {
             TOGETHER.iter().any(|group| {
                 group.contains(&name(&other[0]).as_str()) && group.contains(&name(&link).as_str())

@@ -214,6 +214,7 @@ fn alone(state: State) -> bool {
             | State::GateWithoutPackets
             | State::GateWithoutCalls
             | State::GateWithEveryCall
+            | State::EmptyPrograms
     ) || bpf::is_quiet().unwrap_or(true)
 }
 
@@ -242,9 +243,10 @@ impl Batch<'_> {
             let ping_pong = |count| Task::PingPong { count };
             self.time(Operation::PingPong, 3000, ping_pong)?;
             self.time(Operation::Bulk, 300, bulk(false, false))?;
-            if veth {
-                self.time(Operation::Veth, 300, bulk(true, false))?;
-            }
+        }
+        let is_peer = matches!(self.state, Nftables | EmptyPair | EmptyPrograms);
+        if veth && (off_or_gate || other_gate || is_peer) {
+            self.time(Operation::Veth, 300, bulk(true, false))?;
         }
         if off_or_gate || self.state == EmptyPair {
             let connect = |count| Task::Connect {
@@ -258,7 +260,8 @@ impl Batch<'_> {
             self.time(Operation::SampledBulk, 300, bulk(false, true))?;
             self.time(Operation::SilentBulk, SILENT_PIECES, bulk(false, false))?;
         }
-        if off_or_gate || matches!(self.state, GateWithoutCalls | GateWithEveryCall) {
+        let other_calls = matches!(self.state, GateWithoutCalls | GateWithEveryCall);
+        if off_or_gate || other_calls || self.state == EmptyPrograms {
             let program = PathBuf::from("/bin/true");
             self.spawn(Operation::Spawn, &program, 120)?;
             if let Some(tiny) = tiny {

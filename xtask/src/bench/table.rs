@@ -30,6 +30,8 @@ pub struct Row {
     pub unit: &'static str,
     /// What it should be.
     pub target: Target,
+    /// What empty programs on the same hooks come to.
+    pub floor: Option<Figure>,
 }
 
 impl Row {
@@ -46,7 +48,15 @@ impl Row {
             value,
             unit,
             target,
+            floor: None,
         }
+    }
+
+    /// Beside what empty programs on the same hooks come to.
+    #[must_use]
+    pub fn above(mut self, floor: Option<Figure>) -> Self {
+        self.floor = floor;
+        self
     }
 
     /// Of a single number.
@@ -66,6 +76,7 @@ impl Row {
             value: Err(reason.to_owned()),
             unit: "",
             target,
+            floor: None,
         }
     }
 
@@ -79,6 +90,16 @@ impl Row {
             Target::None => return None,
         };
         (!met).then_some(over)
+    }
+
+    /// Whether the target is missed, and empty programs on the same hooks would miss it too.
+    pub fn is_below_the_floor(&self) -> bool {
+        let floor = self.floor.map(|floor| floor.median);
+        self.missed_by().is_some()
+            && match (self.target, floor) {
+                (Target::AtMost(most), Some(floor)) => floor > most,
+                _ => false,
+            }
     }
 
     fn measured(&self) -> String {
@@ -107,6 +128,9 @@ impl Row {
         match (&self.value, self.target, self.missed_by()) {
             (Err(_), ..) | (_, Target::None, _) => String::new(),
             (.., None) => "met".to_owned(),
+            (.., Some(by)) if self.is_below_the_floor() => {
+                format!("MISSED by {}, as by empty programs", self.with_unit(by))
+            }
             (.., Some(by)) => format!("MISSED by {}", self.with_unit(by)),
         }
     }
@@ -193,6 +217,7 @@ pub fn json_lines(rows: &[Row]) -> String {
             "high": figure.map(|figure| figure.high),
             "target": target,
             "met": target.and(figure).map(|_| row.missed_by().is_none()),
+            "empty_programs": row.floor.map(|floor| floor.median),
             "reason": row.value.as_ref().err(),
         });
         let _ = writeln!(text, "{line}");
@@ -226,6 +251,25 @@ mod tests {
             row(0.1, 0.2, 0.4, Target::AtLeast(1.0)).outcome(),
             "MISSED by 0.800 µs"
         );
+    }
+
+    #[test]
+    fn a_target_below_what_empty_programs_cost_is_said() {
+        let floor = |median| {
+            Some(Figure {
+                median,
+                low: median,
+                high: median,
+            })
+        };
+        let missed = || row(0.1, 0.3, 0.4, Target::AtMost(0.25));
+        assert_eq!(
+            missed().above(floor(0.26)).outcome(),
+            "MISSED by 0.050 µs, as by empty programs"
+        );
+        assert_eq!(missed().above(floor(0.24)).outcome(), "MISSED by 0.050 µs");
+        let met = row(0.1, 0.2, 0.3, Target::AtMost(0.25)).above(floor(0.26));
+        assert_eq!(met.outcome(), "met");
     }
 
     #[test]
