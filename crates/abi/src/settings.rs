@@ -228,6 +228,10 @@ pub struct Offsets {
     pub tcp_write_seq: u32,
     /// `tcp_sock.snd_una`
     pub tcp_snd_una: u32,
+    /// `tcp_sock.rcv_nxt`
+    pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.rcv_wnd`
+    pub tcp_rcv_wnd: u32,
     /// `tcp_sock.bytes_acked`
     pub tcp_bytes_acked: u32,
     /// `tcp_sock.bytes_received`

@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::thread::sleep;
 use std::time::Duration;
 
 use e2e::{LIMIT, Scene, Theatre, evasions, word};
@@ -98,6 +99,35 @@ fn a_greeting_behind_another_line_is_stopped() {
     scene.blames_the_bot(&refusal);
     scene.desktop.wait(pid, LIMIT).unwrap();
     assert_eq!(server.payload_bytes(), JUNK.len() as u64);
+}
+
+/// Whoever knows of the connection can send packets in its server's name, in another protocol. They have
+/// wrong numbers, TCP takes none of them, and the client is read on.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_forged_answer_hides_no_mail() {
+    let Some(scene) = Scene::open("") else { return };
+    let sandbox = scene.theatre.sandbox();
+    let listen = || TcpListener::bind(OTHER);
+    let listener = sandbox.run_inside(listen).unwrap().unwrap();
+    let words = ["say", "--server", OTHER, "--await", "4", "--timeout-ms"];
+    let words = words.into_iter().chain(["3000", "--piece", "EHLO x\r\n"]);
+    let pid = scene.desktop.launch(&scene.bot, words).unwrap();
+    let (mut stream, SocketAddr::V4(client)) = listener.accept().unwrap() else {
+        panic!("not by IPv4")
+    };
+    let server = OTHER.parse().unwrap();
+    let forge = || stage::forge(server, client, b"HTTP/1.1 200 OK\r\n");
+    sandbox.run_inside(forge).unwrap().unwrap();
+    sleep(Duration::from_millis(300));
+    stream.write_all(b"220 mail\r\n").unwrap();
+    let refusal = scene.theatre.wait_for("refusal", |entry| {
+        word(entry, "reason") == "mail-on-other-port"
+    });
+    scene.desktop.wait(pid, LIMIT).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    let bytes = stream.read(&mut [0; 64]).unwrap_or(0);
+    evasions::refused("port-greeting-forged", bytes as u64, &refusal, &scene.bot);
 }
 
 /// A mailer may send on every port that its user sets it up for.

@@ -108,6 +108,24 @@ impl Tcp {
         self.field::<u64>(offset!(tcp_bytes_received)) == 0 && !self.may_carry()
     }
 
+    /// Whether it takes this payload in, as far as its numbers tell (RFC 9293 section 3.10.7.4): anybody
+    /// can send a packet that bears the server's address.
+    #[inline(always)]
+    pub fn takes(self, payload: &Payload) -> bool {
+        let next: u32 = self.field(offset!(tcp_rcv_nxt));
+        let window: u32 = self.field(offset!(tcp_rcv_wnd));
+        let behind = payload.sequence.wrapping_add(payload.bytes);
+        let edge = next.wrapping_add(window);
+        behind.wrapping_sub(next) as i32 > 0 && edge.wrapping_sub(payload.sequence) as i32 > 0
+    }
+
+    /// Whether payload that it takes in holds the byte that it expects next, and not a later one only.
+    #[inline(always)]
+    pub fn expects(self, payload: &Payload) -> bool {
+        let next: u32 = self.field(offset!(tcp_rcv_nxt));
+        payload.sequence.wrapping_sub(next) as i32 <= 0
+    }
+
     /// Whether a process holds it in a call at this moment.
     #[inline(always)]
     pub fn is_owned(self) -> bool {

@@ -13,7 +13,6 @@ use abi::{
 use aya_ebpf::bindings::{
     BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock,
 };
-use aya_ebpf::cty::c_void;
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::generated::{
     bpf_get_socket_uid, bpf_ktime_get_coarse_ns, bpf_ringbuf_query, bpf_sk_storage_get,
@@ -210,7 +209,7 @@ fn connection((address, port, family): (&[u8; 16], u16, u8)) -> Sampling {
 /// A packet that a connection sends; its header begins the context. Says whether it may leave.
 #[inline(always)]
 pub fn sent(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp) -> bool {
-    let Some(sampling) = sampling_of(tcp.pointer(), 0) else {
+    let Some(sampling) = sampling_of(tcp, 0) else {
         return !may_be_subflow(tcp) || adopt(ctx, tcp) || settings.observe != 0;
     };
     if mail::is_read(sampling) && !mail::may_leave(ctx, settings, sampling) {
@@ -245,11 +244,14 @@ fn half_closed(ctx: &SkBuffContext, sampling: &mut Sampling, tcp: Tcp) {
 
 /// A packet with payload that a connection receives.
 #[inline(always)]
-pub fn received<P: Packet>(packet: &P, socket: *mut c_void, place: &Payload) {
-    let Some(sampling) = sampling_of(socket, 0) else {
+pub fn received<P: Packet>(packet: &P, tcp: Tcp, place: &Payload) {
+    if !tcp.takes(place) {
+        return;
+    }
+    let Some(sampling) = sampling_of(tcp, 0) else {
         return;
     };
-    if sampling.mail == MailWatch::Silent as u8 {
+    if sampling.mail == MailWatch::Silent as u8 && tcp.expects(place) {
         mail::server_speaks(packet, place, sampling);
     }
     notice_quiet(packet, sampling);
@@ -278,9 +280,10 @@ fn is_sampled(sampling: &Sampling) -> bool {
 
 /// What the socket's own storage holds of it.
 #[inline(always)]
-fn sampling_of<'a>(socket: *mut c_void, flags: u64) -> Option<&'a mut Sampling> {
+fn sampling_of<'a>(tcp: Tcp, flags: u64) -> Option<&'a mut Sampling> {
     // SAFETY: map and socket are valid; a null value means zeroed.
-    let storage = unsafe { bpf_sk_storage_get(samplings(), socket, core::ptr::null_mut(), flags) };
+    let storage =
+        unsafe { bpf_sk_storage_get(samplings(), tcp.pointer(), core::ptr::null_mut(), flags) };
     // SAFETY: the storage lives as long as its socket, which lives as long as the packet.
     unsafe { storage.cast::<Sampling>().as_mut() }
 }
@@ -304,7 +307,7 @@ fn adopt(ctx: &SkBuffContext, tcp: Tcp) -> bool {
     let to = (&header.destination(ctx), header.port(ctx), header.version);
     // SAFETY: the helper takes the program's own context.
     let uid = unsafe { bpf_get_socket_uid(ctx.skb.skb) };
-    let Some(sampling) = sampling_of(tcp.pointer(), u64::from(BPF_SK_STORAGE_GET_F_CREATE)) else {
+    let Some(sampling) = sampling_of(tcp, u64::from(BPF_SK_STORAGE_GET_F_CREATE)) else {
         count(Counter::FlowsLost);
         return false;
     };

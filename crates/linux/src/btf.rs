@@ -315,6 +315,8 @@ impl<'a> Types<'a> {
             tcp_is_mptcp: self.offset("tcp_sock", "is_mptcp").unwrap_or(0),
             tcp_write_seq: field("tcp_sock", &["write_seq"])?,
             tcp_snd_una: field("tcp_sock", &["snd_una"])?,
+            tcp_rcv_nxt: field("tcp_sock", &["rcv_nxt"])?,
+            tcp_rcv_wnd: field("tcp_sock", &["rcv_wnd"])?,
             tcp_bytes_acked: field("tcp_sock", &["bytes_acked"])?,
             tcp_bytes_received: field("tcp_sock", &["bytes_received"])?,
             mm_owner: self.offset("mm_struct", "owner").unwrap_or(0),

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use args::Args;
 
+pub use packets::forge;
 pub use technique::TECHNIQUES;
 
 /// No role lives longer than this, whatever happens to it.

@@ -20,7 +20,7 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
         && let Some(payload) = Payload::of(&ctx)
         && payload.bytes > 0
     {
-        sample::received(&ctx, tcp.pointer(), &payload);
+        sample::received(&ctx, tcp, &payload);
     }
     PASS
 }

@@ -14,6 +14,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use crate::arrival::Arrival;
 use crate::kernel_memory::Typed;
 use crate::maps::offset;
+use crate::packet::Tcp;
 use crate::sample;
 
 #[btf_tracepoint(function = "tcp_probe")]
@@ -35,7 +36,9 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
 #[inline(never)]
 fn arrives(packet: &Arrival) {
     let payload = packet.payload();
-    if payload.bytes > 0 {
-        sample::received(packet, packet.socket.pointer(), &payload);
+    if payload.bytes > 0
+        && let Some(tcp) = Tcp::behind(packet.socket.pointer())
+    {
+        sample::received(packet, tcp, &payload);
     }
 }

@@ -128,6 +128,26 @@ fn ipv4(server: SocketAddr) -> io::Result<SocketAddrV4> {
     }
 }
 
+/// Sends what somebody could who knows of a connection and is no part of it: a segment between these
+/// addresses whose numbers are wrong, so that nobody takes it. Needs CAP_NET_RAW.
+///
+/// # Errors
+///
+/// When the raw socket cannot be had or refuses to send.
+pub fn forge(from: SocketAddrV4, to: SocketAddrV4, data: &[u8]) -> io::Result<()> {
+    let to_any = SocketAddr::V4(to);
+    let segment = segment(from.port(), to_any, 0x2525_2525, 1, PUSH_ACK, data);
+    let packet = ipv4_packet(to, &segment, &[], 0);
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        Some(ipproto::RAW),
+    )?;
+    sendto(&socket, &packet, SendFlags::empty(), &to_any)?;
+    Ok(())
+}
+
 /// A SYN with data and a later segment of the same connection.
 fn segments(server: SocketAddr) -> [Vec<u8>; 2] {
     // The port differs from process to process, so that repeated runs are new connections.
