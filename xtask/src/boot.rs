@@ -31,7 +31,7 @@ const PACKAGES: Packages = Packages {
 };
 
 /// What is in the guest beside Debian's essential packages.
-const INSTALLED: &str = "systemd-sysv,dbus,iproute2,initramfs-tools,udev,kmod,zstd";
+const INSTALLED: &str = "systemd-sysv,dbus,polkitd,pkexec,iproute2,initramfs-tools,udev,kmod,zstd";
 /// What no boot needs, and most of the bytes.
 const LEFT_OUT: [&str; 5] = [
     "/usr/share/doc/*",

@@ -38,6 +38,17 @@ killed_and_back() {
     wait_for 60 sekimori status
 }
 
+# Of people: without anything that root left in the environment.
+as_person() { runuser -u person -- env -i PATH="$PATH" "$@" </dev/null 2>&1; }
+# The same at a terminal, where somebody types this password.
+as_person_with() {
+    password=$1
+    shift
+    (sleep 10 && echo "$password" && sleep 5) |
+        script -qec "runuser -u person -- env -i PATH=$PATH TERM=dumb $*" /dev/null
+}
+registered() { sekimori programs --json | grep -c /usr/local/bin/own-mailer; }
+
 section kernel
 uname -r
 systemctl --version | head -n 1
@@ -82,6 +93,8 @@ case $boot in
     journalctl --boot --unit sekimori --output cat --no-pager | grep -v ' refuse ' | head -n 50
     section status
     sekimori status --json
+    section hooks
+    ls /sys/fs/bpf/sekimori/links-*
     rogues start
 
     section killed
@@ -89,6 +102,37 @@ case $boot in
     wait_for 60 is_active
     systemctl show sekimori --property ActiveState,NRestarts
     rogues killed
+
+    # Who may register programs is polkit's matter, and the administrator's.
+    section polkit
+    useradd --create-home --shell /bin/sh person
+    useradd --groups sudo --shell /bin/sh admin
+    echo admin:open-the-gate | chpasswd
+    cp /bin/true /usr/local/bin/own-mailer
+    as_person sekimori register /usr/local/bin/own-mailer
+    echo "unasked status $? registered $(registered)"
+    as_person_with wrong sekimori register /usr/local/bin/own-mailer
+    echo "wrong-password status $? registered $(registered)"
+    as_person_with open-the-gate sekimori register /usr/local/bin/own-mailer
+    echo "password status $? registered $(registered)"
+    as_person_with open-the-gate sekimori unregister /usr/local/bin/own-mailer
+    echo "taken-back status $? registered $(registered)"
+    cat >/etc/polkit-1/rules.d/10-person.rules <<END
+polkit.addRule(function (action, subject) {
+    if (action.id == "org.sekimori.register" && subject.user == "person") return polkit.Result.YES;
+});
+END
+    chmod 644 /etc/polkit-1/rules.d/10-person.rules
+    sleep 5
+    as_person sekimori register /usr/local/bin/own-mailer
+    echo "rule status $? registered $(registered)"
+    # The rule is about one command and no other.
+    as_person sekimori unregister /usr/local/bin/own-mailer
+    echo "other-command status $? registered $(registered)"
+    as_person pkexec /usr/local/sbin/sekimori uninstall
+    echo "uninstall status $? active $(systemctl is-active sekimori)"
+    rm /etc/polkit-1/rules.d/10-person.rules
+    sekimori unregister /usr/local/bin/own-mailer
 
     # The clock of a machine without a battery, and of one that is set wrongly.
     section clock

@@ -133,6 +133,7 @@ pub fn judge(report: &str, seen: &Seen) -> Judged {
     );
     start(&report, &mut judged);
     rogues(&report, &mut judged);
+    polkit(&report, &mut judged);
     faults(&report, &mut judged);
     judged.holds(
         "`sekimori uninstall` works under systemd",
@@ -161,6 +162,13 @@ fn start(report: &Report<'_>, judged: &mut Judged) {
         "the unit starts at boot",
         text == "active, 0 restarts",
         &text,
+    );
+    // Which of them there are is the kernel's matter: that there is one for what servers answer is not.
+    let hooks = report.lines("2", "hooks");
+    judged.holds(
+        "the hooks of the gate",
+        hooks.contains(&"connect4") && (hooks.contains(&"received") != hooks.contains(&"ingress")),
+        &hooks.join(" "),
     );
     let closed = report.moment("state", "ActiveEnterTimestampMonotonic");
     let ms = |moment: Option<u64>| moment.map_or("?".to_owned(), |us| format!("{} ms", us / 1000));
@@ -241,6 +249,55 @@ fn rogues(report: &Report<'_>, judged: &mut Judged) {
             own.first_ms.unwrap_or(0),
             own.last_ms
         ),
+    );
+}
+
+/// Who may register, by pkexec: what each step ended with, and whether the program was
+/// registered after it.
+fn polkit(report: &Report<'_>, judged: &mut Judged) {
+    let step_line = |step: &str| {
+        let begin = format!("{step} status ");
+        let mut lines = report.lines("2", "polkit").iter();
+        let found = lines.find(|line| line.starts_with(&begin));
+        found.copied().unwrap_or("nothing")
+    };
+    for (step, succeeds, is_registered, what) in [
+        (
+            "unasked",
+            false,
+            false,
+            "without a password nobody registers",
+        ),
+        ("wrong-password", false, false, "nor with a wrong one"),
+        (
+            "password",
+            true,
+            true,
+            "with an administrator's password, a person does",
+        ),
+        ("taken-back", true, false, "and takes it back"),
+        (
+            "rule",
+            true,
+            true,
+            "an administrator's rule lets a person register",
+        ),
+        ("other-command", false, true, "and nothing else"),
+    ] {
+        let line = step_line(step);
+        let held = match line.split(' ').collect::<Vec<_>>()[..] {
+            [_, _, status, _, registered] => {
+                (status == "0") == succeeds && registered == if is_registered { "1" } else { "0" }
+            }
+            _ => false,
+        };
+        judged.holds(&format!("polkit: {what}"), held, line);
+    }
+    let line = step_line("uninstall");
+    judged.holds(
+        "polkit: `uninstall` stays root's",
+        !line.starts_with("uninstall status 0 ") && line.ends_with(" active active"),
+        line,
     );
 }
 
