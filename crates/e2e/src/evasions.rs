@@ -175,6 +175,13 @@ pub const VARIABLES: &[&str] = &[
     "MOZ_MARIONETTE=1",
     "LIBGL_DRIVERS_PATH=/tmp",
     "WEBKIT_INSPECTOR_SERVER=127.0.0.1:1",
+    "EDS_CAMEL_PROVIDER_DIR=/tmp",
+    "EVOLUTION_MODULEDIR=/tmp",
+    "GI_TYPELIB_PATH=/tmp",
+    "GST_REGISTRY=/tmp/evil",
+    "MESA_LOADER_DRIVER_OVERRIDE=../../tmp/evil",
+    "PYTHONPYCACHEPREFIX=/tmp",
+    "PYTHONUSERBASE=/tmp",
 ];
 
 /// The row of one of the [`VARIABLES`].

@@ -118,7 +118,7 @@ struct Table<const SLOTS: usize> {
 }
 
 /// A power of two.
-const PATTERNS_MAX: usize = 64;
+const PATTERNS_MAX: usize = 128;
 
 impl<const SLOTS: usize> Table<SLOTS> {
     const fn of(listed: &[Pattern]) -> Self {
@@ -197,30 +197,45 @@ static VARIABLES: Table<512> = Table::of(&[
     Pattern::both(b"QT_QPA_P", b"LATFORM_"), // QT_QPA_PLATFORM_PLUGIN_PATH
     Pattern::first(b"QML2_IMP"),             // QML2_IMPORT_PATH
     Pattern::first(b"QML_IMPO"),             // QML_IMPORT_PATH
+    Pattern::first(b"QML_DISK"),             // QML_DISK_CACHE_PATH
+    Pattern::first(b"GI_TYPEL"),             // GI_TYPELIB_PATH: a typelib names its library
+    Pattern::first(b"PEAS_PLU"),             // PEAS_PLUGIN_LOADERS_DIR
     // Plugins of libraries that mailers use.
     Pattern::first(b"SASL_PAT"),             // SASL_PATH
     Pattern::first(b"SASL_CON"),             // SASL_CONF_PATH
     Pattern::first(b"OPENSSL_"),             // OPENSSL_CONF, OPENSSL_ENGINES, OPENSSL_MODULES
     Pattern::first(b"KRB5_CON"),             // KRB5_CONFIG
     Pattern::first(b"GSS_MECH"),             // GSS_MECH_CONFIG
+    Pattern::first(b"EDS_CAME"),             // EDS_CAMEL_PROVIDER_DIR
+    Pattern::both(b"EVOLUTIO", b"N_MODULE"), // EVOLUTION_MODULEDIR
+    Pattern::first(b"PX_MODUL"),             // PX_MODULE_PATH
+    Pattern::first(b"ENCHANT_"),             // ENCHANT_CONFIG_DIR
+    Pattern::first(b"LIBHEIF_"),             // LIBHEIF_PLUGIN_PATH
     Pattern::first(b"GST_PLUG"),             // GST_PLUGIN_PATH and its like
+    Pattern::first(b"GST_REGI"),             // GST_REGISTRY: it says where plugins are
+    Pattern::first(b"SPA_PLUG"),             // SPA_PLUGIN_DIR
+    Pattern::both(b"PIPEWIRE", b"_MODULE_"), // PIPEWIRE_MODULE_DIR
     Pattern::first(b"ALSA_CON"),             // ALSA_CONFIG_PATH
     Pattern::first(b"ALSA_PLU"),             // ALSA_PLUGIN_DIR
     Pattern::first(b"PULSE_DL"),             // PULSE_DLPATH
     Pattern::first(b"LIBGL_DR"),             // LIBGL_DRIVERS_PATH
+    Pattern::first(b"MESA_LOA"),             // MESA_LOADER_DRIVER_OVERRIDE: takes `../`
     Pattern::both(b"LIBVA_DR", b"IVERS_PA"), // LIBVA_DRIVERS_PATH
+    Pattern::first(b"VDPAU_DR"),             // VDPAU_DRIVER_PATH
     Pattern::both(b"GBM_BACK", b"ENDS_PAT"), // GBM_BACKENDS_PATH
     Pattern::first(b"VK_ICD_F"),             // VK_ICD_FILENAMES
     Pattern::first(b"VK_DRIVE"),             // VK_DRIVER_FILES
     Pattern::first(b"VK_LAYER"),             // VK_LAYER_PATH
     Pattern::first(b"VK_ADD_L"),             // VK_ADD_LAYER_PATH
     Pattern::first(b"__EGL_VE"),             // __EGL_VENDOR_LIBRARY_FILENAMES
+    Pattern::first(b"__EGL_EX"),             // __EGL_EXTERNAL_PLATFORM_CONFIG_FILENAMES
     // Remote control, and other code for the same program.
     Pattern::first(b"QTWEBENG"), // QTWEBENGINE_REMOTE_DEBUGGING, QTWEBENGINE_CHROMIUM_FLAGS
     Pattern::first(b"WEBKIT_I"), // WEBKIT_INSPECTOR_SERVER, WEBKIT_INJECTED_BUNDLE_PATH
     Pattern::first(b"XUL_APP_"), // XUL_APP_FILE
     Pattern::first(b"MOZ_MARI"), // MOZ_MARIONETTE
     Pattern::first(b"MOZ_GMP_"), // MOZ_GMP_PATH
+    Pattern::first(b"MOZ_PLUG"), // MOZ_PLUGIN_PATH
     Pattern::both(b"ELECTRON", b"_RUN_AS_"), // ELECTRON_RUN_AS_NODE
     // Interpreters of scripts.
     Pattern::first(b"PERL5OPT"),
@@ -230,6 +245,9 @@ static VARIABLES: Table<512> = Table::of(&[
     Pattern::first(b"PYTHONPA"), // PYTHONPATH
     Pattern::first(b"PYTHONHO"), // PYTHONHOME
     Pattern::first(b"PYTHONST"), // PYTHONSTARTUP
+    Pattern::first(b"PYTHONUS"), // PYTHONUSERBASE
+    Pattern::first(b"PYTHONPY"), // PYTHONPYCACHEPREFIX
+    Pattern::first(b"PYTHONPL"), // PYTHONPLATLIBDIR
     Pattern::first(b"BASH_ENV"),
     Pattern::first(b"SHELLOPT"), // SHELLOPTS: with xtrace, PS4 is run
     Pattern::first(b"NODE_OPT"), // NODE_OPTIONS
@@ -307,6 +325,14 @@ mod tests {
             "OPENSSL_CONF=/tmp/x",
             "SASL_PATH=/tmp",
             "MOZ_MARIONETTE=1",
+            "EDS_CAMEL_PROVIDER_DIR=/tmp",
+            "EVOLUTION_MODULEDIR=/tmp",
+            "GI_TYPELIB_PATH=/tmp",
+            "GST_REGISTRY=/tmp/x",
+            "PIPEWIRE_MODULE_DIR=/tmp",
+            "MESA_LOADER_DRIVER_OVERRIDE=../../tmp/x",
+            "PYTHONPYCACHEPREFIX=/tmp",
+            "PYTHONUSERBASE=/tmp",
         ] {
             let (first, second) = halves(text);
             assert!(variable_tampers(first, second), "{text}");
@@ -331,6 +357,15 @@ mod tests {
             "_JAVA_AWT_WM_NONREPARENTING=1",
             "PHPRC=/etc/php",
             "NODE_PATH=/usr/lib/node_modules",
+            "PIPEWIRE_LATENCY=256/48000",
+            "PIPEWIRE_RUNTIME_DIR=/run/user/1000",
+            "GST_DEBUG=2",
+            "EDS_TESTING=1",
+            "PYTHONUNBUFFERED=1",
+            "PYTHONDONTWRITEBYTECODE=1",
+            "PYTHONIOENCODING=utf-8",
+            "MESA_GL_VERSION_OVERRIDE=4.5",
+            "VDPAU_TRACE=0",
             "BASH_FUNC_which%%=() {",
             "",
         ] {
