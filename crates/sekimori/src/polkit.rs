@@ -3,7 +3,6 @@
 //! password. Elsewhere it says what it needs, as ever.
 
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,13 +12,17 @@ use crate::output::trouble;
 use crate::paths::Paths;
 
 const PKEXEC: &str = "/usr/bin/pkexec";
+/// What pkexec ends with when it was not permitted, or nobody answered (pkexec(1)). No command of
+/// ours ends so.
+const REFUSED: [Option<i32>; 2] = [Some(126), Some(127)];
 
-/// Goes on when root runs it. Else does not return where polkit can be asked: this process
-/// becomes `sekimori WHAT ARGUMENTS…` as root. Paths among the arguments must be absolute.
+/// Goes on when root runs it. Else, where polkit can be asked and permits it, this process ends as
+/// `sekimori WHAT ARGUMENTS…` ends as root. Paths among the arguments must be absolute.
 ///
 /// # Errors
 ///
-/// Status 3 where polkit cannot be asked.
+/// Status 3 where polkit cannot be asked, or does not permit it. Its terminal agent fails for want of
+/// a session before polkit 125; a desktop's does not.
 pub fn need_root_or_ask(what: &str, arguments: &[OsString], paths: &Paths) -> Result<(), Failure> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
@@ -31,12 +34,20 @@ pub fn need_root_or_ask(what: &str, arguments: &[OsString], paths: &Paths) -> Re
         && Path::new(install::POLKIT_RULES).exists()
         && Path::new(PKEXEC).exists();
     if can_ask {
-        let error = Command::new(PKEXEC)
+        let asked = Command::new(PKEXEC)
             .arg(install::BINARY)
             .arg(what)
             .args(arguments)
-            .exec();
-        trouble(&format!("{PKEXEC}: {error}"));
+            .status();
+        match asked {
+            Ok(status) if REFUSED.contains(&status.code()) => {
+                return Err(Failure::unsupported(format!(
+                    "{what} needs root, and polkit did not permit it (try: sudo sekimori {what})"
+                )));
+            }
+            Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+            Err(error) => trouble(&format!("{PKEXEC}: {error}")),
+        }
     }
     need_root(what)
 }

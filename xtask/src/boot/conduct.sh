@@ -94,7 +94,7 @@ case $boot in
     section status
     sekimori status --json
     section hooks
-    ls /sys/fs/bpf/sekimori/links-*
+    ls -1 /sys/fs/bpf/sekimori/links-*
     rogues start
 
     section killed

@@ -261,6 +261,18 @@ fn polkit(report: &Report<'_>, judged: &mut Judged) {
         let found = lines.find(|line| line.starts_with(&begin));
         found.copied().unwrap_or("nothing")
     };
+    // Before polkit 125 its agent on a terminal needs a session, right password or not.
+    let is_broken = |step: &str| {
+        let before: Vec<_> = report.lines("2", "polkit").iter().collect();
+        let end = before
+            .iter()
+            .position(|line| line.starts_with(&format!("{step} status ")));
+        before[..end.unwrap_or(0)]
+            .iter()
+            .rev()
+            .take_while(|line| !line.contains(" status "))
+            .any(|line| line.contains("No session for cookie"))
+    };
     for (step, succeeds, is_registered, what) in [
         (
             "unasked",
@@ -291,7 +303,15 @@ fn polkit(report: &Report<'_>, judged: &mut Judged) {
             }
             _ => false,
         };
-        judged.holds(&format!("polkit: {what}"), held, line);
+        let what = format!("polkit: {what}");
+        if !held && is_broken(step) {
+            judged.figure(
+                &what,
+                "not to be seen: this polkit has no session for its agent",
+            );
+        } else {
+            judged.holds(&what, held, line);
+        }
     }
     let line = step_line("uninstall");
     judged.holds(
