@@ -76,6 +76,10 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         println!("skipped: the bench needs root, for namespaces and BPF");
         return Ok(());
     }
+    if let Err(error) = peer::PACKAGES.ensure() {
+        // The table says what could not be measured.
+        eprintln!("{error:#}");
+    }
     let built = built(workspace)?;
     let sekimori = options.sekimori.clone().unwrap_or(built);
     let load_before = machine::load();
@@ -83,7 +87,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         eprintln!("the machine is not quiet (load {load_before}): the figures will be noisy");
     }
     let mut ground = Ground::prepare(&sekimori)?;
-    if let Err(error) = ground.enter(ground::State::Gate) {
+    if let Err(error) = ground.enter_the_gate() {
         println!("skipped: {error:#}");
         return Ok(());
     }

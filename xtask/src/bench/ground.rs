@@ -114,7 +114,7 @@ impl Ground {
             accept(&listener)
         };
         let (mailer, stranger, launcher) = (launch(mailer)?, launch(stranger)?, launch(launcher)?);
-        let mut ground = Self {
+        Ok(Self {
             daemon: None,
             empty: None,
             has_ingress: false,
@@ -126,16 +126,23 @@ impl Ground {
             _desktop: (desktop, process),
             sekimori: sekimori.to_owned(),
             sandbox,
-        };
+        })
+    }
+
+    /// Enters the state of the gate for the first time, and looks which hooks it has here.
+    ///
+    /// # Errors
+    ///
+    /// When this machine cannot have a gate.
+    pub fn enter_the_gate(&mut self) -> Result<()> {
         let others = bpf::tracepoints()?;
-        ground.enter(State::Gate)?;
-        ground.tracepoints = bpf::tracepoints()?;
-        ground.tracepoints.retain(|found| !others.contains(found));
-        let pins = ground.state().join("bpf");
-        let links = ground.sandbox.run_inside(|| links(&pins))??;
-        ground.has_ingress = links.iter().any(|link| link.ends_with("ingress"));
-        ground.leave()?;
-        Ok(ground)
+        self.enter(State::Gate)?;
+        self.tracepoints = bpf::tracepoints()?;
+        self.tracepoints.retain(|found| !others.contains(found));
+        let pins = self.state().join("bpf");
+        let links = self.sandbox.run_inside(|| links(&pins))??;
+        self.has_ingress = links.iter().any(|link| link.ends_with("ingress"));
+        Ok(())
     }
 
     /// The sandbox.
@@ -169,8 +176,9 @@ impl Ground {
                 self.empty = Some(EmptyPrograms::packet_pair(&self.sandbox.cgroup())?);
             }
             State::Nftables => {
-                self.nftables = true;
+                // All of it or nothing.
                 peer::load(&self.sandbox)?;
+                self.nftables = true;
             }
         }
         sleep(SETTLE);

@@ -7,6 +7,16 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use stage::{Place, Sandbox};
 
+use crate::packages::Packages;
+
+/// What it takes.
+pub const PACKAGES: Packages = Packages {
+    purpose: "for the comparison with nftables",
+    names: &["nftables"],
+    answers: "",
+    services: &[],
+};
+
 const RULES: &str = "table inet bench {
     chain output {
         type filter hook output priority filter; policy accept;
