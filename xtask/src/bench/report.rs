@@ -516,7 +516,7 @@ impl Measured {
                 judged - missed
             ),
             _ => format!(
-                "{} of {judged} targets are met, {missed} missed. Of those, empty programs on the same hooks miss {below}.",
+                "{} of {judged} targets are met, {missed} missed, {below} of those by empty programs on the same hooks too.",
                 judged - missed
             ),
         };
