@@ -9,7 +9,7 @@ use crate::kernel_memory::Typed;
 use crate::maps::offset;
 use crate::packet::{Packet, Payload};
 
-/// A packet that TCP has taken in for a socket. It begins with the TCP header.
+/// A packet that has come in for an established connection. It begins with the TCP header.
 pub struct Arrival {
     /// `struct sock`.
     pub socket: Typed,
