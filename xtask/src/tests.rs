@@ -16,6 +16,7 @@ use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use e2e::OLDER_HOOKS;
 
 use crate::libtest::{self, Outcome};
 use crate::packages::Packages;
@@ -91,8 +92,15 @@ const WITH_OLDER_HOOKS: [&str; 4] = [
     "e2e::ports",
     "e2e::sampling",
 ];
-/// Tells such a test so.
-const OLDER_HOOKS: (&str, &str) = ("SEKIMORI_TEST_OLDER_HOOKS", "1");
+
+/// Which hooks the gate has in a root test.
+#[derive(Clone, Copy)]
+enum Hooks {
+    /// The newest that the kernel has.
+    Newest,
+    /// Those that older kernels have too.
+    Older,
+}
 
 /// What all tests came to.
 #[derive(Default)]
@@ -126,12 +134,12 @@ pub fn run(workspace: &Workspace, skip_packages: bool, filter: Option<&str>) -> 
 
     terminal::step("tests with root");
     for (program, test) in &root_tests {
-        run_root_test(workspace, program, test, None, &mut summary)?;
+        run_root_test(workspace, program, test, Hooks::Newest, &mut summary)?;
     }
     terminal::step("tests with the hooks of older kernels");
     for (program, test) in &root_tests {
         if WITH_OLDER_HOOKS.contains(&program.name.as_str()) {
-            run_root_test(workspace, program, test, Some(OLDER_HOOKS), &mut summary)?;
+            run_root_test(workspace, program, test, Hooks::Older, &mut summary)?;
         }
     }
     summary.print();
@@ -284,20 +292,18 @@ fn run_root_test(
     workspace: &Workspace,
     program: &TestProgram,
     test: &str,
-    variable: Option<(&str, &str)>,
+    hooks: Hooks,
     summary: &mut Summary,
 ) -> Result<()> {
-    let how = if variable.is_some() {
-        " (older hooks)"
-    } else {
-        ""
+    let (how, variable) = match hooks {
+        Hooks::Newest => ("", None),
+        Hooks::Older => (" (older hooks)", Some((OLDER_HOOKS, OsStr::new("1")))),
     };
     let name = format!("{} {test}{how}", program.name);
     if !rustix::process::geteuid().is_root() {
         summary.add(name, Outcome::Skipped("needs root".to_owned()));
         return Ok(());
     }
-    let variable = variable.map(|(name, value)| (name, OsStr::new(value)));
     let run = run_alone(workspace, program, test, variable)?;
     let (outcome, seconds) = (run.outcome, run.seconds);
     match &outcome {

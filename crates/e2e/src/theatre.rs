@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::Value;
 use stage::{Desktop, Place, Process, Sandbox, SandboxOptions, Start, program_beside};
 
+pub use daemon::OLDER_HOOKS;
+
 use crate::remains::Remains;
 use crate::terminal::Terminal;
 use crate::tools::wait_until;

@@ -20,6 +20,7 @@ pub const IPPROTO_TCP: u8 = 6;
 pub const IPPROTO_UDP: u8 = 17;
 const IPV6_HEADER_BYTES: u32 = 40;
 pub const TCP_SYN_SENT: u32 = 2;
+pub const TCP_FIN_WAIT1: u32 = 4;
 /// Extension headers of IPv6 by their numbers.
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -49,6 +50,13 @@ pub fn full_socket(ctx: &SkBuffContext) -> *mut bpf_sock {
 pub fn cookie(ctx: &SkBuffContext) -> u64 {
     // SAFETY: the helper takes the program's own context.
     unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) }
+}
+
+/// Whether any program of the kernel keeps something in this `sock`. Most have nothing, and need not be
+/// asked for it by a call.
+#[inline(always)]
+pub fn has_storage(socket: Typed) -> bool {
+    socket.read::<*const c_void>(offset!(sock_storage)) != core::ptr::null()
 }
 
 /// The kernel's own `tcp_sock`, with which `sock` begins too. Reading through it costs no call.
@@ -85,11 +93,10 @@ impl Tcp {
         self.0.read(offset)
     }
 
-    /// Whether any program of the kernel keeps something in it. Most have nothing, and need not
-    /// be asked for it by a call.
+    /// See [`has_storage`].
     #[inline(always)]
     pub fn has_storage(self) -> bool {
-        self.field::<*const c_void>(offset!(sock_storage)) != core::ptr::null()
+        has_storage(self.0)
     }
 
     /// Whether a packet that leaves now may carry payload: what is neither sent nor acknowledged

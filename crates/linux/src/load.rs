@@ -163,11 +163,9 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
             gate.apply_settings(&settings)?;
             let left_out = gate.replace_registrations(&request.registered);
             pins.remove_strangers()?;
-            let unwatched = request.parts().any(|part| {
-                matches!(part.hook, Hook::Syscall(_))
-                    && !pins.has_link(part.name)
-                    && !part.unless.is_some_and(|better| pins.has_link(better))
-            });
+            let unwatched = request
+                .parts()
+                .any(|part| matches!(part.hook, Hook::Syscall(_)) && !pins.has(part));
             return Ok(Loaded {
                 adopted: true,
                 unwatched_calls: unwatched.then(|| "they were not when the gate was loaded".into()),

@@ -121,15 +121,13 @@ impl Pins {
 
     /// Whether a whole gate of this object is there, with the links of these parts or of better ones.
     pub fn is_whole<'a>(&self, mut parts: impl Iterator<Item = &'a Part>) -> bool {
-        self.has_maps()
-            && parts.all(|part| {
-                self.has_link(part.name) || part.unless.is_some_and(|better| self.has_link(better))
-            })
+        self.has_maps() && parts.all(|part| self.has(part))
     }
 
-    /// Whether a program of this gate is attached.
-    pub fn has_link(&self, name: &str) -> bool {
-        self.links().join(name).exists()
+    /// Whether this part of the gate is attached, or one that does the same better.
+    pub fn has(&self, part: &Part) -> bool {
+        let is_there = |name: &str| self.links().join(name).exists();
+        is_there(part.name) || part.unless.is_some_and(is_there)
     }
 
     /// Whether any gate is there, of whatever version.

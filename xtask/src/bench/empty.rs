@@ -100,9 +100,11 @@ impl EmptyPrograms {
     /// On the gate's own: those of connections and packets, and its tracepoints. Older kernels have
     /// one more.
     pub fn as_the_gate(cgroup: &Path, has_ingress: bool, tracepoints: &[u32]) -> Result<Self> {
-        let hooks = [CONNECT4, CONNECT6, SKB_EGRESS, SKB_INGRESS];
-        let count = hooks.len() - usize::from(!has_ingress);
-        let mut programs = Self::attach(cgroup, &hooks[..count])?;
+        let mut hooks = vec![CONNECT4, CONNECT6, SKB_EGRESS];
+        if has_ingress {
+            hooks.push(SKB_INGRESS);
+        }
+        let mut programs = Self::attach(cgroup, &hooks)?;
         for tracepoint in tracepoints {
             let link = attach_to_tracepoint(*tracepoint);
             programs.links.push(link.context(WHAT)?);

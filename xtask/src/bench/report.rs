@@ -314,6 +314,7 @@ impl Measured {
                 Target::None,
             ),
         });
+        let floor = self.percent(State::EmptyPrograms, veth);
         for (what, state, target) in [
             ("… off again takes longer (noise)", OffAgain, Target::None),
             ("… with the gate takes longer", Gate, Target::AtMost(1.0)),
@@ -340,7 +341,6 @@ impl Measured {
             ),
         ] {
             let row = Row::new(what, self.percent(state, veth), "%", target);
-            let floor = self.percent(State::EmptyPrograms, veth);
             rows.push(if state == Gate { row.above(floor) } else { row });
         }
         rows

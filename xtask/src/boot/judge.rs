@@ -255,23 +255,20 @@ fn rogues(report: &Report<'_>, judged: &mut Judged) {
 /// Who may register, by pkexec: what each step ended with, and whether the program was
 /// registered after it.
 fn polkit(report: &Report<'_>, judged: &mut Judged) {
-    let step_line = |step: &str| {
+    // What a step ended with, and whether polkit's agent failed in it: before polkit 125 the one on a
+    // terminal needs a session, right password or not.
+    let step_end = |step: &str| {
+        let lines = report.lines("2", "polkit");
         let begin = format!("{step} status ");
-        let mut lines = report.lines("2", "polkit").iter();
-        let found = lines.find(|line| line.starts_with(&begin));
-        found.copied().unwrap_or("nothing")
-    };
-    // Before polkit 125 its agent on a terminal needs a session, right password or not.
-    let is_broken = |step: &str| {
-        let before: Vec<_> = report.lines("2", "polkit").iter().collect();
-        let end = before
-            .iter()
-            .position(|line| line.starts_with(&format!("{step} status ")));
-        before[..end.unwrap_or(0)]
+        let Some(end) = lines.iter().position(|line| line.starts_with(&begin)) else {
+            return ("nothing", false);
+        };
+        let mut said = lines[..end]
             .iter()
             .rev()
-            .take_while(|line| !line.contains(" status "))
-            .any(|line| line.contains("No session for cookie"))
+            .take_while(|line| !line.contains(" status "));
+        let is_broken = said.any(|line| line.contains("No session for cookie"));
+        (lines[end], is_broken)
     };
     for (step, succeeds, is_registered, what) in [
         (
@@ -296,7 +293,7 @@ fn polkit(report: &Report<'_>, judged: &mut Judged) {
         ),
         ("other-command", false, true, "and nothing else"),
     ] {
-        let line = step_line(step);
+        let (line, is_broken) = step_end(step);
         let held = match line.split(' ').collect::<Vec<_>>()[..] {
             [_, _, status, _, registered] => {
                 (status == "0") == succeeds && registered == if is_registered { "1" } else { "0" }
@@ -304,7 +301,7 @@ fn polkit(report: &Report<'_>, judged: &mut Judged) {
             _ => false,
         };
         let what = format!("polkit: {what}");
-        if !held && is_broken(step) {
+        if !held && is_broken {
             judged.figure(
                 &what,
                 "not to be seen: this polkit has no session for its agent",
@@ -313,7 +310,7 @@ fn polkit(report: &Report<'_>, judged: &mut Judged) {
             judged.holds(&what, held, line);
         }
     }
-    let line = step_line("uninstall");
+    let (line, _) = step_end("uninstall");
     judged.holds(
         "polkit: `uninstall` stays root's",
         !line.starts_with("uninstall status 0 ") && line.ends_with(" active active"),

@@ -15,8 +15,8 @@ use crate::LIMIT;
 use crate::remains::Remains;
 use crate::tools::wait_until;
 
-/// Set by `cargo xtask test` for what is played once more with the hooks of older kernels.
-const OLDER_HOOKS: &str = "SEKIMORI_TEST_OLDER_HOOKS";
+/// The variable that `cargo xtask test` sets for what is played once more with the hooks of older kernels.
+pub const OLDER_HOOKS: &str = "SEKIMORI_TEST_OLDER_HOOKS";
 
 impl Theatre {
     /// Starts the daemon and waits until it guards. `false`, with the reason printed, when

@@ -20,7 +20,7 @@ use super::verdict::{self, Actor, Judged, Left};
 use crate::kernel_memory::Address;
 use crate::maps::{LAST_SPOILED, PROCESSES, SETTINGS, SPOILED, flows, offset};
 use crate::packet::{
-    Header, IPPROTO_TCP, Payload, SOCK_DGRAM, SOCK_STREAM, Tcp, cookie, full_socket,
+    Header, IPPROTO_TCP, Payload, SOCK_DGRAM, SOCK_STREAM, TCP_FIN_WAIT1, Tcp, cookie, full_socket,
 };
 use crate::report::count;
 use crate::sample;
@@ -28,7 +28,6 @@ use crate::sample;
 const PASS: i32 = 1;
 const DROP: i32 = 0;
 const TCP_ESTABLISHED: u32 = 1;
-const TCP_FIN_WAIT1: u32 = 4;
 const TCP_LAST_ACK: u32 = 9;
 const TCP_CLOSING: u32 = 11;
 

@@ -7,22 +7,19 @@
 //! `ingress.rs` is there instead. What comes in when the client has closed its side passes the
 //! packet hook with its acknowledgement (`sample.rs`).
 
-use aya_ebpf::cty::c_void;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::arrival::Arrival;
 use crate::kernel_memory::Typed;
-use crate::maps::offset;
-use crate::packet::Tcp;
+use crate::packet::{Tcp, has_storage};
 use crate::sample;
 
 #[btf_tracepoint(function = "tcp_probe")]
 pub fn received(ctx: BtfTracePointContext) -> i32 {
     let socket = Typed::argument(&ctx, 0);
-    let storage: *const c_void = socket.read(offset!(sock_storage));
     // Nearly all packets leave here: most sockets have nothing.
-    if storage != core::ptr::null() {
+    if has_storage(socket) {
         arrives(&Arrival {
             socket,
             packet: Typed::argument(&ctx, 1),

@@ -74,18 +74,24 @@ pub(super) fn raw(name: &str, server: SocketAddr) -> Report {
         } else {
             ipproto::RAW
         };
-        let socket = socket_with(
-            family,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            Some(protocol),
-        )?;
-        for packet in packets {
-            sendto(&socket, &packet, SendFlags::empty(), &to)?;
-        }
+        send_raw(family, protocol, to, &packets)?;
         Ok(2 * FIRST_LINE.len())
     };
     report(name, send())
+}
+
+fn send_raw(
+    family: AddressFamily,
+    protocol: Protocol,
+    to: SocketAddr,
+    packets: &[Vec<u8>],
+) -> io::Result<()> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(family, SocketType::RAW, flags, Some(protocol))?;
+    for packet in packets {
+        sendto(&socket, packet, SendFlags::empty(), &to)?;
+    }
+    Ok(())
 }
 
 /// By a packet socket on the loopback interface.
@@ -138,14 +144,7 @@ pub fn forge(from: SocketAddrV4, to: SocketAddrV4, data: &[u8]) -> io::Result<()
     let to_any = SocketAddr::V4(to);
     let segment = segment(from.port(), to_any, 0x2525_2525, 1, PUSH_ACK, data);
     let packet = ipv4_packet(to, &segment, &[], 0);
-    let socket = socket_with(
-        AddressFamily::INET,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        Some(ipproto::RAW),
-    )?;
-    sendto(&socket, &packet, SendFlags::empty(), &to_any)?;
-    Ok(())
+    send_raw(AddressFamily::INET, ipproto::RAW, to_any, &[packet])
 }
 
 /// A SYN with data and a later segment of the same connection.
