@@ -133,10 +133,10 @@ pub enum Command {
         arguments: Vec<std::ffi::OsString>,
     },
     /// A stand-in program of the demo
-    #[command(hide = true, disable_help_flag = true)]
-    StagePlayer {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<std::ffi::OsString>,
+    #[command(hide = true)]
+    DemoPart {
+        #[command(subcommand)]
+        part: crate::demo::Part,
     },
 }
 

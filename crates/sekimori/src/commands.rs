@@ -62,6 +62,6 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
             .map(|()| ExitCode::SUCCESS)
             .map_err(Failure::from),
         Command::StageInit { arguments } => Ok(stage::init_main(arguments)),
-        Command::StagePlayer { arguments } => Ok(stage::player_main(arguments)),
+        Command::DemoPart { part } => Ok(crate::demo::play(part)),
     }
 }

@@ -32,7 +32,7 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 }
 
 /// Lets the kernel end this process after a time, even if it hangs.
-pub(super) fn end_after(limit: Duration) {
+pub fn end_after(limit: Duration) {
     // SAFETY: alarm takes a number and has no memory effects.
     unsafe { libc::alarm(limit.as_secs() as u32) };
 }
