@@ -12,6 +12,7 @@ pub mod confine;
 pub mod decode;
 pub mod descriptors;
 mod error;
+pub mod fallback;
 mod functions;
 pub mod gate;
 pub mod hold;

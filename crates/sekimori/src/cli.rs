@@ -120,6 +120,10 @@ pub enum Command {
     /// Read what an older version kept in the journal: `run` starts this as a process of its own
     #[command(hide = true)]
     CarryOver,
+    /// Close the mail ports by firewall rules when the gate could not be loaded, and open them
+    /// again: the unit starts this
+    #[command(hide = true)]
+    BootFallback { deed: crate::fallback::Deed },
     /// Deliver a warning to one user's session: `run` starts this as a process of its own
     #[command(hide = true)]
     NotifyUser {

@@ -19,7 +19,7 @@ use crate::cli::{Cli, Command};
 use crate::failure::{Failure, need_root};
 use crate::output::all_said;
 use crate::paths::Paths;
-use crate::{keeper, notify, store};
+use crate::{fallback, keeper, notify, store};
 
 /// Runs the command and gives its exit status.
 pub fn dispatch(cli: Cli) -> ExitCode {
@@ -56,6 +56,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => documents::completions(shell),
         Command::Manpage => documents::manpage(),
         Command::LoadGate => load_gate::run(),
+        Command::BootFallback { deed } => fallback::run(deed, &paths),
         // No other file: what is no journal is set aside.
         Command::CarryOver => store::carry_over_main(&paths.journal),
         Command::NotifyUser { uid } => notify::notify_user_main(uid)

@@ -18,6 +18,7 @@ mod root;
 mod search;
 mod signals;
 mod sockets;
+mod starts;
 mod tending;
 mod verify;
 
@@ -111,6 +112,8 @@ pub struct Keeper {
 pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let begun = Instant::now();
     crate::output::wait_for_no_reader();
+    // Before signals are caught: whoever ends the daemon need not wait too.
+    let starts = starts(&paths);
     let config = Config::load(options.config.as_deref())?;
     let cgroup = match &options.cgroup {
         Some(folder) => Cgroup::at(folder)?,
@@ -173,7 +176,21 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     keeper.share_folder();
     keeper.greet(watcher, true);
     keeper.serve(&signals)?;
+    if let Some(starts) = starts {
+        starts.ended_well();
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits where starts before this one failed. Only a service manager starts the daemon again
+/// and again.
+fn starts(paths: &Paths) -> Option<starts::Starts> {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    let starts = starts::Starts::in_folder(paths.socket.parent()?.to_owned());
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let delay = starts.begin(Duration::from_secs(now.tv_sec.unsigned_abs()));
+    std::thread::sleep(delay);
+    Some(starts)
 }
 
 fn request(

@@ -14,6 +14,7 @@ pub mod config;
 pub mod control;
 mod demo;
 mod failure;
+mod fallback;
 mod install;
 mod keeper;
 mod notify;

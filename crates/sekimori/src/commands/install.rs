@@ -11,6 +11,8 @@ use linux::pins::Pins;
 use super::documents;
 use crate::control::client;
 use crate::failure::{Failure, need_root};
+
+use crate::fallback;
 use crate::install::{self, Pieces, Systemd};
 use crate::paths::Paths;
 
@@ -62,7 +64,8 @@ pub fn uninstall(purge: bool, paths: &Paths) -> Result<ExitCode, Failure> {
         is_alone(paths)?;
         let there = pins.base().exists() && pins.any_gate();
         pins.remove_all()?;
-        Ok(there)
+        let rules = fallback::open(paths).map_err(|failure| anyhow!(failure.message))?;
+        Ok(there || rules)
     };
     install::uninstall(
         Path::new("/"),
