@@ -86,7 +86,10 @@ pub fn esp(payload: &[u8]) -> Result<Content<'_>, Unread> {
             continue;
         };
         // The padding counts from one.
-        let counts = body[length..end].iter().zip(1..).all(|(byte, at)| *byte == at);
+        let counts = body[length..end]
+            .iter()
+            .zip(1..)
+            .all(|(byte, at)| *byte == at);
         let inside = &body[..length];
         if counts && matches!(next, 4 | 41) && crate::layers::guess::ip(inside, 0) {
             return Ok(Content::Packet(Inside::new(Layer::Ip, inside)));

@@ -143,6 +143,11 @@ pub struct NotRead {
 
 impl NotRead {
     pub(crate) fn add(&mut self, what: What, bytes: usize) {
+        let bytes = bytes as u64;
+        self.add_amount(what, Amount { packets: 1, bytes });
+    }
+
+    pub(crate) fn add_amount(&mut self, what: What, more: Amount) {
         let amount = match what {
             What::CutPayload => &mut self.cut_payload,
             _ if self.kinds.len() < KINDS_MAX || self.kinds.contains_key(&what) => {
@@ -150,13 +155,17 @@ impl NotRead {
             }
             _ => self.kinds.entry(What::Other).or_default(),
         };
-        amount.packets += 1;
-        amount.bytes += bytes as u64;
+        amount.packets += more.packets;
+        amount.bytes += more.bytes;
     }
 
     /// All kinds with their amounts, the largest first.
     pub fn kinds(&self) -> Vec<(What, Amount)> {
-        let mut kinds: Vec<_> = self.kinds.iter().map(|(what, amount)| (*what, *amount)).collect();
+        let mut kinds: Vec<_> = self
+            .kinds
+            .iter()
+            .map(|(what, amount)| (*what, *amount))
+            .collect();
         if self.cut_payload.packets > 0 {
             kinds.push((What::CutPayload, self.cut_payload));
         }

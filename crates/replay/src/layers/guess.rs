@@ -25,7 +25,7 @@ pub fn ip(bytes: &[u8], missing: usize) -> bool {
             let Some(header) = bytes.get(..usize::from(bytes[0] & 15) * 4) else {
                 return false;
             };
-            let total = be16(bytes, 2).unwrap_or(0).into();
+            let total = usize::from(be16(bytes, 2).unwrap_or(0));
             header.len() >= 20
                 && (total == 0 || (total >= header.len() && total <= there))
                 && checksum_holds(header)

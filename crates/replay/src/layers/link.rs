@@ -105,7 +105,11 @@ fn juniper(number: u32, bytes: &[u8]) -> Step<'_> {
     if flags & 2 != 0 {
         return Ok((Layer::Ip, at(rest, 4)?));
     }
-    let layer = if number == 178 { Layer::Ethernet } else { Layer::Hdlc };
+    let layer = if number == 178 {
+        Layer::Ethernet
+    } else {
+        Layer::Hdlc
+    };
     Ok((layer, rest))
 }
 
@@ -164,7 +168,13 @@ fn nflog(bytes: &[u8]) -> Step<'_> {
     let mut rest = at(bytes, 4)?;
     let swapped = matches!(rest, [0, length, 0 | 0x80, _, ..] if *length >= 4);
     while !rest.is_empty() {
-        let number = |at| if swapped { be16(rest, at) } else { le16(rest, at) };
+        let number = |at| {
+            if swapped {
+                be16(rest, at)
+            } else {
+                le16(rest, at)
+            }
+        };
         let length = usize::from(number(0)?);
         if length < 4 {
             return Err(MALFORMED);

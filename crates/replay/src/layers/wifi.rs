@@ -49,7 +49,10 @@ pub fn frame(bytes: &[u8]) -> Step<'_> {
 }
 
 fn is_llc(bytes: &[u8]) -> bool {
-    matches!(bytes, [0xaa, 0xaa, 3, ..] | [0x42, 0x42, 3, ..] | [0xfe, 0xfe, 3, ..] | [6, 6, 3, ..])
+    matches!(
+        bytes,
+        [0xaa, 0xaa, 3, ..] | [0x42, 0x42, 3, ..] | [0xfe, 0xfe, 3, ..] | [6, 6, 3, ..]
+    )
 }
 
 /// The frames in a frame (A-MSDU): each has two addresses, a length, and LLC.

@@ -42,7 +42,13 @@ fn plain(flags: u16, kind: u16, bytes: &[u8], missing: usize) -> Result<Inside<'
         place = after_route(bytes, place)?;
     }
     let rest = at(bytes, place)?;
-    let inside = |layer, bytes| Ok(Inside { layer, bytes, network });
+    let inside = |layer, bytes| {
+        Ok(Inside {
+            layer,
+            bytes,
+            network,
+        })
+    };
     match kind {
         // Whether the other end is alive: an empty packet comes back.
         0 => Err(Unread::Nothing),

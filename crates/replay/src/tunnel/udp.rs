@@ -21,8 +21,23 @@ pub fn may_carry(udp: &Udp<'_>) -> bool {
     let port = |port: u16| {
         matches!(
             port,
-            1701 | 2152 | 2268 | 3386 | 3544 | 4341 | 4500 | 4754 | 4789 | 4790 | 5247 | 6080 | 6081
-                | 6635 | 8472 | 37008 | 48879 | 51820
+            1701 | 2152
+                | 2268
+                | 3386
+                | 3544
+                | 4341
+                | 4500
+                | 4754
+                | 4789
+                | 4790
+                | 5247
+                | 6080
+                | 6081
+                | 6635
+                | 8472
+                | 37008
+                | 48879
+                | 51820
         )
     };
     // VXLAN and Teredo also use other ports; WireGuard has none of its own.
@@ -190,8 +205,7 @@ fn lisp(bytes: &[u8], missing: usize) -> Option<Result<Inside<'_>, Unread>> {
 fn mpls(bytes: &[u8], missing: usize) -> Option<Result<Inside<'_>, Unread>> {
     let last = (0..16).find(|at| bytes.get(at * 4 + 2).is_none_or(|byte| byte & 1 == 1))?;
     let rest = bytes.get(last * 4 + 4..)?;
-    let known = guess::ip(rest, missing)
-        || guess::ethernet_at(rest, missing, &[0, 4]).is_some();
+    let known = guess::ip(rest, missing) || guess::ethernet_at(rest, missing, &[0, 4]).is_some();
     known.then_some(Ok(Inside::new(Layer::Mpls, bytes)))
 }
 
@@ -286,9 +300,9 @@ fn capwap(bytes: &[u8]) -> Option<Result<Inside<'_>, Unread>> {
         // Some write the two bytes of the frame's control the other way round; a data frame has
         // no more than this in the first.
         (true, 1) if rest.first()? & 0x0f == 8 => Some(Ok(Inside::new(Layer::Wifi, rest))),
-        (true, 1) if rest.get(1)? & 0x0f == 8 => {
-            Some(Err(Unread::For(What::Tunnel("CAPWAP with turned Wi-Fi frames"))))
-        }
+        (true, 1) if rest.get(1)? & 0x0f == 8 => Some(Err(Unread::For(What::Tunnel(
+            "CAPWAP with turned Wi-Fi frames",
+        )))),
         _ => None,
     }
 }
