@@ -130,11 +130,13 @@ impl Follower {
         let (payload, wire_bytes) = (datagram.payload, datagram.wire_bytes);
         let known = match datagram.protocol {
             TCP => Tcp::parse(payload, wire_bytes).map(|tcp| self.tcp(&datagram, &tcp, way, out)),
-            UDP => Udp::parse(payload, wire_bytes).map(|udp| {
-                if !tunnel::may_carry(&udp) || !self.carried(&datagram, &udp, way, out) {
-                    self.udp(&datagram, &udp, way.time_ns, out);
+            UDP => match Udp::parse(payload, wire_bytes) {
+                // What the capture cut off is missing inside.
+                Some(udp) if tunnel::may_carry(&udp) && self.carried(&datagram, &udp, way, out) => {
+                    return;
                 }
-            }),
+                udp => udp.map(|udp| self.udp(&datagram, &udp, way.time_ns, out)),
+            },
             _ => return self.other(&datagram, way, out),
         };
         if payload.len() < wire_bytes {

@@ -175,12 +175,12 @@ fn nflog(bytes: &[u8]) -> Step<'_> {
                 le16(rest, at)
             }
         };
-        let length = usize::from(number(0)?);
+        let (length, kind) = (usize::from(number(0)?), number(2)? & 0x7fff);
         if length < 4 {
             return Err(MALFORMED);
         }
         let value = &rest[4..rest.len().min(length).max(4)];
-        match number(2)? & 0x7fff {
+        match kind {
             1 => protocol = be16(value, 0).ok(),
             9 => {
                 return Ok(match (bytes[0], protocol) {

@@ -9,6 +9,11 @@ const SUBFRAMES_MAX: usize = 64;
 
 /// A frame of IEEE 802.11.
 pub fn frame(bytes: &[u8]) -> Step<'_> {
+    data(bytes, false)
+}
+
+/// The data of a frame. Some radios fill its header up to a multiple of four.
+fn data(bytes: &[u8], filled: bool) -> Step<'_> {
     let (kind, flags) = match bytes {
         [kind, flags, ..] => (*kind, *flags),
         _ => return Err(Unread::Short),
@@ -33,6 +38,9 @@ pub fn frame(bytes: &[u8]) -> Step<'_> {
     // More fragments follow, or some went before.
     if flags & 4 != 0 || sequence & 15 != 0 {
         return Err(Unread::For(What::WifiFragment));
+    }
+    if filled {
+        length = length.next_multiple_of(4);
     }
     let mut rest = at(bytes, length)?;
     if service & 0x80 != 0 {
@@ -103,7 +111,7 @@ pub fn radiotap(bytes: &[u8]) -> Step<'_> {
     }
     match flags & 0x20 {
         0 => Ok((Layer::Wifi, frame)),
-        _ => unpadded(frame),
+        _ => data(frame, true),
     }
 }
 
@@ -122,15 +130,6 @@ fn radiotap_flags(header: &[u8]) -> Option<u8> {
         place = place.next_multiple_of(8) + 8;
     }
     header.get(place).copied()
-}
-
-/// Some radios fill the header up to a multiple of four. Then LLC is two bytes further on.
-fn unpadded(frame: &[u8]) -> Step<'_> {
-    let (layer, rest) = self::frame(frame)?;
-    match rest {
-        [_, _, after @ ..] if layer == Layer::Llc && is_llc(after) => Ok((layer, after)),
-        _ => Ok((layer, rest)),
-    }
 }
 
 /// The header of Prism cards, or of AVS, which took its place.
