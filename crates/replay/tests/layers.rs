@@ -187,8 +187,7 @@ fn options_within_a_fragmented_datagram() {
         let mut header = vec![60, 0];
         header.extend((offset | more).to_be_bytes());
         header.extend([0, 0, 0, 9]);
-        let packet = ipv6(1, 2, 44, &[&header[..], bytes].concat());
-        packet
+        ipv6(1, 2, 44, &[&header[..], bytes].concat())
     };
     let packets = [part(0, 1, &payload[..16]), part(16, 0, &payload[16..])];
     let (flows, summary) = replayed(101, &packets);
