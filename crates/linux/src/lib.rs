@@ -20,6 +20,7 @@ pub mod load;
 pub mod mounts;
 pub mod pages;
 mod parts;
+mod patience;
 pub mod pins;
 pub mod procfs;
 pub mod programs;

@@ -22,7 +22,7 @@ use crate::cgroup::Cgroup;
 use crate::gate::{Gate, Registered};
 use crate::parts::{Hook, PARTS, Part, When};
 use crate::pins::{MAPS, Pins};
-use crate::seed::{self, Seeded};
+use crate::seed;
 use crate::{Error, btf, calls, functions};
 
 /// The compiled kernel programs.
@@ -79,6 +79,12 @@ pub struct Loaded {
     pub seeded: u32,
     /// Of these, foreign.
     pub foreign: u32,
+    /// Of these, without a record, because the process table has no room.
+    pub without_room: u32,
+    /// Sentences about processes that show signs of tampering.
+    pub doubtful: Vec<String>,
+    /// How many such processes there are.
+    pub doubtful_count: u32,
     /// Milliseconds from the call until mail ports were closed for everybody; the lineage
     /// hooks, which open them for mailers, come after that.
     pub closed_after_ms: u64,
@@ -272,13 +278,16 @@ fn load_new(
         keep(name, link)?;
     }
     drop(tracefs);
-    let Seeded { processes, foreign } = seed::seed(&mut Gate::open(pins)?, &cgroup)?;
+    let seeded = seed::seed(&mut Gate::open(pins)?, &cgroup)?;
     pins.finish_links()?;
     pins.remove_strangers()?;
     Ok(Loaded {
         adopted: false,
-        seeded: processes,
-        foreign,
+        seeded: seeded.processes,
+        foreign: seeded.foreign,
+        without_room: seeded.without_room,
+        doubtful: seeded.doubtful,
+        doubtful_count: seeded.doubtful_count,
         closed_after_ms,
         unwatched_calls,
         left_out,
