@@ -7,6 +7,7 @@
 
 mod btf;
 mod calls;
+mod carry;
 pub mod cgroup;
 pub mod confine;
 pub mod decode;
@@ -24,6 +25,7 @@ mod patience;
 pub mod pins;
 pub mod procfs;
 pub mod programs;
+mod raw_map;
 pub mod sample;
 pub mod seed;
 

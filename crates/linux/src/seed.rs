@@ -41,6 +41,8 @@ pub struct Seeded {
     pub processes: u32,
     /// Of these, foreign.
     pub foreign: u32,
+    /// Of these, carried over from an older gate.
+    pub carried: u32,
     /// Of these, without a record, because the process table has no room.
     pub without_room: u32,
     /// Processes that would be the user's or the machine's, and show signs of tampering: a sentence
