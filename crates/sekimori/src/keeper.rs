@@ -12,6 +12,7 @@ mod answers;
 mod child;
 mod files;
 mod folder;
+mod loading;
 mod pace;
 mod pulse;
 mod root;
@@ -170,6 +171,9 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     };
     said.into_iter().for_each(|text| keeper.notice(text));
     keeper.notice(keeper.opening_words(closed_after));
+    loading::words(&keeper.loaded)
+        .into_iter()
+        .for_each(|text| keeper.notice(text));
     keeper.share_folder();
     keeper.greet(watcher, true);
     keeper.serve(&signals)?;
@@ -223,6 +227,11 @@ impl Keeper {
         };
         let seeded = if self.loaded.seeded == 0 {
             String::new()
+        } else if self.loaded.carried > 0 {
+            format!(
+                "; the records of {} processes were carried over from an older gate, and {} of {} processes are foreign",
+                self.loaded.carried, self.loaded.foreign, self.loaded.seeded
+            )
         } else {
             format!(
                 "; {} processes are older than the gate, {} of them foreign",
