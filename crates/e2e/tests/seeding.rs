@@ -1,5 +1,6 @@
 //! Processes that are older than the gate: who was tampered with before, and who was not.
 
+use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,11 @@ struct Scene {
     theatre: Theatre,
 }
 
+/// A mailer that was started through the panel.
+struct Launched {
+    mailer: u32,
+}
+
 impl Scene {
     fn open() -> Option<Self> {
         let theatre = Theatre::open()?;
@@ -59,27 +65,33 @@ impl Scene {
         library
     }
 
-    /// The panel becomes the mailer, with a variable, and sends after a while.
-    fn launch(&self, variable: &str) -> u32 {
+    /// The panel has the mailer started with a variable. The mailer sends after a while.
+    fn launch(&self, variable: &str) -> Launched {
         let mailer = self.mailer.to_str().unwrap();
         let words = ["technique", "env-exec", "--env", variable, "--", mailer];
         let words = words.into_iter().chain(["mailer", "--server", SERVER]);
         let words = words.chain(["--delay-ms", DELAY_MS]);
-        let pid = self.desktop.launch(&self.panel, words).unwrap();
-        let runs = || {
-            let program = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-            (program == self.mailer).then_some(())
+        let started = self.desktop.launch(&self.panel, words).unwrap();
+        let is_mailer = |pid: &u32| {
+            let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+            program.file_name() == self.mailer.file_name()
         };
-        wait_until(LIMIT, runs).expect("the mailer");
-        pid
+        let runs = || {
+            let children = fs::read_to_string(format!("/proc/{started}/task/{started}/children"));
+            let children = children.unwrap_or_default();
+            let children = children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse().ok());
+            [started].into_iter().chain(children).find(is_mailer)
+        };
+        let mailer = wait_until(LIMIT, runs).expect("the mailer");
+        Launched { mailer }
     }
 
     /// The mailer with this library was there before the gate, and may not send.
-    fn is_refused(&self, row: &str, pid: u32, why: &str) {
-        assert!(!self.desktop.wait(pid, LIMIT).unwrap().success());
-        let is_about = |entry: &serde_json::Value| entry["pid"] == pid;
+    fn is_refused(&self, row: &str, launched: &Launched, why: &str) {
         let refusal = self.theatre.wait_for("refusal", |entry| {
-            word(entry, "verdict") == "refuse" && is_about(entry)
+            word(entry, "verdict") == "refuse" && entry["pid"] == launched.mailer
         });
         assert_eq!(refusal["origin"], "foreign", "{refusal}");
         assert!(
@@ -88,7 +100,7 @@ impl Scene {
         );
         let bytes = self.server.payload_bytes();
         evasions::refused(row, bytes, &refusal, &self.mailer);
-        let about = format!("(process {pid})");
+        let about = format!("(process {})", launched.mailer);
         let notice = self.theatre.wait_for("notice", |entry| {
             word(entry, "type") == "notice" && word(entry, "text").contains(&about)
         });
@@ -123,34 +135,37 @@ fn a_mailer_that_was_preloaded_before_the_gate_is_refused() {
     );
     // The same way without a library: an honest person who was there before the gate.
     let honest = scene.launch("LANG=C");
-    let environment = std::fs::read(format!("/proc/{hidden}/environ")).unwrap();
+    let environment = fs::read(format!("/proc/{}/environ", hidden.mailer)).unwrap();
     let has_name = environment.windows(10).any(|name| name == b"LD_PRELOAD");
     assert!(!has_name, "the library does not hide");
     if !scene.theatre.raise() {
         return;
     }
     let tree = scene.theatre.sekimori(&["tree"]).stdout;
-    for pid in [shown, hidden] {
+    for pid in [shown.mailer, hidden.mailer] {
         let row = Scene::row(&tree, pid);
         assert!(
             row.contains("foreign") && row.contains("signs of tampering"),
             "{tree}"
         );
     }
-    assert!(!Scene::row(&tree, honest).contains("foreign"), "{tree}");
+    assert!(
+        !Scene::row(&tree, honest.mailer).contains("foreign"),
+        "{tree}"
+    );
     let status = scene.theatre.status();
     assert!(
         status["processes"]["foreign_until_started_anew"].as_u64() >= Some(2),
         "{status}"
     );
-    scene.is_refused("seeded-preload", shown, "LD_PRELOAD is set");
-    scene.is_refused("seeded-rewritten", hidden, "hidden.so");
-    assert!(
-        scene.desktop.wait(honest, LIMIT).unwrap().success(),
-        "{}",
-        scene.desktop.stdout()
-    );
-    assert_eq!(scene.server.messages().len(), 1);
+    scene.is_refused("seeded-preload", &shown, "LD_PRELOAD is set");
+    scene.is_refused("seeded-rewritten", &hidden, "hidden.so");
+    let sent = || (scene.server.messages().len() == 1).then_some(());
+    wait_until(LIMIT, sent).expect("the honest mailer's message");
+    let allowed = scene.theatre.wait_for("permitted connection", |entry| {
+        word(entry, "verdict") == "allow"
+    });
+    assert_eq!(allowed["pid"], honest.mailer, "{allowed}");
     // Started again, without the library, it is the person's.
     let words = ["mailer", "--server", SERVER];
     assert!(

@@ -427,6 +427,51 @@ mod tests {
         assert_eq!(signs, Signs::default());
     }
 
+    /// A copy of a program at `path`, which is this user's, with these variables.
+    fn copied(path: &Path, user: u32, variable: (&str, &str)) -> std::process::Child {
+        fs::copy("/bin/sleep", path).unwrap();
+        std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+        let mut command = std::process::Command::new(path);
+        let child = command
+            .arg("60")
+            .env_clear()
+            .env(variable.0, variable.1)
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        child
+    }
+
+    #[test]
+    fn who_can_write_the_file_decides_and_not_whether_it_is_still_there() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root, to make files of other users");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        let signs_of = |user, remove, variable| {
+            let mut child = copied(&path, user, variable);
+            if remove {
+                fs::remove_file(&path).unwrap();
+            }
+            let signs = look(child.id(), ALL);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let _ = fs::remove_file(&path);
+            signs.tamper
+        };
+        let clean = ("LANG", "C");
+        // An upgrade has put another file in the place of root's own.
+        assert_eq!(signs_of(0, true, clean), Tamper::NONE);
+        // A program that is installed in a home, with what lies beside it.
+        assert_eq!(signs_of(1000, false, clean), Tamper::NONE);
+        assert_eq!(
+            signs_of(0, false, ("LD_AUDIT", "/tmp/x.so")),
+            Tamper::ENVIRONMENT
+        );
+    }
+
     #[test]
     fn a_process_that_is_gone_shows_that_it_cannot_be_read() {
         let mut child = sleeper();
