@@ -8,6 +8,7 @@ mod figures;
 mod ground;
 mod hooks;
 mod machine;
+mod older_irc;
 mod peer;
 mod replay;
 mod report;
@@ -65,6 +66,8 @@ pub struct Options {
 enum Part {
     /// The speed of replay. Needs no root
     Replay,
+    /// Refusals beside an IRC connection that is older than the daemon
+    OlderIrc,
 }
 
 /// The job.
@@ -89,6 +92,10 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut ground = Ground::prepare(&sekimori)?;
     if let Err(error) = ground.enter_the_gate() {
         println!("skipped: {error:#}");
+        return Ok(());
+    }
+    if let Some(Part::OlderIrc) = options.only {
+        show(&older_irc::play(&mut ground)?.rows(), options.json);
         return Ok(());
     }
     let replays = options.replays();
@@ -127,6 +134,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let daemon = daemon::examine(&mut ground, starts, watched)?;
     let storm = storm::play(&mut ground, storms.0, storms.1)?;
     let mail_verdicts = report::mail_verdicts(&ground)?;
+    let older_irc = older_irc::play(&mut ground)?;
     drop(ground);
 
     let measured = report::Measured {
@@ -134,6 +142,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         mail_verdicts,
         daemon,
         storm,
+        older_irc,
         replay,
         load_before,
     };

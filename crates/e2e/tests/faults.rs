@@ -325,6 +325,41 @@ fn a_full_process_table_lets_nobody_send_and_everything_else_flow() {
     scene.enforces(&web);
 }
 
+/// A registered file of 250 MiB that its user changes is read beside the keeper's loop: root's own command is
+/// answered before that is done.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn the_keeper_answers_while_a_long_file_is_read() {
+    let Some(scene) = Scene::open("") else { return };
+    let long = scene.theatre.home().join("long-mailer");
+    let (from, to) = (scene.bot.to_str().unwrap(), long.to_str().unwrap());
+    scene.theatre.crew("cp", &[from, to]);
+    scene.theatre.crew("truncate", &["-s", "250M", to]);
+    std::os::unix::fs::chown(&long, Some(PERSON.0), Some(PERSON.1)).unwrap();
+    let register = |path: &str| {
+        scene
+            .theatre
+            .sekimori(&["register", path, "--as", "mailer"])
+    };
+    let ran = register(to);
+    if ran.stderr.contains("not every change shows") {
+        println!("skipped: {}", ran.stderr.trim_end());
+        return;
+    }
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let other = scene.theatre.player("other");
+    let before = scene.theatre.newest();
+    scene.theatre.crew("truncate", &["-s", "251M", to]);
+    let ran = register(other.to_str().unwrap());
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let registered = scene.notice_after(before, "bin/other as mailer");
+    let changed = scene.notice_after(before, "changed and waits for you");
+    assert!(
+        registered["id"].as_u64() < changed["id"].as_u64(),
+        "{registered} {changed}"
+    );
+}
+
 /// A daemon that finds no room for the processes that are there loads the gate all the same, and says
 /// how many have no record.
 #[test]

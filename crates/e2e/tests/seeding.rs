@@ -8,7 +8,9 @@ use e2e::{LIMIT, PERSON, SERVER, Theatre, evasions, wait_until, word};
 use stage::{Desktop, SmtpServer};
 
 /// Longer than the gate takes to load.
-const DELAY_MS: &str = "12000";
+const SOON_MS: &str = "8000";
+/// Longer than the first mailers take to be refused.
+const LATER_MS: &str = "14000";
 
 /// A library that does nothing, or that removes itself from the environment that /proc shows.
 const LIBRARY: &str = r#"
@@ -66,11 +68,11 @@ impl Scene {
     }
 
     /// The panel has the mailer started with a variable. The mailer sends after a while.
-    fn launch(&self, variable: &str) -> Launched {
+    fn launch(&self, variable: &str, delay_ms: &str) -> Launched {
         let mailer = self.mailer.to_str().unwrap();
         let words = ["technique", "env-exec", "--env", variable, "--", mailer];
         let words = words.into_iter().chain(["mailer", "--server", SERVER]);
-        let words = words.chain(["--delay-ms", DELAY_MS]);
+        let words = words.chain(["--delay-ms", delay_ms]);
         let started = self.desktop.launch(&self.panel, words).unwrap();
         let is_mailer = |pid: &u32| {
             let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
@@ -130,11 +132,11 @@ fn a_mailer_that_was_preloaded_before_the_gate_is_refused() {
     let hidden = scene.library("hidden", true);
     let preload = |library: &Path| format!("LD_PRELOAD={}", library.display());
     let (shown, hidden) = (
-        scene.launch(&preload(&shown)),
-        scene.launch(&preload(&hidden)),
+        scene.launch(&preload(&shown), SOON_MS),
+        scene.launch(&preload(&hidden), SOON_MS),
     );
     // The same way without a library: an honest person who was there before the gate.
-    let honest = scene.launch("LANG=C");
+    let honest = scene.launch("LANG=C", LATER_MS);
     let environment = fs::read(format!("/proc/{}/environ", hidden.mailer)).unwrap();
     let has_name = environment.windows(10).any(|name| name == b"LD_PRELOAD");
     assert!(!has_name, "the library does not hide");
