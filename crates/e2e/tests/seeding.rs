@@ -116,7 +116,7 @@ impl Scene {
         assert!(explained.contains("start it again"), "{explained}");
     }
 
-    fn row<'a>(tree: &'a str, pid: u32) -> &'a str {
+    fn row(tree: &str, pid: u32) -> &str {
         let pid = format!("pid {pid} ");
         tree.lines()
             .find(|line| line.contains(&pid))

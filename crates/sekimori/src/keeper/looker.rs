@@ -117,24 +117,19 @@ impl Looker {
         self.advance(lane);
     }
 
-    /// The next result, if there is one. Whatever waited for its thread begins.
+    /// The next result, if there is one. Whatever waited for its thread begins. To be called until there
+    /// is none.
     pub fn next(&mut self) -> Option<Found> {
-        loop {
-            let Ok((lane, found)) = self.results.try_recv() else {
-                // After the last one, so that none is left without its byte.
-                let mut bytes = [0; 64];
-                while matches!((&self.wake).read(&mut bytes), Ok(count) if count > 0) {}
-                return self
-                    .results
-                    .try_recv()
-                    .ok()
-                    .and_then(|found| self.take(found));
-            };
-            let found = self.take((lane, found));
+        // Before the results: each is there before its byte, so none is left without one.
+        let mut bytes = [0; 64];
+        while matches!((&self.wake).read(&mut bytes), Ok(count) if count > 0) {}
+        while let Ok(ended) = self.results.try_recv() {
+            let found = self.take(ended);
             if found.is_some() {
                 return found;
             }
         }
+        None
     }
 
     fn take(&mut self, (lane, found): Ended) -> Option<Found> {
