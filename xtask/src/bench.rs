@@ -79,12 +79,15 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         println!("skipped: the bench needs root, for namespaces and BPF");
         return Ok(());
     }
-    if let Err(error) = peer::PACKAGES.ensure() {
+    let only_ours = matches!(options.only, Some(Part::OlderIrc));
+    if !only_ours && let Err(error) = peer::PACKAGES.ensure() {
         // The table says what could not be measured.
         eprintln!("{error:#}");
     }
-    let built = built(workspace)?;
-    let sekimori = options.sekimori.clone().unwrap_or(built);
+    let sekimori = match &options.sekimori {
+        Some(sekimori) => sekimori.clone(),
+        None => built(workspace)?,
+    };
     let load_before = machine::load();
     if machine::load_now() > QUIET_LOAD {
         eprintln!("the machine is not quiet (load {load_before}): the figures will be noisy");
