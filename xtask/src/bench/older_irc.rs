@@ -94,7 +94,7 @@ impl Findings {
                 "daemon's CPU for 100 refusals, beside 18,000 sockets and an older IRC connection",
                 self.busy_ms,
                 "ms",
-                Target::AtMost(100.0),
+                Target::AtMost(50.0),
             ),
             Row::number("… without them", self.alone_ms, "ms", Target::None),
         ]
