@@ -1,13 +1,14 @@
 //! The gate as it is pinned: settings, registrations, the process table, counters, events.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::{
     Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey,
     ScriptKey, Settings,
 };
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
 use bytemuck::{AnyBitPattern, NoUninit};
 use policy::{Kind, Role};
 use serde::{Deserialize, Serialize};
@@ -345,6 +346,54 @@ impl Gate {
             Err(_) if self.process(pid).is_some() => Ok(false),
             Err(_) => Err(Error::Full("the process table")),
         }
+    }
+
+    /// Adds signs of tampering to the record of a process.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written.
+    pub fn mark_process(&mut self, pid: u32, signs: policy::Tamper) -> Result<(), Error> {
+        const ONLY_IF_THERE: u64 = 2;
+        let Some(mut record) = self.process(pid) else {
+            return Ok(());
+        };
+        record.tampered |= signs.0;
+        let bytes: Bytes<ProcessRecord> = bytemuck::cast(record);
+        match self.processes.insert(pid, bytes, ONLY_IF_THERE) {
+            Err(error) if self.process(pid).is_some() => {
+                Err(Error::failed("map processes", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has every processor count programs from behind where another gate's map of these counts is,
+    /// so that both gates never give one number twice.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written.
+    pub fn count_programs_behind(&self, other: &Path, margin: u32) -> Result<(), Error> {
+        let failed = |error: &dyn std::error::Error| Error::failed("map programs_seen", error);
+        let mut own: PerCpuArray<MapData, u32> = typed(&self.pins, "programs_seen")?;
+        let other = MapData::from_pin(other)
+            .ok()
+            .and_then(|data| Map::from_map_data(data).ok())
+            .and_then(|map| PerCpuArray::<MapData, u32>::try_from(map).ok())
+            .and_then(|map| map.get(&0, 0).ok());
+        let current = own.get(&0, 0).map_err(|error| failed(&error))?;
+        let counts: Vec<u32> = (0..current.len())
+            .map(|processor| {
+                let before = other
+                    .as_ref()
+                    .and_then(|other| other.get(processor))
+                    .copied();
+                before.unwrap_or(0).wrapping_add(margin)
+            })
+            .collect();
+        let counts = PerCpuValues::try_from(counts).map_err(|error| failed(&error))?;
+        own.set(0, counts, 0).map_err(|error| failed(&error))
     }
 
     /// Forgets a process that ended while it was being recorded.

@@ -545,7 +545,8 @@ fn changed_ns(metadata: &fs::Metadata) -> u64 {
     u64::try_from(ns).unwrap_or(0)
 }
 
-fn belongs_to_root(metadata: &fs::Metadata) -> bool {
+/// Whether root owns a file or folder, and nobody else may write to it.
+pub(crate) fn belongs_to_root(metadata: &fs::Metadata) -> bool {
     metadata.uid() == 0 && metadata.mode() & 0o022 == 0
 }
 

@@ -7,6 +7,7 @@
 
 mod btf;
 mod calls;
+mod carry;
 pub mod cgroup;
 pub mod confine;
 pub mod decode;
@@ -21,9 +22,11 @@ pub mod load;
 pub mod mounts;
 pub mod pages;
 mod parts;
+mod patience;
 pub mod pins;
 pub mod procfs;
 pub mod programs;
+mod raw_map;
 pub mod sample;
 pub mod seed;
 

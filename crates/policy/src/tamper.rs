@@ -21,8 +21,10 @@ impl Tamper {
     pub const UNREADABLE: Self = Self(16);
     /// Another process took a file descriptor out of it.
     pub const DESCRIPTOR_TAKEN: Self = Self(32);
+    /// It runs code from a file or from memory that others than root can write.
+    pub const LOADED_CODE: Self = Self(64);
 
-    const WORDS: [(Self, &'static str); 6] = [
+    const WORDS: [(Self, &'static str); 7] = [
         (
             Self::ENVIRONMENT,
             "a loader or interpreter variable is set in its environment",
@@ -35,11 +37,15 @@ impl Tamper {
         (Self::REMOTE_CONTROL, "it was started under remote control"),
         (
             Self::UNREADABLE,
-            "its arguments or environment are too long to check",
+            "its arguments, its environment or the files that it has loaded could not be read to the end",
         ),
         (
             Self::DESCRIPTOR_TAKEN,
             "another process took a file descriptor from it",
+        ),
+        (
+            Self::LOADED_CODE,
+            "it has loaded code that others than root can write",
         ),
     ];
 

@@ -12,6 +12,8 @@ mod answers;
 mod child;
 mod files;
 mod folder;
+mod loading;
+pub mod looker;
 mod pace;
 mod pulse;
 mod root;
@@ -82,6 +84,7 @@ pub struct Keeper {
     account: Account,
     registry: Registry,
     pace: pace::Pace,
+    looker: looker::Looker,
     gate: Gate,
     rings: [Ring; 2],
     hold: Hold,
@@ -120,6 +123,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         None => Cgroup::root()?,
     };
     let signals = signals::Signals::listen()?;
+    let looker = looker::Looker::new().map_err(|error| Failure::failed(error.to_string()))?;
     // Before the gate: two daemons must not read one ring buffer.
     let sockets = sockets::Sockets::bind(&paths)?;
     let (registry, said) = Registry::open(&paths)?;
@@ -152,6 +156,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         account: account::find(),
         registry,
         pace: pace::Pace::default(),
+        looker,
         gate,
         rings,
         hold,
@@ -173,6 +178,9 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     };
     said.into_iter().for_each(|text| keeper.notice(text));
     keeper.notice(keeper.opening_words(closed_after));
+    loading::words(&keeper.loaded)
+        .into_iter()
+        .for_each(|text| keeper.notice(text));
     keeper.share_folder();
     keeper.greet(watcher, true);
     keeper.serve(&signals)?;
@@ -240,6 +248,11 @@ impl Keeper {
         };
         let seeded = if self.loaded.seeded == 0 {
             String::new()
+        } else if self.loaded.carried > 0 {
+            format!(
+                "; the records of {} processes were carried over from an older gate, and {} of {} processes are foreign",
+                self.loaded.carried, self.loaded.foreign, self.loaded.seeded
+            )
         } else {
             format!(
                 "; {} processes are older than the gate, {} of them foreign",
@@ -289,7 +302,10 @@ impl Keeper {
                 self.watcher_ended();
             }
             if woken.root {
-                self.answer_root();
+                self.listen_to_root();
+            }
+            if woken.looked {
+                self.take_looks();
                 // A registration may have come or gone.
                 if let Some(files) = &mut files {
                     files.follow(&self.registry);
@@ -312,6 +328,16 @@ impl Keeper {
             self.housekeeping();
         }
         Ok(())
+    }
+
+    /// Takes what was read beside the loop.
+    fn take_looks(&mut self) {
+        while let Some(found) = self.looker.next() {
+            match found {
+                looker::Found::File(found) => self.verified(found),
+                looker::Found::Command(asked) => self.answer_root(asked),
+            }
+        }
     }
 
     fn wait(
@@ -338,6 +364,7 @@ impl Keeper {
             }
             None => waiting.extend([silent(signals), silent(signals)]),
         }
+        waiting.push(readable(self.looker.as_fd()));
         waiting.extend(self.hold.poll());
         match poll(&mut waiting, timeout.as_ref()) {
             Ok(_) => {}
@@ -351,6 +378,7 @@ impl Keeper {
             files: woken(2),
             watcher: woken(3),
             ended: woken(4),
+            looked: woken(5),
         })
     }
 
@@ -487,11 +515,12 @@ struct Woken {
     files: bool,
     watcher: bool,
     ended: bool,
+    looked: bool,
 }
 
 impl Woken {
     const fn by_watcher_alone(&self) -> bool {
-        self.watcher && !(self.signal || self.root || self.files || self.ended)
+        self.watcher && !(self.signal || self.root || self.files || self.ended || self.looked)
     }
 }
 

@@ -13,6 +13,7 @@ use linux::gate::{Gate, Registered};
 use linux::identity::{self, Program};
 use policy::{Kind, Role};
 
+use crate::keeper::looker::FileFound;
 use crate::paths::Paths;
 use crate::store::{Store, Stored};
 
@@ -155,13 +156,32 @@ impl Registry {
         now_ns: u64,
         gate: Option<&mut Gate>,
     ) -> Result<Stored> {
+        let found = identity::identify_still(path);
+        self.register_found(path, found, role, kind, now_ns, gate)
+    }
+
+    /// The same where [`identity::identify_still`] has said already what the path leads to: it may take
+    /// long.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn register_found(
+        &mut self,
+        path: &Path,
+        found: Result<Program, identity::Error>,
+        role: Role,
+        kind: Kind,
+        now_ns: u64,
+        gate: Option<&mut Gate>,
+    ) -> Result<Stored> {
         if role == Role::Unknown {
             bail!(
                 "{}: a program cannot be registered as unknown",
                 path.display()
             );
         }
-        let program = identity::identify_still(path)?;
+        let program = found?;
         let path = program
             .path
             .to_str()
@@ -235,23 +255,30 @@ impl Registry {
         Ok(entry.stored.path)
     }
 
-    /// Looks at a program's file again. Returns one sentence when something changed.
+    /// Takes what a look at a program's file has found. Returns one sentence when something changed.
     ///
     /// # Errors
     ///
     /// When disk or gate cannot be written.
-    pub fn verify(&mut self, index: usize, gate: &mut Gate) -> Result<Option<String>> {
+    pub fn verify(
+        &mut self,
+        index: usize,
+        look: FileFound,
+        gate: &mut Gate,
+    ) -> Result<Option<String>> {
         let Some(entry) = self.entries.get(index) else {
             return Ok(None);
         };
         let path = entry.stored.path.clone();
-        let stamp = identity::stamp_again(Path::new(&path));
-        if !entry.suspended && stamp.as_ref().is_ok_and(|stamp| entry.is_at(*stamp)) {
+        if !entry.suspended && look.stamp.as_ref().is_ok_and(|stamp| entry.is_at(*stamp)) {
             return Ok(None);
         }
         let before = entry.for_gate();
         let was = (entry.stored.sha256.clone(), entry.suspended);
-        let found = identity::identify_again(Path::new(&path)).map_err(anyhow::Error::from);
+        let Some(found) = look.program else {
+            return Ok(None);
+        };
+        let found = found.map_err(anyhow::Error::from);
         let found = found.and_then(|program| match self.owner_of(index, &program) {
             None => Ok(program),
             Some(other) => bail!("{path}: is the same file as {other}, which is registered"),

@@ -94,7 +94,7 @@ fn print(status: &Value) {
         ));
     }
     say(&format!(
-        "Processes: {} known, {} foreign; {} of these are older than the gate and foreign until they are started anew.",
+        "Processes: {} known, {} foreign; {} of these are older than the gate and foreign until they are started again (sudo sekimori tree shows them).",
         number("/processes/known"),
         number("/processes/foreign"),
         number("/processes/foreign_until_started_anew")

@@ -88,15 +88,7 @@ impl Keeper {
             Request::OlderIrc => {
                 Packet::Answer(self.search.older_irc(self.config.irc_ports.clone()))
             }
-            Request::Open { inodes } => {
-                let open: Vec<u64> = procfs::connections()
-                    .into_iter()
-                    .filter(|one| one.established)
-                    .map(|one| one.inode)
-                    .collect();
-                let is_open = |inode: &u64| u8::from(open.contains(inode));
-                Packet::Answer(inodes.iter().map(is_open).collect())
-            }
+            Request::Open { inodes } => Packet::Answer(self.search.open(&inodes)),
             Request::Warn {
                 uid,
                 urgent,
