@@ -16,7 +16,7 @@ mod sample;
 mod settings;
 
 pub use event::{
-    EventHeader, EventTag, FlowEvent, FlowKind, ProgramEvent, TamperEvent, VerdictEvent,
+    CodeEvent, EventHeader, EventTag, FlowEvent, FlowKind, ProgramEvent, TamperEvent, VerdictEvent,
     VerdictOrigin,
 };
 pub use lineage::{
@@ -31,7 +31,7 @@ pub use settings::{
 };
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// Stands in the object for the number of the kernel's function `bpf_dynptr_from_skb`, which each
 /// kernel numbers for itself: the loader puts that in its place. No helper has this number.
@@ -47,7 +47,7 @@ macro_rules! plain {
 plain! {
     ProgramKey = 32,
     RegistrationKey = 16,
-    Registration = 16,
+    Registration = 32,
     ScriptKey = SCRIPT_PATH_BYTES,
     ProgramPath = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 8,
     ProgramEntry = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 16,
@@ -58,6 +58,7 @@ plain! {
     FlowEvent = 96,
     ProgramEvent = 64,
     TamperEvent = 40,
+    CodeEvent = 48,
     Settings = 96,
     Flow = 48,
     RateWindow = 16,

@@ -124,6 +124,8 @@ pub struct Offsets {
     pub mm_env_start: u32,
     /// `mm_struct.env_end`
     pub mm_env_end: u32,
+    /// `mm_struct.exec_vm`: how many pages may be run and not written.
+    pub mm_exec_pages: u32,
     /// `file.f_inode`
     pub file_inode: u32,
     /// `file.f_path.mnt`

@@ -79,6 +79,16 @@ pub static SPOILED: LruHashMap<u32, u64, 1024> = LruHashMap::new();
 #[btf_map(name = "last_spoiled")]
 pub static LAST_SPOILED: Array<u64, 1> = Array::new();
 
+/// How many pages a mailer had to run when it was reported last; see `hooks/code.rs`. One that was
+/// forgotten is looked at once more.
+#[btf_map(name = "code_seen")]
+pub static CODE_SEEN: LruHashMap<u32, u64, 1024> = LruHashMap::new();
+
+/// Reports to the keeper, room for some 70. What does not fit is asked for again with the next write,
+/// and counted.
+#[btf_map(name = "code")]
+pub static CODE: RingBuf<u8, { 4 * 1024 }> = RingBuf::new();
+
 /// What is counted: slots of [`abi::Counter`].
 #[btf_map(name = "counters")]
 pub static COUNTERS: PerCpuArray<u64, 14> = PerCpuArray::new();

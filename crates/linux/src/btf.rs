@@ -289,6 +289,7 @@ impl<'a> Types<'a> {
             mm_arg_end: field("mm_struct", &["arg_end"])?,
             mm_env_start: field("mm_struct", &["env_start"])?,
             mm_env_end: field("mm_struct", &["env_end"])?,
+            mm_exec_pages: field("mm_struct", &["exec_vm"])?,
             file_inode: field("file", &["f_inode"])?,
             file_mnt: field("file", &["f_path.mnt"])?,
             file_dentry: field("file", &["f_path.dentry"])?,

@@ -124,8 +124,8 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event
                 bytes_received,
             })
         }
-        // Samples have a ring buffer of their own.
-        EventTag::Sample => return Err(Error::Tag(header.tag)),
+        // These have ring buffers of their own.
+        EventTag::Sample | EventTag::Code => return Err(Error::Tag(header.tag)),
         EventTag::Program => {
             names.seen(&read(bytes)?);
             None

@@ -60,6 +60,10 @@ pub struct Registered {
     pub changed_ns: u64,
     /// The file changed and waits to be verified again.
     pub suspended: bool,
+    /// The beginning of its file's name; see [`policy::name_of`].
+    pub name: [u8; 8],
+    /// Of a script, the shell that may be handed it; see [`crate::identity::Program::shell`].
+    pub shell: [u8; 8],
 }
 
 impl Registered {
@@ -73,6 +77,8 @@ impl Registered {
             kind: kind as u8,
             suspended: self.suspended.into(),
             reserved: [0; 5],
+            name: self.name,
+            shell: self.shell,
         }
     }
 

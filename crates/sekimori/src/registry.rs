@@ -27,6 +27,8 @@ pub struct Entry {
     kept: Stored,
     /// Every path that callers may write for it, when it is a script.
     pub script_paths: Vec<String>,
+    /// The shell that may be handed the script; see [`identity::Program::shell`].
+    shell: [u8; 8],
     /// Its file changed and was not accepted.
     pub suspended: bool,
 }
@@ -37,6 +39,7 @@ impl Entry {
             kept: stored.clone(),
             stored,
             script_paths: Vec::new(),
+            shell: [0; 8],
             suspended: false,
         }
     }
@@ -51,6 +54,11 @@ impl Entry {
             inode: self.stored.inode,
             changed_ns: self.stored.changed_ns,
             suspended: self.suspended,
+            name: Path::new(&self.stored.path)
+                .file_name()
+                .map(|name| policy::name_of(name.as_encoded_bytes()))
+                .unwrap_or_default(),
+            shell: self.shell,
         }
     }
 
@@ -70,6 +78,7 @@ impl Entry {
         self.stored.root_owned = program.root_owned;
         self.stored.script = program.script.is_some();
         self.script_paths = script_paths(program);
+        self.shell = program.shell;
     }
 
     fn accept(&mut self) {
@@ -375,7 +384,10 @@ fn entries(programs: Vec<Stored>) -> Vec<Entry> {
         let path = Path::new(&entry.stored.path);
         if entry.stored.script {
             match identity::identify_again(path) {
-                Ok(program) => entry.script_paths = script_paths(&program),
+                Ok(program) => {
+                    entry.script_paths = script_paths(&program);
+                    entry.shell = program.shell;
+                }
                 Err(_) => entry.suspended = true,
             }
             // Even then the path must lead into the table of scripts, not of files.

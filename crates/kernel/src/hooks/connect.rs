@@ -14,6 +14,7 @@ use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use policy::{Kind, Rate, Reason, Tamper, Verdict, may_send};
 
+use super::code;
 use super::flow::{self, Carried};
 use super::verdict::{self, Actor, Judged};
 use crate::kernel_memory::Address;
@@ -171,6 +172,8 @@ fn judge(
             // Without a place for the grant the second gate would drop every packet.
             count(Counter::FlowsLost);
             reason = Reason::NoRoom as u8;
+        } else if allowed {
+            code::ask_for_look(&grant);
         }
     }
     let judged = Judged {

@@ -1,8 +1,8 @@
 //! Which program an image is: its file, its script, its registration and its name.
 
 use abi::{
-    Counter, EventTag, PATH_PARTS, ProgramEvent, ProgramKey, ProgramPath, RegistrationKey,
-    SCRIPT_PATH_BYTES,
+    Counter, EventTag, PATH_PARTS, ProgramEvent, ProgramKey, ProgramPath, Registration,
+    RegistrationKey, SCRIPT_PATH_BYTES,
 };
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};
@@ -19,6 +19,9 @@ const CPU_BITS: u32 = 10;
 
 /// Since 6.13 the kernel keeps a flag in the upper bit of the change time's nanoseconds.
 const NANOSECONDS_MASK: u32 = 0x7fff_ffff;
+
+/// What nobody registered.
+const STRANGER: (Program, [u8; 8]) = (Program::UNKNOWN, [0; 8]);
 
 /// The file of an image.
 pub struct Image {
@@ -79,10 +82,10 @@ impl Image {
         }
     }
 
-    /// What the file that runs is registered as. Of a script that is its interpreter's file, the
+    /// What the file that runs is registered as, and the beginning of its name. Of a script that is its interpreter's file, the
     /// last one's where interpreters are scripts themselves or the kernel is told of more of them.
     #[inline(always)]
-    pub fn file_program(&self) -> Program {
+    pub fn file_program(&self) -> (Program, [u8; 8]) {
         let key = RegistrationKey {
             inode: self.key.inode,
             device: self.key.device,
@@ -90,30 +93,52 @@ impl Image {
         };
         // SAFETY: nothing is removed from the map while the reference is used.
         match unsafe { REGISTRATIONS.get(&key) } {
-            Some(registration) => registration.program(self.key.changed_ns),
-            None => Program::UNKNOWN,
+            Some(registration) => (registration.program(self.key.changed_ns), registration.name),
+            None => STRANGER,
         }
     }
 
-    /// What the script in the scratch space is registered as.
+    /// What the script in the scratch space is registered as, and the beginning of its name.
     #[inline(always)]
-    pub fn script_program(&self, scratch: &Scratch) -> Program {
-        if self.elsewhere != 0 {
-            return Program::UNKNOWN;
-        }
-        // SAFETY: nothing is removed from the map while the reference is used.
-        match unsafe { SCRIPTS.get(&scratch.script) } {
-            Some(registration) => registration.program(0),
-            None => Program::UNKNOWN,
+    pub fn script_program(&self, scratch: &Scratch) -> (Program, [u8; 8]) {
+        match self.script(scratch) {
+            Some(registration) => (registration.program(0), registration.name),
+            None => STRANGER,
         }
     }
 
-    /// A shell was started with a script by name, which the scratch space holds: it counts as
-    /// that script, as it would if the script had been started itself.
+    /// A shell of this name was started with a script, whose name the scratch space holds. It
+    /// counts as that script, as it would if the script had been started itself, where `only_script` says
+    /// that the shell reads nothing else and the script's own first line names this shell. In
+    /// any case the script is what people read of.
     #[inline(always)]
-    pub fn count_as_script(&mut self, scratch: &Scratch) -> Program {
+    pub fn count_as_script(
+        &mut self,
+        scratch: &Scratch,
+        shell: [u8; 8],
+        only_script: bool,
+    ) -> (Program, [u8; 8]) {
         (self.key.script, self.elsewhere) = name_script();
-        self.script_program(scratch)
+        match self.script(scratch) {
+            Some(registration)
+                if only_script
+                    && u64::from_ne_bytes(registration.shell) == u64::from_ne_bytes(shell)
+                    && u64::from_ne_bytes(shell) != 0 =>
+            {
+                (registration.program(0), registration.name)
+            }
+            _ => STRANGER,
+        }
+    }
+
+    #[inline(always)]
+    fn script(&self, scratch: &Scratch) -> Option<&'static Registration> {
+        if self.elsewhere != 0 {
+            return None;
+        }
+        let registration = SCRIPTS.get_ptr(&scratch.script)?;
+        // SAFETY: nothing is removed from the map while the reference is used.
+        Some(unsafe { &*registration })
     }
 
     /// The program's number; a program that was never seen before gets one, and its path is
