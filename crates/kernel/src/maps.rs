@@ -22,6 +22,9 @@ pub struct Scratch {
     pub script: ScriptKey,
     /// A piece of the arguments or the environment.
     pub text: [u64; TEXT_BYTES / 8],
+    /// The beginning of the program's name, as it is registered. Kept here and not handed on, so that
+    /// the verifier need not tell programs apart by it.
+    pub name: u64,
 }
 
 /// What user space sets.

@@ -39,21 +39,21 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     let record = unsafe { &mut *record };
 
     let mut image = Image::of(binprm, scratch);
-    let (mut program, mut name) = image.file_program();
+    let mut program = image.file_program(scratch);
     let mut how = Invocation::Plain;
     if image.is_script {
         // The kernel gives an interpreter the rights of its file, so a submitter is one here too.
         if program.takes_mail() {
             how = Invocation::Script;
         } else {
-            (program, name) = image.script_program(scratch);
+            program = image.script_program();
         }
     } else if program.role == Role::Shell {
         match shell_start() {
             ShellStart::Terminal => how = Invocation::Terminal,
             ShellStart::Script => how = Invocation::Script,
             ShellStart::NamedScript { only_script } => {
-                (program, name) = image.count_as_script(scratch, name, only_script);
+                program = image.count_as_script(only_script);
             }
         }
     }
@@ -79,7 +79,7 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     };
     if is_looked_at {
         let rules = ArgumentRules::of(program.role, program.kind);
-        after.tampered = after.tampered.with(signs(task, rules, name));
+        after.tampered = after.tampered.with(signs(task, rules));
     }
     record.uid = user;
     record.record_exec(&after, index, pid, 0);

@@ -165,9 +165,10 @@ fn keep_script(name: u64, scratch: &mut Scratch, named: u32) -> u32 {
     named
 }
 
-/// Signs of tampering that the new image starts with. `name` is the beginning of its program's name.
+/// Signs of tampering that the new image starts with. The scratch space has the beginning of its program's
+/// name.
 #[inline(always)]
-pub fn signs(task: Address, rules: ArgumentRules, name: [u8; 8]) -> Tamper {
+pub fn signs(task: Address, rules: ArgumentRules) -> Tamper {
     let mut signs = Tamper::NONE;
     if task.read::<u32>(offset!(task_ptrace)) != 0 {
         signs = signs.with(Tamper::TRACED);
@@ -175,7 +176,7 @@ pub fn signs(task: Address, rules: ArgumentRules, name: [u8; 8]) -> Tamper {
     let memory = task.follow(offset!(task_mm));
     signs = signs.with(Tamper(environment_signs(memory.0) as u8));
     if rules != ArgumentRules::None {
-        let found = argument_signs(memory.0, rules as u32, u64::from_ne_bytes(name));
+        let found = argument_signs(memory.0, rules as u32);
         signs = signs.with(Tamper(found as u8));
     }
     signs
@@ -193,20 +194,20 @@ extern "C" fn environment_signs(memory: u64) -> u32 {
         at: memory.read(offset!(mm_env_start)),
         end: memory.read(offset!(mm_env_end)),
     };
-    look_through(variables, ArgumentRules::None, 0, look_at_variable)
+    look_through(variables, ArgumentRules::None, look_at_variable)
 }
 
 /// The same for arguments.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn argument_signs(memory: u64, rules: u32, name: u64) -> u32 {
+extern "C" fn argument_signs(memory: u64, rules: u32) -> u32 {
     let memory = Address(memory);
     let arguments = Strings {
         at: memory.read(offset!(mm_arg_start)),
         end: memory.read(offset!(mm_arg_end)),
     };
     let rules = ArgumentRules::from_code(rules as u8);
-    look_through(arguments, rules, name, look_at_argument)
+    look_through(arguments, rules, look_at_argument)
 }
 
 /// A look at strings, one after the other, until one of them is a sign of tampering.
@@ -216,18 +217,15 @@ struct Look {
     signs: u64,
     /// Of arguments, the code of their [`ArgumentRules`].
     rules: u64,
-    /// Of arguments, the beginning of the program's name.
-    name: u64,
 }
 
 /// Signs in the strings; when there are too many, nobody knows.
 #[inline(always)]
-fn look_through(strings: Strings, rules: ArgumentRules, name: u64, step: Step<Look>) -> u32 {
+fn look_through(strings: Strings, rules: ArgumentRules, step: Step<Look>) -> u32 {
     let mut look = Look {
         strings,
         signs: u64::from(Tamper::UNREADABLE.0),
         rules: rules as u64,
-        name,
     };
     each(PIECES_MAX, step, &mut look);
     look.signs as u32
@@ -236,7 +234,7 @@ fn look_through(strings: Strings, rules: ArgumentRules, name: u64, step: Step<Lo
 unsafe extern "C" fn look_at_variable(_: u32, look: *mut Look) -> u64 {
     // SAFETY: see `each`.
     let look = unsafe { &mut *look };
-    look.goes_on(|first, second| {
+    look.goes_on(|_, first, second| {
         if variable_tampers(first, second) {
             Tamper::ENVIRONMENT
         } else {
@@ -248,8 +246,8 @@ unsafe extern "C" fn look_at_variable(_: u32, look: *mut Look) -> u64 {
 unsafe extern "C" fn look_at_argument(_: u32, look: *mut Look) -> u64 {
     // SAFETY: see `each`.
     let look = unsafe { &mut *look };
-    let (rules, name) = (look.rules as u8, look.name.to_ne_bytes());
-    look.goes_on(|first, second| {
+    let rules = look.rules as u8;
+    look.goes_on(|name, first, second| {
         argument_sign(ArgumentRules::from_code(rules), name, first, second)
     })
 }
@@ -257,14 +255,14 @@ unsafe extern "C" fn look_at_argument(_: u32, look: *mut Look) -> u64 {
 impl Look {
     /// Looks at one more: 0 to go on, 1 when it is decided.
     #[inline(always)]
-    fn goes_on(&mut self, sign: impl Fn([u8; 8], [u8; 8]) -> Tamper) -> u64 {
+    fn goes_on(&mut self, sign: impl Fn([u8; 8], [u8; 8], [u8; 8]) -> Tamper) -> u64 {
         let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
             return 1;
         };
         // SAFETY: this CPU's own slot; see `Scratch`.
-        let text = unsafe { &mut (*scratch).text };
-        let found = match self.strings.next(text) {
-            Piece::Text(first, second) => match sign(first, second) {
+        let scratch = unsafe { &mut *scratch };
+        let found = match self.strings.next(&mut scratch.text) {
+            Piece::Text(first, second) => match sign(scratch.name.to_ne_bytes(), first, second) {
                 Tamper::NONE => return 0,
                 found => found,
             },
