@@ -9,6 +9,7 @@ mod btf;
 mod calls;
 mod carry;
 pub mod cgroup;
+pub mod code;
 pub mod confine;
 pub mod decode;
 pub mod descriptors;

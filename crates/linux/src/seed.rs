@@ -5,7 +5,7 @@
 //! an exec. Where the chain has a gap, the process is foreign until it is started anew. So is one
 //! that cannot be shown to run its own program only: see `seed/look.rs`.
 
-mod look;
+pub(crate) mod look;
 
 use std::collections::{HashMap, HashSet};
 
@@ -205,7 +205,7 @@ impl<'a> Seeding<'a> {
         if self.without_users && after.origin == Origin::User {
             after.origin = Origin::Foreign;
         }
-        let signs = self.signs(pid, user, &after);
+        let signs = self.signs(pid, user, path, &after);
         if signs.tamper.any() {
             after.tampered = after.tampered.with(signs.tamper);
             after.origin = Origin::Foreign;
@@ -257,7 +257,7 @@ impl<'a> Seeding<'a> {
 
     /// Signs of tampering, of a process that may do something without them. The others are thousands,
     /// and nothing that is found would make them worse.
-    fn signs(&mut self, pid: u32, user: u32, standing: &Standing) -> Signs {
+    fn signs(&mut self, pid: u32, user: u32, path: Option<&str>, standing: &Standing) -> Signs {
         let is_users_manager = standing.role == Role::System && user != 0;
         let (is_looked_at, environment) = match standing.origin {
             Origin::User => (true, true),
@@ -272,7 +272,9 @@ impl<'a> Seeding<'a> {
         if !is_looked_at {
             return Signs::default();
         }
-        let wanted = Wanted::of(standing.role, standing.kind, environment);
+        let name = path.and_then(|path| path.rsplit('/').next());
+        let name = policy::name_of(name.unwrap_or_default().as_bytes());
+        let wanted = Wanted::of(standing.role, standing.kind, name, environment);
         let signs = self.patience.ask(user, move || look(pid, wanted));
         signs.unwrap_or_else(|| Signs::unreadable("what it shows of itself"))
     }

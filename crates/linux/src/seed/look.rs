@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use policy::{Kind, Role, Tamper, remote_control_argument, variable_tampers};
+use policy::{ArgumentRules, Kind, Role, Tamper, argument_sign, variable_tampers};
 
 use crate::identity::{belongs_to_root, stamp};
 
@@ -58,18 +58,21 @@ pub struct Wanted {
     /// The environment, as the exec hook does for this process.
     pub environment: bool,
     /// The arguments, as the exec hook does.
-    pub arguments: bool,
+    pub arguments: ArgumentRules,
+    /// The beginning of the program's name, as it is registered.
+    pub name: [u8; 8],
     /// Memory that belongs to no file counts too.
     pub loose_code: bool,
 }
 
 impl Wanted {
     /// What of a process with this program, when it is a part of the machine or the user's own.
-    pub fn of(role: Role, kind: Kind, environment: bool) -> Self {
+    pub fn of(role: Role, kind: Kind, name: [u8; 8], environment: bool) -> Self {
         let interactive = kind == Kind::Interactive;
         Self {
             environment,
-            arguments: role == Role::Mailer && interactive,
+            arguments: ArgumentRules::of(role, kind),
+            name,
             loose_code: match role {
                 Role::Shell | Role::Submitter => true,
                 Role::Mailer => !interactive,
@@ -131,11 +134,13 @@ pub fn look(pid: u32, wanted: Wanted) -> Signs {
             }),
         }
     }
-    if wanted.arguments {
+    if wanted.arguments != ArgumentRules::None {
+        let sign = |first, second| argument_sign(wanted.arguments, wanted.name, first, second);
         match strings(&folder.join("cmdline")) {
             Some(arguments) => {
-                if let Some(argument) = first_of(&arguments, remote_control_argument) {
-                    signs.add(Tamper::REMOTE_CONTROL, || {
+                if let Some(argument) = first_of(&arguments, |a, b| sign(a, b).any()) {
+                    let (first, second) = halves(argument);
+                    signs.add(sign(first, second), || {
                         format!("it was started with {}", String::from_utf8_lossy(argument))
                     });
                 }
@@ -179,12 +184,18 @@ fn strings(path: &Path) -> Option<Vec<u8>> {
 /// The first of the strings that begins as one that counts.
 fn first_of(strings: &[u8], counts: impl Fn([u8; 8], [u8; 8]) -> bool) -> Option<&[u8]> {
     strings.split(|byte| *byte == 0).find(|string| {
-        let (mut first, mut second) = ([0; 8], [0; 8]);
-        for (slot, byte) in first.iter_mut().chain(&mut second).zip(*string) {
-            *slot = *byte;
-        }
+        let (first, second) = halves(string);
         counts(first, second)
     })
+}
+
+/// The first and the second eight bytes of a string, filled up with zero bytes.
+fn halves(string: &[u8]) -> ([u8; 8], [u8; 8]) {
+    let (mut first, mut second) = ([0; 8], [0; 8]);
+    for (slot, byte) in first.iter_mut().chain(&mut second).zip(string) {
+        *slot = *byte;
+    }
+    (first, second)
 }
 
 /// One executable mapping, as /proc/PID/maps has it.
@@ -224,16 +235,43 @@ impl<'a> Mapping<'a> {
     }
 }
 
-fn look_at_code(folder: &Path, wanted: Wanted, signs: &mut Signs) {
+/// The first file of others than root that a process runs code of. An error where that cannot be read.
+pub fn loaded_code(pid: u32) -> Result<Option<PathBuf>, &'static str> {
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let text = mappings(&folder).ok_or("the list of its files could not be read")?;
+    let own = users_folder(&folder);
+    let exe = fs::metadata(folder.join("exe")).map(|exe| exe.ino());
+    let mut seen = HashSet::new();
+    for mapping in text.split(|byte| *byte == b'\n').filter_map(Mapping::read) {
+        let path = Path::new(mapping.path);
+        let is_new = mapping.inode != 0 && seen.insert((mapping.device, mapping.inode));
+        // Its own program has been looked at when it was started.
+        let is_own = own.as_ref().is_some_and(|own| path.starts_with(own))
+            || exe.as_ref().is_ok_and(|exe| *exe == mapping.inode)
+                && fs::read_link(folder.join("exe")).is_ok_and(|exe| exe == path);
+        if is_new && !is_own && matches!(whose(&folder, &mapping), Whose::Others) {
+            return Ok(Some(path.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// The list of mappings as /proc has it. None when it cannot be read to its end; a process with a
+/// program has at least that program's own code.
+fn mappings(folder: &Path) -> Option<Vec<u8>> {
     let mut text = Vec::new();
-    let read = File::open(folder.join("maps"))
-        .and_then(|file| file.take(MAPPINGS_MAX).read_to_end(&mut text));
+    let file = File::open(folder.join("maps")).ok()?;
+    file.take(MAPPINGS_MAX).read_to_end(&mut text).ok()?;
+    (!text.is_empty() && (text.len() as u64) < MAPPINGS_MAX).then_some(text)
+}
+
+fn look_at_code(folder: &Path, wanted: Wanted, signs: &mut Signs) {
+    let text = mappings(folder).unwrap_or_default();
     let mappings: Vec<_> = text
         .split(|byte| *byte == b'\n')
         .filter_map(Mapping::read)
         .collect();
-    // A process with a program has at least that program's own code.
-    if read.is_err() || text.len() as u64 == MAPPINGS_MAX || mappings.is_empty() {
+    if mappings.is_empty() {
         return signs.add(Tamper::UNREADABLE, || {
             "the list of its files could not be read".to_owned()
         });
@@ -318,10 +356,7 @@ fn whose(folder: &Path, mapping: &Mapping<'_>) -> Whose {
     if !metadata.is_file() {
         return Whose::Memory;
     }
-    // The user who has mounted a FUSE file system says whose its files are.
-    let is_fuse = rustix::fs::statfs(&path)
-        .map_or(true, |system| u64::from(system.f_type as u32) == FUSE_MAGIC);
-    if belongs_to_root(&metadata) && !is_fuse {
+    if belongs_to_root(&metadata) && !is_users_mount(folder, &path, &metadata) {
         return Whose::Roots;
     }
     // What a compiler makes while a program runs lies in files without a name: memfd, shared memory,
@@ -330,6 +365,36 @@ fn whose(folder: &Path, mapping: &Mapping<'_>) -> Whose {
         return Whose::Memory;
     }
     Whose::Others
+}
+
+/// Whether a file lies on a FUSE file system that a user has mounted: that user says whose its files
+/// are. Those that root has mounted, the file system of a virtual machine among them, are root's.
+fn is_users_mount(folder: &Path, path: &Path, metadata: &Metadata) -> bool {
+    let is_fuse = rustix::fs::statfs(path)
+        .map_or(true, |system| u64::from(system.f_type as u32) == FUSE_MAGIC);
+    if !is_fuse {
+        return false;
+    }
+    let device = metadata.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let mounts = fs::read_to_string(folder.join("mountinfo")).unwrap_or_default();
+    !is_roots_fuse(&mounts, &format!("{major}:{minor}"))
+}
+
+/// Whether root has mounted the FUSE file system with this device, by the process's list of mounts.
+fn is_roots_fuse(mounts: &str, device: &str) -> bool {
+    let line = mounts
+        .lines()
+        .find(|line| line.split(' ').nth(2) == Some(device));
+    // The options of the file system are the last field.
+    let options = line.and_then(|line| line.split(" - ").nth(1)?.split(' ').nth(2));
+    options.is_some_and(|options| {
+        options.split(',').all(|option| {
+            option
+                .strip_prefix("user_id=")
+                .is_none_or(|user| user == "0")
+        })
+    })
 }
 
 /// The file where the process sees it, for machines that do not let root use `map_files`. Only when
@@ -373,7 +438,8 @@ mod tests {
 
     const ALL: Wanted = Wanted {
         environment: true,
-        arguments: true,
+        arguments: ArgumentRules::Mailer,
+        name: [0; 8],
         loose_code: true,
     };
 
@@ -395,6 +461,17 @@ mod tests {
             Path::new("400000-452000")
         );
         assert_eq!(Mapping::read(b""), None);
+    }
+
+    #[test]
+    fn file_systems_that_users_mount_are_told_from_roots() {
+        let mounts = "36 25 0:31 / /mnt rw,nosuid - fuse.sshfs anna@host: rw,user_id=1000,group_id=1000\n\
+                      37 25 0:32 / / rw - virtiofs root rw\n\
+                      38 25 0:33 / /win rw - fuseblk /dev/sda1 rw,user_id=0,group_id=0,allow_other\n";
+        assert!(!is_roots_fuse(mounts, "0:31"));
+        assert!(is_roots_fuse(mounts, "0:32"));
+        assert!(is_roots_fuse(mounts, "0:33"));
+        assert!(!is_roots_fuse(mounts, "0:34"));
     }
 
     #[test]
