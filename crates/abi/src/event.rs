@@ -209,6 +209,19 @@ pub struct TamperEvent {
     pub reserved: [u8; 3],
 }
 
+/// A look at a mailer's code: value of the map `code_seen`, key the process id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct CodeLook {
+    /// How many pages it had to run when it was asked for.
+    pub pages: u64,
+    /// When it was asked for, in nanoseconds since boot.
+    pub asked_ns: u64,
+    /// 1 when it has been taken.
+    pub taken: u64,
+}
+
 /// A mailer that holds a grant has more code than when its code was looked at last, or was never looked
 /// at.
 #[derive(Clone, Copy, Debug, Default)]

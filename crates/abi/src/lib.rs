@@ -16,8 +16,8 @@ mod sample;
 mod settings;
 
 pub use event::{
-    CodeEvent, EventHeader, EventTag, FlowEvent, FlowKind, ProgramEvent, TamperEvent, VerdictEvent,
-    VerdictOrigin,
+    CodeEvent, CodeLook, EventHeader, EventTag, FlowEvent, FlowKind, ProgramEvent, TamperEvent,
+    VerdictEvent, VerdictOrigin,
 };
 pub use lineage::{
     CHAIN_LENGTH, Link, PATH_PART_BYTES, PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey,
@@ -59,8 +59,9 @@ plain! {
     ProgramEvent = 64,
     TamperEvent = 40,
     CodeEvent = 48,
+    CodeLook = 24,
     Settings = 96,
-    Flow = 48,
+    Flow = 56,
     RateWindow = 16,
     Sampling = 104,
     Interest = 48,

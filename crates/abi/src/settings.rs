@@ -296,6 +296,10 @@ pub struct Flow {
     pub established: u8,
     /// 1 when the grant exists only because the gate observes.
     pub observed: u8,
+    /// Process whose code is being looked at; 0 for none. What it says waits for the look.
+    pub looked_at: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// A mailer's use of its rate: value of the map `rates`. The key is the user in the upper

@@ -2,7 +2,7 @@
 //! full stands beside it.
 
 use abi::{
-    Calls, Flow, Interest, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow,
+    Calls, CodeLook, Flow, Interest, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow,
     Registration, RegistrationKey, Sampling, ScriptKey, Settings,
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
@@ -82,10 +82,10 @@ pub static SPOILED: LruHashMap<u32, u64, 1024> = LruHashMap::new();
 #[btf_map(name = "last_spoiled")]
 pub static LAST_SPOILED: Array<u64, 1> = Array::new();
 
-/// How many pages a mailer had to run when it was reported last; see `hooks/code.rs`. One that was
-/// forgotten is looked at once more.
+/// The last look at each mailer's code; see `hooks/code.rs`. One that was forgotten is looked at once
+/// more.
 #[btf_map(name = "code_seen")]
-pub static CODE_SEEN: LruHashMap<u32, u64, 1024> = LruHashMap::new();
+pub static CODE_SEEN: LruHashMap<u32, CodeLook, 1024> = LruHashMap::new();
 
 /// Reports to the keeper, room for some 70. What does not fit is asked for again with the next write,
 /// and counted.

@@ -17,6 +17,8 @@ pub struct Asked {
     pub uid: u32,
     /// Where its mail goes.
     pub destination: SocketAddr,
+    /// When the kernel asked, in nanoseconds since boot: it tells one look from the next.
+    pub asked_ns: u64,
 }
 
 impl Asked {
@@ -36,6 +38,7 @@ impl Asked {
             pid: event.header.pid,
             uid: event.header.uid,
             destination: SocketAddr::new(address, event.port),
+            asked_ns: event.header.boot_ns,
         })
     }
 }
@@ -80,6 +83,7 @@ mod tests {
             pid: std::process::id(),
             uid: 0,
             destination: ([127, 0, 0, 1], 25).into(),
+            asked_ns: 0,
         };
         // Whoever builds this need not be root: then its own program is a user's, and what lies
         // beside that is its own.

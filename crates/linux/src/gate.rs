@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::{
-    Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey,
-    ScriptKey, Settings,
+    CodeLook, Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration,
+    RegistrationKey, ScriptKey, Settings,
 };
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
 use bytemuck::{AnyBitPattern, NoUninit};
-use policy::{Kind, Role};
+use policy::{Kind, Role, Tamper};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -40,7 +40,8 @@ plain!(
     Registration,
     RegistrationKey,
     ScriptKey,
-    Interest
+    Interest,
+    CodeLook
 );
 
 /// A registered program, as the gate is told.
@@ -120,6 +121,9 @@ pub struct Gate {
     programs: HashMap<MapData, Bytes<ProgramKey>, [u8; size_of::<ProgramEntry>()]>,
     counters: PerCpuArray<MapData, u64>,
     interests: HashMap<MapData, u64, Bytes<Interest>>,
+    code_seen: HashMap<MapData, u32, Bytes<CodeLook>>,
+    spoiled: HashMap<MapData, u32, u64>,
+    last_spoiled: Array<MapData, u64>,
 }
 
 fn map(pins: &Pins, name: &str) -> Result<Map, Error> {
@@ -148,6 +152,9 @@ impl Gate {
             programs: typed(pins, "programs")?,
             counters: typed(pins, "counters")?,
             interests: typed(pins, "interests")?,
+            code_seen: typed(pins, "code_seen")?,
+            spoiled: typed(pins, "spoiled")?,
+            last_spoiled: typed(pins, "last_spoiled")?,
         })
     }
 
@@ -158,6 +165,15 @@ impl Gate {
     /// When the map is missing.
     pub fn events(&self) -> Result<Ring, Error> {
         Ring::open(&self.pins, "events")
+    }
+
+    /// The ring buffer in which the kernel asks for looks at the code of mailers, to be read here.
+    ///
+    /// # Errors
+    ///
+    /// When the map is missing.
+    pub fn code(&self) -> Result<Events, Error> {
+        Events::of_map(map(&self.pins, "code")?)
     }
 
     /// The ring buffer of samples, likewise.
@@ -407,6 +423,45 @@ impl Gate {
         let _ = self.processes.remove(&pid);
     }
 
+    /// The look at a process's code that was asked for at this moment has been taken: what it says need not
+    /// wait any longer.
+    pub fn looked(&mut self, pid: u32, asked_ns: u64) {
+        let Ok(bytes) = self.code_seen.get(&pid, 0) else {
+            return;
+        };
+        let mut look: CodeLook = bytemuck::cast(bytes);
+        if look.asked_ns == asked_ns {
+            look.taken = 1;
+            let bytes: Bytes<CodeLook> = bytemuck::cast(look);
+            let _ = self.code_seen.insert(pid, bytes, 0);
+        }
+    }
+
+    /// Marks a process as one with these signs of tampering, as the kernel does where it notices them: its
+    /// grants from before `now_ns`, in nanoseconds since boot, are worth nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be written.
+    pub fn spoil(&mut self, pid: u32, signs: Tamper, now_ns: u64) -> Result<(), Error> {
+        self.spoiled
+            .insert(pid, now_ns, 0)
+            .map_err(|error| Error::failed("map spoiled", &error))?;
+        self.last_spoiled
+            .set(0, now_ns, 0)
+            .map_err(|error| Error::failed("map last_spoiled", &error))?;
+        let Some(mut record) = self.process(pid) else {
+            return Ok(());
+        };
+        record.tampered |= signs.0;
+        let bytes: Bytes<ProcessRecord> = bytemuck::cast(record);
+        // Not a record for a process that has ended meanwhile. One that calls exec at this moment may
+        // have its older record again, with the mark, which permits nothing.
+        const ONLY_IF_THERE: u64 = 2;
+        let _ = self.processes.insert(pid, bytes, ONLY_IF_THERE);
+        Ok(())
+    }
+
     /// A program that was seen, by its identity.
     pub fn program(&self, key: &ProgramKey) -> Option<ProgramEntry> {
         let key: Bytes<ProgramKey> = bytemuck::cast(*key);
@@ -537,11 +592,16 @@ impl Events {
     ///
     /// When the descriptor is that of something else.
     pub fn of(ring: OwnedFd) -> Result<Self, Error> {
-        let failed = |error: MapError| Error::failed("a ring buffer", &error);
         let map = MapData::from_fd(ring)
             .and_then(Map::from_map_data)
-            .map_err(failed)?;
-        RingBuf::try_from(map).map(Self).map_err(failed)
+            .map_err(|error| Error::failed("a ring buffer", &error))?;
+        Self::of_map(map)
+    }
+
+    fn of_map(map: Map) -> Result<Self, Error> {
+        RingBuf::try_from(map)
+            .map(Self)
+            .map_err(|error: MapError| Error::failed("a ring buffer", &error))
     }
 
     /// Puts the next report that waits into `report`; `false` when there is none. It is taken out

@@ -17,7 +17,7 @@ use crate::parts::Part;
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 16] = [
+pub const MAPS: [&str; 18] = [
     "settings",
     "processes",
     "threads",
@@ -28,6 +28,8 @@ pub const MAPS: [&str; 16] = [
     "flows",
     "rates",
     "spoiled",
+    "code",
+    "code_seen",
     "last_spoiled",
     "counters",
     "events",

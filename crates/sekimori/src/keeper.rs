@@ -10,6 +10,7 @@ mod account;
 mod allowance;
 mod answers;
 mod child;
+mod code;
 mod files;
 mod folder;
 mod loading;
@@ -30,8 +31,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use linux::cgroup::Cgroup;
+use linux::code::Looks;
 use linux::confine::Account;
-use linux::gate::{Gate, Ring};
+use linux::gate::{Events, Gate, Ring};
 use linux::hold::Hold;
 use linux::load::{Loaded, Request};
 use linux::pages::FilePages;
@@ -87,6 +89,8 @@ pub struct Keeper {
     looker: looker::Looker,
     gate: Gate,
     rings: [Ring; 2],
+    code: Events,
+    looks: Looks,
     hold: Hold,
     loaded: Loaded,
     sockets: sockets::Sockets,
@@ -144,6 +148,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
     let hold = Hold::of(&request.pins())?;
     let rings = [gate.events()?, gate.samples()?];
+    let code = gate.code()?;
     if let Err(error) = install::tell_starter("READY=1") {
         trouble(&format!("the service manager does not listen: {error}"));
     }
@@ -159,6 +164,8 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         looker,
         gate,
         rings,
+        code,
+        looks: Looks::default(),
         hold,
         loaded,
         sockets,
@@ -288,13 +295,17 @@ impl Keeper {
         let mut files = files::Files::new(&self.registry);
         self.verify_all();
         let mut seldom = true;
+        self.look_at_code();
         while !self.is_over() {
-            // The watcher's requests come again and again, all else is as rare as the start.
+            // The watcher's requests and the kernel's come again and again, all else is as rare as the start.
             if seldom {
                 FilePages::find().give_back();
             }
             let woken = self.wait(signals, files.as_ref())?;
-            seldom = !woken.by_watcher_alone();
+            seldom = !woken.is_usual();
+            if woken.code {
+                self.look_at_code();
+            }
             if woken.watcher {
                 self.turn();
             }
@@ -365,6 +376,7 @@ impl Keeper {
             None => waiting.extend([silent(signals), silent(signals)]),
         }
         waiting.push(readable(self.looker.as_fd()));
+        waiting.push(readable(self.code.as_fd()));
         waiting.extend(self.hold.poll());
         match poll(&mut waiting, timeout.as_ref()) {
             Ok(_) => {}
@@ -379,6 +391,7 @@ impl Keeper {
             watcher: woken(3),
             ended: woken(4),
             looked: woken(5),
+            code: woken(6),
         })
     }
 
@@ -516,11 +529,13 @@ struct Woken {
     watcher: bool,
     ended: bool,
     looked: bool,
+    code: bool,
 }
 
 impl Woken {
-    const fn by_watcher_alone(&self) -> bool {
-        self.watcher && !(self.signal || self.root || self.files || self.ended || self.looked)
+    const fn is_usual(&self) -> bool {
+        (self.watcher || self.code)
+            && !(self.signal || self.root || self.files || self.ended || self.looked)
     }
 }
 

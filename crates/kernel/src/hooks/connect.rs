@@ -168,12 +168,13 @@ fn judge(
     if allowed || observed {
         let mut grant = flow_to(FlowKind::Grant, record, address, port, family);
         grant.observed = observed as u8;
+        if allowed {
+            code::ask_for_look(&mut grant);
+        }
         if !keep(ctx, &grant) {
             // Without a place for the grant the second gate would drop every packet.
             count(Counter::FlowsLost);
             reason = Reason::NoRoom as u8;
-        } else if allowed {
-            code::ask_for_look(&grant);
         }
     }
     let judged = Judged {
@@ -310,6 +311,8 @@ fn flow_to(
         origin,
         established: 0,
         observed: 0,
+        looked_at: 0,
+        reserved: 0,
     }
 }
 
