@@ -24,14 +24,15 @@ pub use lineage::{
     ProgramPath, Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
 };
 pub use sample::{
-    Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling, Wish,
+    Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling,
+    ServerKey, Wish,
 };
 pub use settings::{
     Calls, Counter, Flow, MAIL_PORTS_MAX, Offsets, RateWindow, Settings, WRITING_CALLS_MAX,
 };
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// Stands in the object for the number of the kernel's function `bpf_dynptr_from_skb`, which each
 /// kernel numbers for itself: the loader puts that in its place. No helper has this number.
@@ -61,8 +62,9 @@ plain! {
     Settings = 96,
     Flow = 48,
     RateWindow = 16,
-    Sampling = 104,
+    Sampling = 112,
     Interest = 48,
+    ServerKey = 20,
     SampleHead = 104,
     Sample = 104 + SAMPLE_BYTES,
 }

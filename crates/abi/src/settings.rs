@@ -222,6 +222,14 @@ pub struct Offsets {
     pub shared_info_flags: u32,
     /// `sock.sk_bpf_storage`
     pub sock_storage: u32,
+    /// `sock.sk_filter`
+    pub sock_filter: u32,
+    /// `inet_sock.min_ttl`
+    pub inet_min_ttl: u32,
+    /// `inet_sock.pinet6`; 0 where the kernel knows no IPv6.
+    pub inet_pinet6: u32,
+    /// `ipv6_pinfo.min_hopcount`
+    pub ipv6_min_hops: u32,
     /// `tcp_sock.is_mptcp`; 0 where the kernel knows no Multipath TCP.
     pub tcp_is_mptcp: u32,
     /// `tcp_sock.write_seq`

@@ -26,7 +26,7 @@ use crate::kernel_memory::Address;
 use crate::mail;
 use crate::maps::{INTERESTS, PROCESSES, SAMPLES, offset, samples, samplings};
 use crate::packet::{
-    self, Header, IPPROTO_UDP, Packet, Payload, TCP_FIN_WAIT1, TCP_SYN_SENT, Tcp, cookie,
+    self, Header, IPPROTO_UDP, Packet, Part, Payload, TCP_FIN_WAIT1, TCP_SYN_SENT, Tcp, cookie,
 };
 use crate::report::count;
 
@@ -213,7 +213,7 @@ pub fn sent(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp) -> bool {
     let Some(sampling) = sampling_of(tcp, 0) else {
         return !may_be_subflow(tcp) || adopt(ctx, tcp) || settings.observe != 0;
     };
-    if mail::is_read(sampling) && !mail::may_leave(ctx, settings, sampling) {
+    if mail::is_read(sampling) && !mail::may_leave(ctx, settings, tcp, sampling) {
         return false;
     }
     let state = tcp.state();
@@ -252,8 +252,12 @@ pub fn received<P: Packet>(packet: &P, tcp: Tcp, place: &Payload) {
     let Some(sampling) = sampling_of(tcp, 0) else {
         return;
     };
-    if sampling.mail == MailWatch::Silent as u8 && tcp.expects(place) {
-        mail::server_speaks(packet, place, sampling);
+    if sampling.mail == MailWatch::Silent as u8 {
+        match tcp.part(place) {
+            Part::First(before) => mail::server_speaks(packet, place, before, sampling),
+            Part::BehindGap => {}
+            Part::Later => mail::greeting_was_missed(sampling),
+        }
     }
     notice_quiet(packet, sampling);
     if is_sampled(sampling) && !rests(packet, sampling, Way::Received) {

@@ -17,7 +17,7 @@ use crate::parts::Part;
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 16] = [
+pub const MAPS: [&str; 17] = [
     "settings",
     "processes",
     "threads",
@@ -32,6 +32,7 @@ pub const MAPS: [&str; 16] = [
     "counters",
     "events",
     "samplings",
+    "greeted",
     "interests",
     "samples",
 ];
