@@ -350,11 +350,14 @@ pub enum Counter {
     FlowsLost = 12,
     /// Samples that could not be reported, because their ring buffer was full.
     SamplesLost = 13,
+    /// How often a program of the gate did not run, because it was running already on that
+    /// processor. The kernel itself counts that, and the map has no slot for it.
+    RecursionMisses = 14,
 }
 
 impl Counter {
     /// Every counter with the name that `status --json` gives it.
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::ConnectsJudged, "connects_judged"),
         (Self::ConnectsAllowed, "connects_allowed"),
         (Self::ConnectsRefused, "connects_refused"),
@@ -369,6 +372,7 @@ impl Counter {
         (Self::ReadsFailed, "reads_failed"),
         (Self::FlowsLost, "flows_lost"),
         (Self::SamplesLost, "samples_lost"),
+        (Self::RecursionMisses, "recursion_misses"),
     ];
 }
 

@@ -97,6 +97,14 @@ impl Pins {
         self.base.join(format!("links-{}", self.object))
     }
 
+    /// The folders of links that are there. While one gate takes another's place, there are two.
+    pub fn link_folders(&self) -> Vec<PathBuf> {
+        let found = fs::read_dir(&self.base).into_iter().flatten().flatten();
+        let is_links =
+            |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("links-");
+        found.filter(is_links).map(|entry| entry.path()).collect()
+    }
+
     /// Where links are pinned until all of them are. A gate that was cut off while it was
     /// attached may still guard, so nothing is taken away before the new one is complete.
     /// (bpffs takes no dots in names.)
