@@ -64,6 +64,8 @@ pub struct Request {
     pub watch_calls: CallsWatched,
     /// Without the hooks that older kernels lack, as there.
     pub older_hooks: bool,
+    /// Without these programs, as if they never ran. Tests alone ask for that.
+    pub without_hooks: Vec<String>,
     /// Connections a minute for one mailer; 0 is no limit.
     pub rate_per_minute: u32,
     /// Programs that are registered.
@@ -138,10 +140,13 @@ impl Request {
             When::CheapCalls => self.watch_calls == CallsWatched::Cheap,
             When::EveryCall => self.watch_calls == CallsWatched::Every,
         };
-        let is_there = |hook: &Hook| !(self.older_hooks && hook.is_new());
+        let is_there = |part: &Part| {
+            !(self.older_hooks && part.hook.is_new())
+                && !self.without_hooks.iter().any(|name| name == part.name)
+        };
         PARTS
             .iter()
-            .filter(move |part| wanted(part.when) && is_there(&part.hook))
+            .filter(move |part| wanted(part.when) && is_there(part))
     }
 }
 
