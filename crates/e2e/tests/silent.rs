@@ -93,8 +93,9 @@ fn is_blocked(scene: &Scene, row: &str, manner: Manner, words: &[&str]) {
     let mut all = vec!["--timeout-ms", "2500"];
     all.extend(words);
     let pid = say(scene, server, &all);
+    let exit = scene.desktop.wait(pid, LIMIT).unwrap();
+    println!("{row}: {exit:?} {}", scene.desktop.stdout());
     let refusal = refusal_after(scene, before);
-    scene.desktop.wait(pid, LIMIT).unwrap();
     let bytes = heard.join().unwrap().len() as u64;
     evasions::refused(row, bytes, &refusal, &scene.bot);
 }

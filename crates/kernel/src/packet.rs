@@ -21,6 +21,7 @@ pub const IPPROTO_UDP: u8 = 17;
 const IPV6_HEADER_BYTES: u32 = 40;
 pub const TCP_SYN_SENT: u32 = 2;
 pub const TCP_FIN_WAIT1: u32 = 4;
+pub const TCP_FIN_WAIT2: u32 = 5;
 const TCP_CLOSE_WAIT: u32 = 8;
 const TCP_LAST_ACK: u32 = 9;
 const TCP_CLOSING: u32 = 11;
@@ -146,11 +147,13 @@ impl Tcp {
     }
 
     /// How many payload bytes it has taken in from the server. The kernel counts the server's FIN
-    /// like a byte, and here it is none.
+    /// like a byte, and here it is none. A socket that has closed its own side answers the FIN
+    /// before its state tells of it: there, a single byte may be one, and counts for nothing.
     #[inline(always)]
     pub fn heard(self) -> u64 {
         let bytes: u64 = self.field(offset!(tcp_bytes_received));
-        bytes.saturating_sub(u64::from(self.has_heard_all()))
+        let has_closed = matches!(self.state(), TCP_FIN_WAIT1 | TCP_FIN_WAIT2);
+        bytes.saturating_sub(u64::from(has_closed || self.has_heard_all()))
     }
 
     /// Whether the server has said that it sends no more.

@@ -26,7 +26,8 @@ use crate::kernel_memory::Address;
 use crate::mail;
 use crate::maps::{INTERESTS, PROCESSES, SAMPLES, offset, samples, samplings};
 use crate::packet::{
-    self, Header, IPPROTO_UDP, Packet, Part, Payload, TCP_FIN_WAIT1, TCP_SYN_SENT, Tcp, cookie,
+    self, Header, IPPROTO_UDP, Packet, Part, Payload, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_SYN_SENT,
+    Tcp, cookie,
 };
 use crate::report::count;
 
@@ -57,7 +58,6 @@ const QUIET_NS: u64 = 3_000_000_000;
 const REST_NS: u64 = 60_000_000;
 /// How exactly the last payload's time is kept.
 const EXACT_NS: u64 = 1_000_000_000;
-const TCP_FIN_WAIT2: u32 = 5;
 /// Unread bytes at which user space is woken in any case.
 const UNREAD_BYTES: u64 = 128 * 1024;
 
