@@ -77,10 +77,15 @@ pub const PACKAGES: Packages = Packages {
     services: &[
         ("at", "atd"),
         ("cron", "cron"),
+        ("memcached", "memcached"),
         ("ngircd", "ngircd"),
         ("openssh-server", "ssh"),
         ("postfix", "postfix"),
+        ("redis-server", "redis-server"),
+        ("rsync", "rsync"),
+        ("rsyslog", "rsyslog"),
         ("tinyproxy", "tinyproxy"),
+        ("vsftpd", "vsftpd"),
     ],
 };
 
