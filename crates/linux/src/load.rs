@@ -140,13 +140,13 @@ impl Request {
             When::CheapCalls => self.watch_calls == CallsWatched::Cheap,
             When::EveryCall => self.watch_calls == CallsWatched::Every,
         };
-        let is_there = |part: &Part| {
-            !(self.older_hooks && part.hook.is_new())
-                && !self.without_hooks.iter().any(|name| name == part.name)
+        let is_left_out = |part: &Part| {
+            let is_named = self.without_hooks.iter().any(|name| name == part.name);
+            is_named || (self.older_hooks && part.hook.is_new())
         };
         PARTS
             .iter()
-            .filter(move |part| wanted(part.when) && is_there(part))
+            .filter(move |part| wanted(part.when) && !is_left_out(part))
     }
 }
 
