@@ -24,7 +24,8 @@ pub use lineage::{
     ProgramPath, Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
 };
 pub use sample::{
-    Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling, Wish,
+    Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling,
+    ServerKey, Wish,
 };
 pub use settings::{
     Calls, Counter, Flow, MAIL_PORTS_MAX, Offsets, RateWindow, Settings, WRITING_CALLS_MAX,
@@ -63,8 +64,9 @@ plain! {
     Settings = 96,
     Flow = 56,
     RateWindow = 16,
-    Sampling = 104,
+    Sampling = 112,
     Interest = 48,
+    ServerKey = 20,
     SampleHead = 104,
     Sample = 104 + SAMPLE_BYTES,
 }

@@ -3,7 +3,7 @@
 
 use abi::{
     Calls, CodeLook, Flow, Interest, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow,
-    Registration, RegistrationKey, Sampling, ScriptKey, Settings,
+    Registration, RegistrationKey, Sampling, ScriptKey, ServerKey, Settings,
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::cty::c_void;
@@ -111,6 +111,10 @@ pub static SAMPLINGS: SkStorage<Sampling> = SkStorage::new();
 pub fn samplings() -> *mut c_void {
     (&raw const SAMPLINGS).cast_mut().cast()
 }
+
+/// Servers that have said 220, with the time. The one that said so longest ago leaves first.
+#[btf_map(name = "greeted")]
+pub static GREETED: LruHashMap<ServerKey, u64, 1024> = LruHashMap::new();
 
 /// What user space wants to see of connections. The oldest leave first; their sampling ends
 /// by itself.

@@ -13,8 +13,8 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use policy::{Kind, Role, Tamper};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::pins::Pins;
+use crate::{Error, misses};
 
 // aya takes plain bytes as keys and values; casting to the shared structs happens here and
 // nowhere else, without unsafe code.
@@ -509,6 +509,14 @@ impl Gate {
 
     /// A counter, summed over all CPUs.
     pub fn counter(&self, counter: Counter) -> u64 {
+        if counter == Counter::RecursionMisses {
+            return self
+                .pins
+                .link_folders()
+                .iter()
+                .map(|links| misses::of_links(links))
+                .sum();
+        }
         self.counters
             .get(&(counter as u32), 0)
             .map_or(0, |values| values.iter().sum())

@@ -20,6 +20,7 @@ pub mod gate;
 pub mod hold;
 pub mod identity;
 pub mod load;
+mod misses;
 pub mod mounts;
 pub mod pages;
 mod parts;

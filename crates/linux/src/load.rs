@@ -65,6 +65,8 @@ pub struct Request {
     pub watch_calls: CallsWatched,
     /// Without the hooks that older kernels lack, as there.
     pub older_hooks: bool,
+    /// Without these programs, as if they never ran. Tests alone ask for that.
+    pub without_hooks: Vec<String>,
     /// Connections a minute for one mailer; 0 is no limit.
     pub rate_per_minute: u32,
     /// Programs that are registered.
@@ -151,10 +153,13 @@ impl Request {
             When::CheapCalls => self.watch_calls == CallsWatched::Cheap,
             When::EveryCall => self.watch_calls == CallsWatched::Every,
         };
-        let is_there = |hook: &Hook| !(self.older_hooks && hook.is_new());
+        let is_left_out = |part: &Part| {
+            let is_named = self.without_hooks.iter().any(|name| name == part.name);
+            is_named || (self.older_hooks && part.hook.is_new())
+        };
         PARTS
             .iter()
-            .filter(move |part| wanted(part.when) && is_there(&part.hook))
+            .filter(move |part| wanted(part.when) && !is_left_out(part))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::parts::Part;
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 18] = [
+pub const MAPS: [&str; 19] = [
     "settings",
     "processes",
     "threads",
@@ -34,6 +34,7 @@ pub const MAPS: [&str; 18] = [
     "counters",
     "events",
     "samplings",
+    "greeted",
     "interests",
     "samples",
 ];
@@ -96,6 +97,14 @@ impl Pins {
     /// The folder of links.
     pub fn links(&self) -> PathBuf {
         self.base.join(format!("links-{}", self.object))
+    }
+
+    /// The folders of links that are there. While one gate takes another's place, there are two.
+    pub fn link_folders(&self) -> Vec<PathBuf> {
+        let found = fs::read_dir(&self.base).into_iter().flatten().flatten();
+        let is_links =
+            |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("links-");
+        found.filter(is_links).map(|entry| entry.path()).collect()
     }
 
     /// Where links are pinned until all of them are. A gate that was cut off while it was

@@ -170,6 +170,9 @@ pub struct RunArgs {
     /// Do without the hooks that older kernels lack, to try on a new one what holds on those
     #[arg(long, hide = true)]
     pub older_hooks: bool,
+    /// Do without these programs of the gate, to try what holds when one of them does not run
+    #[arg(long, hide = true, value_name = "PROGRAM")]
+    pub without_hook: Vec<String>,
 }
 
 /// Options of `register`.

@@ -39,6 +39,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
                 cgroup: options.cgroup,
                 observe: options.observe,
                 older_hooks: options.older_hooks,
+                without_hooks: options.without_hook,
             };
             keeper::run(options, paths)
         }

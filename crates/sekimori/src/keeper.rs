@@ -75,6 +75,8 @@ pub struct Options {
     pub observe: bool,
     /// See [`Request::older_hooks`].
     pub older_hooks: bool,
+    /// See [`Request::without_hooks`].
+    pub without_hooks: Vec<String>,
 }
 
 /// The keeper's state.
@@ -226,6 +228,7 @@ fn request(
         sample: config.packet_watch == PacketWatch::Full,
         watch_calls: config.call_watch.on_this_machine(),
         older_hooks: options.older_hooks,
+        without_hooks: options.without_hooks.clone(),
         rate_per_minute: config.rate_per_minute,
         registered: registry.for_gate(),
     }

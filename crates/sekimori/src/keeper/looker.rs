@@ -217,6 +217,8 @@ mod tests {
             inode: 0,
             changed_ns: 0,
             suspended: false,
+            name: [0; 8],
+            shell: [0; 8],
         }
     }
 
