@@ -75,7 +75,10 @@ pub struct Options {
 /// The keeper's state.
 pub struct Keeper {
     options: Options,
+    /// What is in force.
     config: Config,
+    /// Keys of the file whose new values wait for a restart.
+    restart_needed: Vec<&'static str>,
     paths: Paths,
     cgroup: Cgroup,
     account: Account,
@@ -144,6 +147,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let mut keeper = Keeper {
         options,
         config,
+        restart_needed: Vec::new(),
         paths,
         cgroup,
         account: account::find(),
@@ -434,13 +438,11 @@ impl Keeper {
                 ));
             }
         };
-        if (config.packet_watch, config.call_watch)
-            != (self.config.packet_watch, self.config.call_watch)
-        {
-            self.notice("packet_watch and call_watch change with the next start only".to_owned());
-        }
+        // A key that waits for a restart must not change a single setting of the kernel.
+        let mut next = self.config.clone();
+        let waiting = next.reload(&config);
         let request = request(
-            &config,
+            &next,
             &self.options,
             &self.paths,
             &self.cgroup,
@@ -451,8 +453,12 @@ impl Keeper {
             .and_then(|settings| self.gate.apply_settings(&settings))
         {
             Ok(()) => {
-                self.config = config;
+                self.config = next;
                 self.waiting.push(News::Retention(self.retention()));
+                if !waiting.is_empty() {
+                    self.notice(restart_words(&waiting));
+                }
+                self.restart_needed = waiting;
                 self.notice("configuration read again".to_owned());
             }
             Err(error) => self.notice(format!(
@@ -460,6 +466,15 @@ impl Keeper {
             )),
         }
     }
+}
+
+/// Which keys of the configuration have no effect yet.
+fn restart_words(keys: &[&str]) -> String {
+    format!(
+        "{} changed in the configuration: the new value takes effect only when the daemon restarts \
+         (sudo systemctl restart sekimori); the old value stays in force until then",
+        keys.join(" and ")
+    )
 }
 
 /// Who has something to say.
