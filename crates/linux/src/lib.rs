@@ -23,6 +23,7 @@ mod parts;
 pub mod pins;
 pub mod procfs;
 pub mod programs;
+mod revoke;
 pub mod sample;
 pub mod seed;
 

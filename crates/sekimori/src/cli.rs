@@ -180,6 +180,9 @@ pub struct RegisterArgs {
     /// service for the system]
     #[arg(long, value_enum)]
     pub kind: Option<KindArg>,
+    /// Register even a program that does whatever it is told, such as an interpreter
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Whether to print JSON.

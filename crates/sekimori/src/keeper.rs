@@ -250,8 +250,20 @@ impl Keeper {
         } else {
             ""
         };
+        let forced: Vec<&str> = self
+            .registry
+            .entries()
+            .iter()
+            .filter(|entry| entry.stored.forced)
+            .map(|entry| entry.stored.path.as_str())
+            .collect();
+        let forced = if forced.is_empty() {
+            String::new()
+        } else {
+            format!("; registered by --force: {}", forced.join(", "))
+        };
         format!(
-            "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{calls}{hint}",
+            "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{calls}{hint}{forced}",
             closed_after.as_millis(),
             self.cgroup.path.display()
         )
@@ -405,6 +417,13 @@ impl Keeper {
 
     fn end(&mut self) {
         if self.ending.is_none() {
+            self.registry.save_again();
+            for path in self.registry.tombstones() {
+                trouble(&format!(
+                    "{path}: was unregistered, but {} could not be written: it is registered again at the next start",
+                    self.registry.store().path().display()
+                ));
+            }
             self.ending = Some(Instant::now() + LAST_WORDS);
             self.restart_at = None;
             self.waiting.push(News::End);
