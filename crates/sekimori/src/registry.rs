@@ -23,8 +23,6 @@ use crate::paths::Paths;
 use crate::store::{Store, Stored};
 use crate::unsuitable;
 
-pub use revoked::Revocation;
-
 /// One registered program.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -350,7 +348,7 @@ fn identified(path: &Path, (role, kind): (Role, Kind), force: bool, now_ns: u64)
         );
     }
     let program = identity::identify_still(path)?;
-    let objection = unsuitable::objection(path, role, Some(&program.sha256));
+    let objection = unsuitable::objection(path, role, &program.sha256);
     if let Some(objection) = &objection
         && !force
     {

@@ -8,7 +8,6 @@
 
 mod names;
 
-use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -112,13 +111,6 @@ pub struct Objection {
     role: Role,
 }
 
-impl Objection {
-    /// What it is, for a sentence about a program that is registered all the same.
-    pub fn is(&self) -> &'static str {
-        self.tool.is()
-    }
-}
-
 impl std::fmt::Display for Objection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -132,26 +124,74 @@ impl std::fmt::Display for Objection {
     }
 }
 
-/// What speaks against registering this program in this role. `sha256` is that of its contents,
-/// where they were read.
-pub fn objection(path: &Path, role: Role, sha256: Option<&str>) -> Option<Objection> {
-    objection_below(Path::new("/"), path, role, sha256)
+/// What speaks against registering this program in this role. `sha256` is that of its contents.
+pub fn objection(path: &Path, role: Role, sha256: &str) -> Option<Objection> {
+    Tools::below(Path::new("/")).objection(path, role, Some(sha256))
 }
 
-/// The same where `root` stands for `/`. `path` is as seen inside.
-pub fn objection_below(
-    root: &Path,
-    path: &Path,
-    role: Role,
-    sha256: Option<&str>,
-) -> Option<Objection> {
-    let (tool, known_as) = by_name(root, path).or_else(|| by_contents(root, path, sha256))?;
-    let objection = Objection {
-        tool,
-        known_as,
-        role,
-    };
-    (!tool.suits(role)).then_some(objection)
+/// The tools that are installed.
+#[derive(Debug)]
+pub struct Tools {
+    root: PathBuf,
+    /// With the path as seen inside the root.
+    installed: Vec<(Tool, PathBuf, Metadata)>,
+}
+
+impl Tools {
+    /// Looks for them where `root` stands for `/`.
+    pub fn below(root: &Path) -> Self {
+        let mut installed = Vec::new();
+        for folder in FOLDERS.map(Path::new) {
+            let entries = fs::read_dir(inside(root, folder));
+            for entry in entries.into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let tool = name.to_str().and_then(names::tool);
+                if let Some(tool) = tool
+                    && let Ok(about) = fs::metadata(entry.path())
+                    && about.is_file()
+                {
+                    installed.push((tool, folder.join(name), about));
+                }
+            }
+        }
+        Self {
+            root: root.to_owned(),
+            installed,
+        }
+    }
+
+    /// What speaks against registering the program at `path`, as seen inside the root.
+    pub fn objection(&self, path: &Path, role: Role, sha256: Option<&str>) -> Option<Objection> {
+        let (tool, known_as) =
+            by_name(&self.root, path).or_else(|| self.by_contents(path, sha256))?;
+        let objection = Objection {
+            tool,
+            known_as,
+            role,
+        };
+        (!tool.suits(role)).then_some(objection)
+    }
+
+    /// A hard link or a copy of an installed tool, by whatever name.
+    fn by_contents(&self, path: &Path, sha256: Option<&str>) -> Option<(Tool, String)> {
+        let about = fs::metadata(inside(&self.root, path)).ok()?;
+        let hash = |path: &Path| Some(identity::identify(&inside(&self.root, path)).ok()?.sha256);
+        let mut sha256 = sha256.map(str::to_owned);
+        let found = self.installed.iter().find(|(_, original, other)| {
+            if (about.dev(), about.ino()) == (other.dev(), other.ino()) {
+                return true;
+            }
+            if about.len() != other.len() || other.len() == 0 {
+                return false;
+            }
+            sha256 = sha256.take().or_else(|| hash(path));
+            sha256.is_some() && sha256 == hash(original)
+        });
+        found.map(|(tool, original, _)| {
+            let known_as = format!("the same file as {}", original.display());
+            (*tool, known_as)
+        })
+    }
 }
 
 fn by_name(root: &Path, path: &Path) -> Option<(Tool, String)> {
@@ -180,48 +220,6 @@ fn ways_to(root: &Path, path: &Path) -> Vec<PathBuf> {
         ways.push(file);
     }
     ways
-}
-
-/// A hard link or a copy of an installed tool, by whatever name.
-fn by_contents(root: &Path, path: &Path, sha256: Option<&str>) -> Option<(Tool, String)> {
-    let about = fs::metadata(inside(root, path)).ok()?;
-    let mut sha256 = sha256.map(str::to_owned);
-    FOLDERS.iter().find_map(|folder| {
-        let entries = fs::read_dir(inside(root, Path::new(folder))).ok()?;
-        entries.flatten().find_map(|entry| {
-            let name: OsString = entry.file_name();
-            let tool = names::tool(name.to_str()?)?;
-            let original = entry.path();
-            let other = fs::metadata(&original).ok()?;
-            is_same(&about, path, &other, &original, root, &mut sha256).then(|| {
-                (
-                    tool,
-                    format!("the same file as {folder}/{}", name.display()),
-                )
-            })
-        })
-    })
-}
-
-fn is_same(
-    one: &Metadata,
-    path: &Path,
-    other: &Metadata,
-    original: &Path,
-    root: &Path,
-    sha256: &mut Option<String>,
-) -> bool {
-    if (one.dev(), one.ino()) == (other.dev(), other.ino()) {
-        return true;
-    }
-    if one.len() != other.len() || !other.is_file() || other.len() == 0 {
-        return false;
-    }
-    let hash = |path: &Path| Some(identity::identify(path).ok()?.sha256);
-    if sha256.is_none() {
-        *sha256 = hash(&inside(root, path));
-    }
-    sha256.is_some() && *sha256 == hash(original)
 }
 
 fn inside(root: &Path, path: &Path) -> PathBuf {

@@ -97,14 +97,15 @@ fn links_to_a_tool_are_followed() {
     put(root, "/usr/bin/nc.openbsd", b"\x7fELF nc");
     symlink("/usr/bin/nc.openbsd", root.join("etc/alternatives/carry")).unwrap();
     symlink("/etc/alternatives/carry", root.join("usr/bin/mymailer")).unwrap();
-    let objection =
-        objection_below(root, Path::new("/usr/bin/mymailer"), Role::Mailer, None).unwrap();
+    let objection = Tools::below(root)
+        .objection(Path::new("/usr/bin/mymailer"), Role::Mailer, None)
+        .unwrap();
     assert_eq!(objection.tool, Tool::Relay);
     assert!(objection.known_as.ends_with("/nc.openbsd"), "{objection}");
     // A loop of links ends.
     symlink("loop", root.join("opt/loop")).unwrap();
     assert_eq!(
-        objection_below(root, Path::new("/opt/loop"), Role::Mailer, None),
+        Tools::below(root).objection(Path::new("/opt/loop"), Role::Mailer, None),
         None
     );
 }
@@ -124,7 +125,9 @@ fn a_copy_or_a_second_name_of_a_tool_is_known_by_its_contents() {
         }
     }
     let tool = |path: &str| {
-        objection_below(root, Path::new(path), Role::Mailer, None).map(|objection| objection.tool)
+        Tools::below(root)
+            .objection(Path::new(path), Role::Mailer, None)
+            .map(|objection| objection.tool)
     };
     assert_eq!(tool("/opt/second"), Some(Tool::Interpreter));
     assert_eq!(tool("/opt/copy"), Some(Tool::Interpreter));
@@ -133,8 +136,7 @@ fn a_copy_or_a_second_name_of_a_tool_is_known_by_its_contents() {
 
 #[test]
 fn a_role_that_fits_is_permitted() {
-    let refused =
-        |name: &str, role| objection(Path::new("/nonexistent").join(name).as_path(), role, None);
+    let refused = |name: &str, role| objection(&Path::new("/nonexistent").join(name), role, "");
     for (name, role) in [
         ("bash", Role::Shell),
         ("busybox", Role::Shell),
@@ -166,7 +168,7 @@ fn a_role_that_fits_is_permitted() {
 fn an_objection_names_what_to_register_instead() {
     let words = |name: &str, role| {
         let path = Path::new("/nonexistent").join(name);
-        let text = objection(&path, role, None).unwrap().to_string();
+        let text = objection(&path, role, "").unwrap().to_string();
         assert!(text.contains("--force") && !text.contains('\n'), "{text}");
         text
     };
