@@ -120,52 +120,49 @@ fn flood(scene: &Scene, count: u64, hold_ms: u64) -> Child {
     command.spawn().unwrap()
 }
 
-/// Others are answered within a second, however many connections one user opens, and
+/// Others are answered while the flood goes on, however many connections one user opens, and
 /// whatever is written to them.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_flooded_control_socket_answers_others() {
-    /// Beside the answer, a command of a debug build starts and ends in this time.
-    const ANSWER: Duration = Duration::from_millis(1500);
+    /// Longer than all else in this test takes: it is ended before.
+    const HELD_MS: u64 = 600_000;
     let Some(scene) = Scene::open("") else { return };
     let web = scene.theatre.web(WEB);
     let daemon = scene.theatre.daemon_pids();
+    // A command that is not answered in ten seconds fails.
     let ask = |user: Option<(u32, u32)>| {
-        let begun = Instant::now();
         let ran = scene.theatre.sekimori_as(&["status", "--json"], user);
         assert_eq!(ran.status, 0, "{ran:?}");
-        begun.elapsed()
     };
     ask(None);
     let before = (own_kib(&daemon), open_files(&daemon).len());
 
-    let mut slowest = Duration::ZERO;
     let mut most_kib = 0;
     // Many in haste, and some that are kept: both at once.
-    let (kept, hasty) = (flood(&scene, 600, 4000), flood(&scene, 20_000, 0));
+    let (mut kept, mut hasty) = (flood(&scene, 600, HELD_MS), flood(&scene, 20_000, 0));
     for user in [None, Some((1234, 1234))].into_iter().cycle().take(10) {
-        slowest = slowest.max(ask(user));
+        ask(user);
         most_kib = most_kib.max(own_kib(&daemon));
     }
     scene.enforces(&web);
-    for mut flood in [hasty, kept] {
-        let ended = wait_until(LIMIT, || flood.try_wait().unwrap());
-        let _ = flood.kill();
-        let output = flood.wait_with_output().unwrap();
-        assert!(ended.is_some_and(|ended| ended.success()), "{output:?}");
-        println!("{}", String::from_utf8_lossy(&output.stdout).trim_end());
-    }
-    assert!(slowest < ANSWER, "{slowest:?}");
-    // Whoever flooded is answered again, too.
-    assert!(ask(Some(PERSON)) < ANSWER);
+    // Whoever floods is answered, too.
+    ask(Some(PERSON));
+    assert_eq!(
+        kept.try_wait().unwrap(),
+        None,
+        "the flood ended before the answers"
+    );
+    let ended = wait_until(LONG, || hasty.try_wait().unwrap());
+    let output = hasty.wait_with_output().unwrap();
+    assert!(ended.is_some_and(|ended| ended.success()), "{output:?}");
+    kept.kill().unwrap();
+    kept.wait().unwrap();
     wait_until(LIMIT, || {
         (open_files(&daemon).len() <= before.1).then_some(())
     })
     .unwrap_or_else(|| panic!("{} files, {} before", open_files(&daemon).len(), before.1));
-    println!(
-        "slowest answer {slowest:?}; {} KiB before, at most {most_kib} KiB",
-        before.0
-    );
+    println!("{} KiB before, at most {most_kib} KiB", before.0);
     assert!(most_kib < before.0 + 8192, "{} {most_kib}", before.0);
     wait_until(LIMIT, || (scene.refusals().len() == 2).then_some(())).expect("both refusals");
 }
