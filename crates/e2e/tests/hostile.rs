@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
-use std::time::Duration;
 
 use e2e::evasions::beyond;
 use e2e::{LIMIT, SERVER, Scene, Theatre, WEB, wait_until, watcher_account, word};
