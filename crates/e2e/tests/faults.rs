@@ -125,39 +125,37 @@ fn flood(scene: &Scene, count: u64, hold_ms: u64) -> Child {
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_flooded_control_socket_answers_others() {
-    /// Longer than all else in this test takes: it is ended before.
-    const HELD_MS: u64 = 600_000;
+    /// More, and longer, than all else in this test takes: both floods are ended by the test.
+    const HASTY: u64 = 100_000;
+    const HELD_MS: u64 = 3_600_000;
     let Some(scene) = Scene::open("") else { return };
     let web = scene.theatre.web(WEB);
     let daemon = scene.theatre.daemon_pids();
-    // A command that is not answered in ten seconds fails.
+    // On a busy machine an answer may take longer than the command waits; it must come.
     let ask = |user: Option<(u32, u32)>| {
-        let ran = scene.theatre.sekimori_as(&["status", "--json"], user);
-        assert_eq!(ran.status, 0, "{ran:?}");
+        let asked = || scene.theatre.sekimori_as(&["status", "--json"], user);
+        let answered = || (asked().status == 0).then_some(());
+        wait_until(LONG, answered).unwrap_or_else(|| panic!("{user:?}: {:?}", asked()));
     };
     ask(None);
     let before = (own_kib(&daemon), open_files(&daemon).len());
 
     let mut most_kib = 0;
     // Many in haste, and some that are kept: both at once.
-    let (mut kept, mut hasty) = (flood(&scene, 600, HELD_MS), flood(&scene, 20_000, 0));
+    let mut floods = [flood(&scene, 600, HELD_MS), flood(&scene, HASTY, HELD_MS)];
     for user in [None, Some((1234, 1234))].into_iter().cycle().take(10) {
         ask(user);
         most_kib = most_kib.max(own_kib(&daemon));
     }
     scene.enforces(&web);
-    // Whoever floods is answered, too.
+    for flood in &mut floods {
+        let ended = flood.try_wait().unwrap();
+        assert_eq!(ended, None, "the flood ended before the answers");
+        flood.kill().unwrap();
+        flood.wait().unwrap();
+    }
+    // Whoever flooded is answered again, too.
     ask(Some(PERSON));
-    assert_eq!(
-        kept.try_wait().unwrap(),
-        None,
-        "the flood ended before the answers"
-    );
-    let ended = wait_until(LONG, || hasty.try_wait().unwrap());
-    let output = hasty.wait_with_output().unwrap();
-    assert!(ended.is_some_and(|ended| ended.success()), "{output:?}");
-    kept.kill().unwrap();
-    kept.wait().unwrap();
     wait_until(LIMIT, || {
         (open_files(&daemon).len() <= before.1).then_some(())
     })
