@@ -120,52 +120,47 @@ fn flood(scene: &Scene, count: u64, hold_ms: u64) -> Child {
     command.spawn().unwrap()
 }
 
-/// Others are answered within a second, however many connections one user opens, and
+/// Others are answered while the flood goes on, however many connections one user opens, and
 /// whatever is written to them.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_flooded_control_socket_answers_others() {
-    /// Beside the answer, a command of a debug build starts and ends in this time.
-    const ANSWER: Duration = Duration::from_millis(1500);
+    /// More, and longer, than all else in this test takes: both floods are ended by the test.
+    const HASTY: u64 = 100_000;
+    const HELD_MS: u64 = 3_600_000;
     let Some(scene) = Scene::open("") else { return };
     let web = scene.theatre.web(WEB);
     let daemon = scene.theatre.daemon_pids();
+    // On a busy machine an answer may take longer than the command waits; it must come.
     let ask = |user: Option<(u32, u32)>| {
-        let begun = Instant::now();
-        let ran = scene.theatre.sekimori_as(&["status", "--json"], user);
-        assert_eq!(ran.status, 0, "{ran:?}");
-        begun.elapsed()
+        let asked = || scene.theatre.sekimori_as(&["status", "--json"], user);
+        let answered = || (asked().status == 0).then_some(());
+        wait_until(LONG, answered).unwrap_or_else(|| panic!("{user:?}: {:?}", asked()));
     };
     ask(None);
     let before = (own_kib(&daemon), open_files(&daemon).len());
 
-    let mut slowest = Duration::ZERO;
     let mut most_kib = 0;
     // Many in haste, and some that are kept: both at once.
-    let (kept, hasty) = (flood(&scene, 600, 4000), flood(&scene, 20_000, 0));
+    let mut floods = [flood(&scene, 600, HELD_MS), flood(&scene, HASTY, HELD_MS)];
     for user in [None, Some((1234, 1234))].into_iter().cycle().take(10) {
-        slowest = slowest.max(ask(user));
+        ask(user);
         most_kib = most_kib.max(own_kib(&daemon));
     }
     scene.enforces(&web);
-    for mut flood in [hasty, kept] {
-        let ended = wait_until(LIMIT, || flood.try_wait().unwrap());
-        let _ = flood.kill();
-        let output = flood.wait_with_output().unwrap();
-        assert!(ended.is_some_and(|ended| ended.success()), "{output:?}");
-        println!("{}", String::from_utf8_lossy(&output.stdout).trim_end());
+    for flood in &mut floods {
+        let ended = flood.try_wait().unwrap();
+        assert_eq!(ended, None, "the flood ended before the answers");
+        flood.kill().unwrap();
+        flood.wait().unwrap();
     }
-    assert!(slowest < ANSWER, "{slowest:?}");
     // Whoever flooded is answered again, too.
-    assert!(ask(Some(PERSON)) < ANSWER);
+    ask(Some(PERSON));
     wait_until(LIMIT, || {
         (open_files(&daemon).len() <= before.1).then_some(())
     })
     .unwrap_or_else(|| panic!("{} files, {} before", open_files(&daemon).len(), before.1));
-    println!(
-        "slowest answer {slowest:?}; {} KiB before, at most {most_kib} KiB",
-        before.0
-    );
+    println!("{} KiB before, at most {most_kib} KiB", before.0);
     assert!(most_kib < before.0 + 8192, "{} {most_kib}", before.0);
     wait_until(LIMIT, || (scene.refusals().len() == 2).then_some(())).expect("both refusals");
 }

@@ -136,6 +136,19 @@ fn typed<T: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<T
     T::try_from(map(pins, name)?).map_err(|error| Error::failed(pins.map(name).display(), &error))
 }
 
+/// What became of an entry that may be gone already.
+fn removed(map: &str, result: Result<(), MapError>) -> Result<(), Error> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        other => other.map_err(|error| Error::failed(map, &error)),
+    }
+}
+
 impl Gate {
     /// Opens what is pinned.
     ///
@@ -254,19 +267,20 @@ impl Gate {
     }
 
     /// Takes a registration back. A program that runs already keeps its standing until its
-    /// next exec.
+    /// next exec; [`Gate::revoke`] ends that too.
     ///
     /// # Errors
     ///
-    /// When a script's path is too long; not when the registration is gone already.
+    /// When a script's path is too long, or the kernel does not remove the entry; not when the
+    /// registration is gone already.
     pub fn unregister(&mut self, program: &Registered) -> Result<(), Error> {
         if program.script_paths.is_empty() {
             let key: Bytes<RegistrationKey> = bytemuck::cast(program.file());
-            let _ = self.registrations.remove(&key);
+            removed("map registrations", self.registrations.remove(&key))?;
         }
         for script in program.scripts()? {
             let key: Bytes<ScriptKey> = bytemuck::cast(script);
-            let _ = self.scripts.remove(&key);
+            removed("map scripts", self.scripts.remove(&key))?;
         }
         Ok(())
     }
@@ -416,6 +430,21 @@ impl Gate {
             .collect();
         let counts = PerCpuValues::try_from(counts).map_err(|error| failed(&error))?;
         own.set(0, counts, 0).map_err(|error| failed(&error))
+    }
+
+    /// Puts another record in the place of a process's own. A process that has ended stays
+    /// forgotten.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written.
+    pub fn change_process(&mut self, pid: u32, record: &ProcessRecord) -> Result<(), Error> {
+        const ONLY_IF_THERE: u64 = 2;
+        let bytes: Bytes<ProcessRecord> = bytemuck::cast(*record);
+        removed(
+            "map processes",
+            self.processes.insert(pid, bytes, ONLY_IF_THERE),
+        )
     }
 
     /// Forgets a process that ended while it was being recorded.

@@ -29,6 +29,7 @@ pub mod pins;
 pub mod procfs;
 pub mod programs;
 mod raw_map;
+mod revoke;
 pub mod sample;
 pub mod seed;
 

@@ -9,6 +9,7 @@
 //! object. Anything else is replaced, and removed only after the new one is attached.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -220,8 +221,32 @@ impl Pins {
             remove(&path)?;
         }
         // A mount point of our own can stay busy; what matters is that it is empty.
+        if self.is_mounted() && self.holds_nothing_else() {
+            let _ = rustix::mount::unmount(&self.base, rustix::mount::UnmountFlags::NOFOLLOW);
+        }
         let _ = fs::remove_dir(&self.base);
         Ok(())
+    }
+
+    /// Whether a bpffs is mounted on the base itself, as [`Pins::prepare`] does where its parent
+    /// is on none.
+    pub fn is_mounted(&self) -> bool {
+        let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
+        mounts::is_bpffs(&self.base)
+            && self
+                .base
+                .parent()
+                .is_some_and(|parent| device(parent) != device(&self.base))
+    }
+
+    /// Nobody has pinned anything else there. The kernel keeps files of its own in a bpffs.
+    fn holds_nothing_else(&self) -> bool {
+        const KERNELS: [&str; 2] = ["maps.debug", "progs.debug"];
+        fs::read_dir(&self.base).is_ok_and(|mut entries| {
+            entries.all(|entry| {
+                entry.is_ok_and(|entry| KERNELS.iter().any(|own| entry.file_name() == *own))
+            })
+        })
     }
 
     fn strangers(&self, object: &str) -> Result<Vec<PathBuf>, Error> {

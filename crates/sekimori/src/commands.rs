@@ -52,7 +52,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Explain { id, json } => explain::run(id, json, &paths),
         Command::Tree { pid, json } => tree::run(pid, json, &paths),
         Command::Replay(options) => replay::run(&options),
-        Command::Install => install::install(),
+        Command::Install => install::install(&paths),
         Command::Uninstall { purge } => install::uninstall(purge, &paths),
         Command::Completions { shell } => documents::completions(shell),
         Command::Manpage => documents::manpage(),

@@ -82,7 +82,10 @@ pub struct Options {
 /// The keeper's state.
 pub struct Keeper {
     options: Options,
+    /// What is in force.
     config: Config,
+    /// Keys of the file whose new values wait for a restart.
+    restart_needed: Vec<&'static str>,
     paths: Paths,
     cgroup: Cgroup,
     account: Account,
@@ -158,6 +161,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let mut keeper = Keeper {
         options,
         config,
+        restart_needed: Vec::new(),
         paths,
         cgroup,
         account: account::find(),
@@ -286,8 +290,20 @@ impl Keeper {
         } else {
             ""
         };
+        let forced: Vec<&str> = self
+            .registry
+            .entries()
+            .iter()
+            .filter(|entry| entry.stored.forced)
+            .map(|entry| entry.stored.path.as_str())
+            .collect();
+        let forced = if forced.is_empty() {
+            String::new()
+        } else {
+            format!("; registered by --force: {}", forced.join(", "))
+        };
         format!(
-            "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{calls}{hint}",
+            "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{calls}{hint}{forced}",
             closed_after.as_millis(),
             self.cgroup.path.display()
         )
@@ -462,6 +478,13 @@ impl Keeper {
 
     fn end(&mut self) {
         if self.ending.is_none() {
+            self.registry.save_again();
+            for path in self.registry.tombstones() {
+                trouble(&format!(
+                    "{path}: was unregistered, but {} could not be written: it is registered again at the next start",
+                    self.registry.store().path().display()
+                ));
+            }
             self.ending = Some(Instant::now() + LAST_WORDS);
             self.restart_at = None;
             self.waiting.push(News::End);
@@ -495,13 +518,11 @@ impl Keeper {
                 ));
             }
         };
-        if (config.packet_watch, config.call_watch)
-            != (self.config.packet_watch, self.config.call_watch)
-        {
-            self.notice("packet_watch and call_watch change with the next start only".to_owned());
-        }
+        // A key that waits for a restart must not change a single setting of the kernel.
+        let mut next = self.config.clone();
+        let waiting = next.reload(&config);
         let request = request(
-            &config,
+            &next,
             &self.options,
             &self.paths,
             &self.cgroup,
@@ -512,8 +533,12 @@ impl Keeper {
             .and_then(|settings| self.gate.apply_settings(&settings))
         {
             Ok(()) => {
-                self.config = config;
+                self.config = next;
                 self.waiting.push(News::Retention(self.retention()));
+                if !waiting.is_empty() {
+                    self.notice(restart_words(&waiting));
+                }
+                self.restart_needed = waiting;
                 self.notice("configuration read again".to_owned());
             }
             Err(error) => self.notice(format!(
@@ -521,6 +546,15 @@ impl Keeper {
             )),
         }
     }
+}
+
+/// Which keys of the configuration have no effect yet.
+fn restart_words(keys: &[&str]) -> String {
+    format!(
+        "{} changed in the configuration: the new value takes effect only when the daemon restarts \
+         (sudo systemctl restart sekimori); the old value stays in force until then",
+        keys.join(" and ")
+    )
 }
 
 /// Who has something to say.

@@ -119,6 +119,8 @@ impl Keeper {
             "mailers": entries.iter().filter(|entry| entry.stored.role == "mailer").count(),
             "suspended": entries.iter().filter(|entry| entry.suspended).count(),
         });
+        status["configuration"] = self.config.shown().into();
+        status["restart_needed"] = self.restart_needed.clone().into();
         status["keeper"] = process(std::process::id());
         status["keeper"]["owners_not_looked_for"] = self.search.put_off().into();
         status["watcher"] = process(watcher);

@@ -37,15 +37,37 @@ impl Keeper {
         found: Option<Result<Program, identity::Error>>,
     ) -> anyhow::Result<Value> {
         match request {
-            RootRequest::Register { path, role, kind } => {
+            RootRequest::Register {
+                path,
+                role,
+                kind,
+                force,
+            } => {
                 let found = found.unwrap_or_else(|| identity::identify_still(&path));
-                self.register(&path, found, &role, &kind)
+                self.register(&path, found, (&role, &kind), force)
             }
-            RootRequest::Unregister { path } => {
-                let path = self.registry.unregister(&path, Some(&mut self.gate))?;
-                self.notice(format!("{path} is not registered any more"));
-                Ok(json!({ "path": path }))
-            }
+            RootRequest::Unregister { path } => self.unregister(&path),
+        }
+    }
+
+    fn unregister(&mut self, path: &Path) -> anyhow::Result<Value> {
+        let done = self.registry.unregister(path, Some(&mut self.gate))?;
+        let next = format!(
+            "it comes back if the daemon restarts before the file can be written; make room for {} \
+             (the daemon tries again every 10 s, and so does this command)",
+            self.registry.store().path().display()
+        );
+        let complaint = done.complaint(&next);
+        self.notice(match &done.unsaved {
+            Some(why) => format!(
+                "{}; {why:#}: the daemon tries again every 10 s",
+                done.words()
+            ),
+            None => done.words(),
+        });
+        match complaint {
+            Some(complaint) => Err(complaint),
+            None => Ok(json!({ "path": done.path, "text": done.words() })),
         }
     }
 
@@ -53,17 +75,26 @@ impl Keeper {
         &mut self,
         path: &Path,
         found: Result<Program, identity::Error>,
-        role: &str,
-        kind: &str,
+        (role, kind): (&str, &str),
+        force: bool,
     ) -> anyhow::Result<Value> {
-        let (role, kind) = role_and_kind(role, kind).map_err(anyhow::Error::msg)?;
+        let as_what = role_and_kind(role, kind).map_err(anyhow::Error::msg)?;
         let now_ns = clock::now().0;
-        let done =
-            self.registry
-                .register_found(path, found, role, kind, now_ns, Some(&mut self.gate))?;
+        let gate = Some(&mut self.gate);
+        let done = self
+            .registry
+            .register_found(path, found, as_what, force, now_ns, gate)?;
         self.notice(format!(
-            "registered {} as {} ({}), SHA-256 {}",
-            done.path, done.role, done.kind, done.sha256
+            "registered {} as {} ({}){}, SHA-256 {}",
+            done.path,
+            done.role,
+            done.kind,
+            if done.forced {
+                " by --force, although it does whatever it is told"
+            } else {
+                ""
+            },
+            done.sha256
         ));
         let entries = self.registry.entries();
         let registered = entries.iter().find(|entry| entry.stored.path == done.path);
