@@ -236,7 +236,7 @@ impl Classifier {
 
     /// Does this side change to WebSocket with these bytes? Then its head is taken off.
     fn upgrades(&mut self, side: Side, bytes: &[u8]) -> bool {
-        if self.frames.is_some() || self.before.is_some() {
+        if self.before.is_some() {
             return false;
         }
         let switches = websocket::is_switching(bytes);
