@@ -36,6 +36,8 @@ pub struct Key {
     high: Address,
     ports: u32,
     transport: Transport,
+    /// The same ends in another network: tunnels can carry several with the same addresses.
+    variant: u8,
 }
 
 impl Key {
@@ -57,8 +59,14 @@ impl Key {
             high: high.0,
             ports: u32::from(low.1) << 16 | u32::from(high.1),
             transport,
+            variant: 0,
         };
         (key, usize::from(turned))
+    }
+
+    /// The same ends in another network.
+    pub const fn variant(self, variant: u8) -> Self {
+        Self { variant, ..self }
     }
 
     /// One of the ends.
@@ -75,6 +83,9 @@ impl Key {
         self.transport
     }
 }
+
+/// The network of an end that has not sent anything yet.
+pub const UNSEEN: u32 = u32::MAX;
 
 /// A flow that has ended, or that the table had no more room for.
 #[derive(Clone, Debug)]
@@ -112,6 +123,8 @@ pub struct Flow {
     client: usize,
     roles: Roles,
     pub streams: [Stream; 2],
+    /// The network in which each end's packets came: 0 outside of tunnels.
+    pub networks: [u32; 2],
     /// It has ended, and waits for stragglers.
     pub closed: bool,
     /// The first packet of the connection was seen.
@@ -153,6 +166,7 @@ impl Flow {
             client,
             roles,
             streams: Default::default(),
+            networks: [UNSEEN; 2],
             closed: false,
             opened: false,
             established: false,
