@@ -310,6 +310,8 @@ fn a_mailer_under_remote_control_is_refused() {
     for (row, flag) in [
         ("marionette", "--marionette"),
         ("remote-debugging", "--remote-debugging-port"),
+        ("marionette-capitals", "--Marionette"),
+        ("remote-debugging-capitals", "--REMOTE-debugging-port"),
     ] {
         let before = scene.theatre.newest();
         let words = ["mailer", "--server", SERVER, flag, "2828"];
