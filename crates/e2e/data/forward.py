@@ -1,7 +1,7 @@
 """TUN and TAP devices of root and of a user, and what is sent through them: for tests/forward.rs.
 
 Arguments: a folder for the device node, the user, and what to play."""
-import fcntl, json, os, select, socket, struct, sys, time
+import ctypes, fcntl, json, os, select, socket, struct, sys, time
 
 FOLDER, PERSON, MODE = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 TUN, TAP, NO_PI, PERSIST = 1, 2, 0x1000, 0x400454CB
@@ -99,6 +99,58 @@ def send(inside, outside, packets, port, frame=b""):
     answer(arrived(outside, port, len(frame)))
 
 
+def attribute(kind, content):
+    return struct.pack("HH", len(content) + 4, kind) + content + b"\0" * (-len(content) % 4)
+
+
+def cable(name, pid):
+    """A pair of veth, the other end in the network namespace of a process."""
+    info = struct.pack("BBHiII", 0, 0, 0, 0, 0, 0)
+    peer = info + attribute(3, b"eth0\0") + attribute(19, struct.pack("I", pid))
+    kind = attribute(1, b"veth") + attribute(2, attribute(1, peer))
+    body = info + attribute(3, name.encode() + b"\0") + attribute(18, kind)
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+    netlink.send(struct.pack("IHHII", len(body) + 16, 16, 0x605, 1, 0) + body)
+    error = struct.unpack("i", netlink.recv(4096)[16:20])[0]
+    assert error == 0, os.strerror(-error)
+
+
+def behind_a_cable(name, address, as_user, pause):
+    """A container of the user's, or of root's, sends by a cable that root made."""
+    outside = device("tun1", TUN)
+    libc = ctypes.CDLL(None, use_errno=True)
+    ready, go = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        spaces = 0x40000000
+        if as_user:
+            as_person()
+            libc.prctl(4, 1, 0, 0, 0)
+            spaces |= 0x10000000
+        done = libc.unshare(spaces)
+        os.write(ready[1], b"n" if done else b"y")
+        target = os.read(go[0], 6)
+        card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        global control
+        control = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        up("eth0")
+        card.bind(("eth0", 0x800))
+        time.sleep(pause)
+        for one in message(address, V4[1], 25):
+            card.send(target + b"\x02\0\0\0\0\x01" + b"\x08\0" + one)
+        time.sleep(2)
+        os._exit(0)
+    if os.read(ready[0], 1) != b"y":
+        print(json.dumps({"skipped": "users may make no namespaces here"}))
+        return
+    cable(name, child)
+    up(name, address[:-1] + "1")
+    hardware = fcntl.ioctl(control, 0x8927, struct.pack("16s24x", name.encode()))
+    os.write(go[1], hardware[18:24])
+    answer(arrived(outside, 25, seconds=pause + 1.5))
+    os.waitpid(child, 0)
+
+
 V4 = ("10.77.0.2", "203.0.113.9")
 V6 = ("fd00:77::2", "2001:db8:9::9")
 if MODE == "make":
@@ -155,3 +207,9 @@ elif MODE == "root":
     inside = device("tun0", TUN)
     time.sleep(0.1)
     send(outside, inside, message(V4[1], V4[0], 25), 25)
+elif MODE == "cable":
+    behind_a_cable("cable0", "10.78.0.2", True, 0.1)
+elif MODE == "cable-later":
+    behind_a_cable("cable1", "10.78.1.2", True, 2.5)
+elif MODE == "roots-cable":
+    behind_a_cable("cable2", "10.78.2.2", False, 2.5)

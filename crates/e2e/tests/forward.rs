@@ -73,20 +73,24 @@ fn a_device_of_a_user_brings_no_mail_out() {
     });
     play(&theatre, "make");
     let found = wait_for_state(&theatre, "the person's devices", |found| {
-        lists(found, "tun0") && lists(found, "tap0")
+        let is_bridge = word(found, "reason").contains("bridges: br0");
+        is_bridge && lists(found, "tun0") && lists(found, "tap0")
     });
     assert!(!lists(&found, "tun1") && !lists(&found, "tap1"), "{found}");
-    assert!(word(&found, "reason").contains("br0"), "{found}");
     let rows = [
         ("tun-ipv4", "ipv4"),
         ("tun-ipv6", "ipv6"),
         ("tun-local", "local"),
         ("tun-fresh", "fresh"),
         ("tap-bridged", "bridged"),
+        ("veth-users", "cable"),
     ];
     for (row, what) in rows {
         evasions::stopped(row, play(&theatre, what), "guard_forwarded");
     }
+    // Also when the keeper has had the time to find out whose the cable is.
+    assert_eq!(play(&theatre, "cable-later"), 0);
+    assert_eq!(play(&theatre, "roots-cable"), 7);
     // What is no mail passes, and so does what root's own device brings, once it is known.
     assert_eq!(play(&theatre, "web"), 7);
     assert!(wait_until(LIMIT, || (play(&theatre, "root") == 7).then_some(())).is_some());
@@ -117,7 +121,7 @@ fn the_key_is_taken_at_a_reload() {
     };
     play(&theatre, "make");
     // So the test would see what it looks for.
-    for what in ["ipv4", "ipv6", "bridged"] {
+    for what in ["ipv4", "ipv6", "bridged", "cable"] {
         assert_eq!(play(&theatre, what), 7, "{what}");
     }
     assert_eq!(play(&theatre, "local"), 1);

@@ -8,6 +8,7 @@
 
 pub mod hands;
 pub mod links;
+mod spaces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

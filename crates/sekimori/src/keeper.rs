@@ -137,9 +137,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let looker = looker::Looker::new().map_err(|error| Failure::failed(error.to_string()))?;
     // Before the gate: two daemons must not read one ring buffer.
     let sockets = sockets::Sockets::bind(&paths)?;
-    let wanted = forward::Wanted::of(&config, &options);
-    let forward = forward::Forward::start(wanted, crate::forward::table(&paths))
-        .map_err(|error| Failure::failed(error.to_string()))?;
+    let forward = forward::Forward::start(&config, &options, &paths)?;
     let (registry, said) = Registry::open(&paths)?;
     // While the gate is loaded, it gets ready to be greeted.
     let watcher = Watcher::start();
@@ -342,8 +340,7 @@ impl Keeper {
                 self.listen_to_root();
             }
             if woken.forward {
-                let reports = self.forward.reports();
-                reports.into_iter().for_each(|text| self.notice(text));
+                self.take_reports();
             }
             if woken.looked {
                 self.take_looks();
@@ -547,8 +544,7 @@ impl Keeper {
         {
             Ok(()) => {
                 self.config = next;
-                let wanted = forward::Wanted::of(&self.config, &self.options);
-                self.forward.change(wanted);
+                self.forward.change(&self.config, &self.options);
                 self.waiting.push(News::Retention(self.retention()));
                 if !waiting.is_empty() {
                     self.notice(restart_words(&waiting));

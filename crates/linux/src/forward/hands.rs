@@ -5,6 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::links::{Link, Tun};
+use super::spaces;
 use crate::procfs;
 
 /// Where lxc-user-nic writes down which interfaces it made, and for whom.
@@ -42,6 +43,8 @@ pub struct User {
 pub struct Beside {
     /// Names of interfaces that lxc-user-nic made, and the user's name for each.
     pub lxc: HashMap<String, String>,
+    /// Owners of the network namespaces that virtual cables lead into.
+    pub spaces: HashMap<i32, u32>,
     /// Who holds the TUN device of this name: real user numbers. Filled where it matters.
     pub holders: HashMap<String, Vec<u32>>,
 }
@@ -57,8 +60,11 @@ impl Beside {
         let needs_holders = |link: &Link| {
             link.kind == "tun" && link.tun.owner.is_none() && link.tun.group.is_none()
         };
+        let spaces = links.values().filter(|link| is_cable(link));
+        let spaces = spaces.filter_map(|link| link.space).collect();
         Self {
             lxc: lxc(&text),
+            spaces: spaces::owners(spaces),
             holders: if links.values().any(needs_holders) {
                 holders()
             } else {
@@ -88,7 +94,7 @@ pub fn all(links: &HashMap<u32, Link>, beside: &Beside) -> HashMap<u32, Hands> {
                 }) {
                     changes.push((master, hands.clone()));
                 }
-            } else if link.kind != "veth"
+            } else if !is_cable(link)
                 && let Some(lower) = link.lower.filter(|lower| *lower != link.index)
                 && let Some(below) = all.get(&lower).filter(|below| **below != Hands::Root)
             {
@@ -103,6 +109,11 @@ pub fn all(links: &HashMap<u32, Link>, beside: &Beside) -> HashMap<u32, Hands> {
     all
 }
 
+/// Whether it has another end, which may be in another network namespace.
+pub fn is_cable(link: &Link) -> bool {
+    matches!(link.kind.as_str(), "veth" | "netkit")
+}
+
 fn own(link: &Link, beside: &Beside) -> Hands {
     let user = |uid, what| Hands::User(User { uid, what });
     match link.kind.as_str() {
@@ -112,6 +123,12 @@ fn own(link: &Link, beside: &Beside) -> Hands {
         "tun" => tun(link.tun, beside.holders.get(&link.name).map(Vec::as_slice)),
         "veth" if link.name.starts_with(NSRESOURCED) => {
             user(None, "a virtual cable into a user's namespace")
+        }
+        _ if is_cable(link)
+            && let Some(uid) = link.space.and_then(|space| beside.spaces.get(&space))
+            && is_person(*uid) =>
+        {
+            user(Some(*uid), "a virtual cable into a network namespace")
         }
         "veth" if beside.lxc.contains_key(&link.name) => {
             user(None, "a virtual cable into a user's container")

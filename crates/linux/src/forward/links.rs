@@ -18,13 +18,14 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_TUN_OWNER: u16 = 1;
 const IFLA_TUN_GROUP: u16 = 2;
 const IFLA_TUN_PERSIST: u16 = 6;
 /// Of `struct nlmsghdr` and `struct ifinfomsg`, both.
-const HEADER_BYTES: usize = 16;
+pub(super) const HEADER_BYTES: usize = 16;
 /// The group of changed rules (`NFNLGRP_NFTABLES`), as a bit.
 const RULES_CHANGED: u32 = 1 << 6;
 
@@ -41,6 +42,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// The interface below it, or the other end of a pair.
     pub lower: Option<u32>,
+    /// The network namespace of that one, by the number that this namespace has for it.
+    pub space: Option<i32>,
     /// A TUN or TAP device: who may use it.
     pub tun: Tun,
 }
@@ -62,12 +65,7 @@ pub struct Tun {
 ///
 /// When the kernel does not answer.
 pub fn all() -> io::Result<HashMap<u32, Link>> {
-    let socket = open(libc::NETLINK_ROUTE, 0)?;
-    rustix::net::sockopt::set_socket_timeout(
-        &socket,
-        rustix::net::sockopt::Timeout::Recv,
-        Some(ANSWER_MAX),
-    )?;
+    let socket = asker()?;
     rustix::net::send(&socket, &request(), rustix::net::SendFlags::empty())?;
     let mut links = HashMap::new();
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -94,6 +92,17 @@ pub fn all() -> io::Result<HashMap<u32, Link>> {
             }
         }
     }
+}
+
+/// A socket to ask the kernel by.
+pub(super) fn asker() -> io::Result<OwnedFd> {
+    let socket = open(libc::NETLINK_ROUTE, 0)?;
+    rustix::net::sockopt::set_socket_timeout(
+        &socket,
+        rustix::net::sockopt::Timeout::Recv,
+        Some(ANSWER_MAX),
+    )?;
+    Ok(socket)
 }
 
 /// Tells when interfaces or firewall rules change.
@@ -133,12 +142,9 @@ impl Changes {
         let mut buffer = [0; 256];
         for socket in std::iter::once(&self.links).chain(&self.rules) {
             let flags = rustix::net::RecvFlags::DONTWAIT;
-            loop {
-                match rustix::net::recv(socket, &mut buffer, flags) {
-                    Ok(_) | Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => {}
-                    Err(_) => break,
-                }
-            }
+            while let Ok(_) | Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) =
+                rustix::net::recv(socket, &mut buffer, flags)
+            {}
         }
     }
 }
@@ -176,7 +182,7 @@ fn request() -> [u8; 2 * HEADER_BYTES] {
 }
 
 /// The next message: its type and what follows its header.
-fn message<'a>(rest: &mut &'a [u8]) -> Option<(u16, &'a [u8])> {
+pub(super) fn message<'a>(rest: &mut &'a [u8]) -> Option<(u16, &'a [u8])> {
     let length = u32::from_ne_bytes(*rest.first_chunk()?) as usize;
     let kind = u16::from_ne_bytes(rest.get(4..6)?.try_into().ok()?);
     let body = rest.get(HEADER_BYTES..length)?;
@@ -185,7 +191,7 @@ fn message<'a>(rest: &mut &'a [u8]) -> Option<(u16, &'a [u8])> {
 }
 
 /// The attributes of a message: type and content.
-fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = u16::from_ne_bytes(*rest.first_chunk()?) as usize;
         let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?);
@@ -205,6 +211,7 @@ fn link(body: &[u8]) -> Option<Link> {
         match kind {
             IFLA_IFNAME => link.name = text(content),
             IFLA_LINK => link.lower = number(content),
+            IFLA_LINK_NETNSID => link.space = number(content).map(u32::cast_signed),
             IFLA_MASTER => link.master = number(content),
             IFLA_LINKINFO => info(content, &mut link),
             _ => {}
@@ -235,7 +242,7 @@ fn info(content: &[u8], link: &mut Link) {
     }
 }
 
-fn number(content: &[u8]) -> Option<u32> {
+pub(super) fn number(content: &[u8]) -> Option<u32> {
     content.first_chunk().copied().map(u32::from_ne_bytes)
 }
 

@@ -5,8 +5,8 @@
 //! between its birth and the look, and a daemon that has ended opens nothing.
 
 mod book;
+mod sight;
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -16,22 +16,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use linux::forward::hands::{self, Beside, Hands};
-use linux::forward::links::{self, Changes, Link};
+use linux::forward::links::Changes;
 use linux::forward::{Guard, Names, Rules};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
+use super::{Keeper, Options};
 use crate::config::{Config, GuardForwarded};
+use crate::failure::Failure;
 use crate::forward;
+use crate::paths::Paths;
 use book::Book;
+use sight::{Sight, YOUNG};
 
-/// A TUN device or virtual cable is looked at again after so long before it counts as root's:
-/// who it is for is written down, or passed on, after it was made.
-const YOUNG: Duration = Duration::from_secs(1);
-/// How many looks in a row a device gets of which nothing is found out. The next change of any
-/// interface begins anew.
-const LOOKS_MAX: u32 = 20;
+/// How long more of them may come before they are looked at.
+const SWARM: Duration = Duration::from_millis(20);
 /// How often rules are looked for that another program may have removed.
 const RULES_EVERY: Duration = Duration::from_secs(1);
 /// When rules are tried again that could not be set.
@@ -56,7 +55,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// By the configuration and the daemon's own arguments.
-    pub fn of(config: &Config, options: &super::Options) -> Self {
+    fn of(config: &Config, options: &Options) -> Self {
         Self {
             mode: config.guard_forwarded,
             mail_ports: config.mail_ports.clone(),
@@ -90,7 +89,13 @@ impl Forward {
     /// # Errors
     ///
     /// When the system has no room for it.
-    pub fn start(wanted: Wanted, table: String) -> std::io::Result<Self> {
+    pub fn start(config: &Config, options: &Options, paths: &Paths) -> Result<Self, Failure> {
+        let wanted = Wanted::of(config, options);
+        let started = Self::start_thread(wanted, forward::table(paths));
+        started.map_err(|error| Failure::failed(format!("forwarded packets: {error}")))
+    }
+
+    fn start_thread(wanted: Wanted, table: String) -> std::io::Result<Self> {
         let (nudge, nudged) = UnixStream::pair()?;
         let (wake, waker) = UnixStream::pair()?;
         for end in [&nudge, &nudged, &wake, &waker] {
@@ -121,8 +126,8 @@ impl Forward {
     }
 
     /// Something else is wanted.
-    pub fn change(&self, wanted: Wanted) {
-        *lock(&self.shared.wanted) = wanted;
+    pub fn change(&self, config: &Config, options: &Options) {
+        *lock(&self.shared.wanted) = Wanted::of(config, options);
         let _ = (&self.nudge).write(&[1]);
     }
 
@@ -144,6 +149,14 @@ impl Forward {
     }
 }
 
+impl Keeper {
+    /// Has the guard's reports written down.
+    pub(super) fn take_reports(&mut self) {
+        let reports = self.forward.reports();
+        reports.into_iter().for_each(|text| self.notice(text));
+    }
+}
+
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -161,19 +174,6 @@ enum Force {
     Failed(String),
 }
 
-/// What the last look at the interfaces has found.
-#[derive(Debug, Default)]
-struct Seen {
-    names: Names,
-    /// Words for each interface of a user's.
-    users: BTreeMap<String, String>,
-    /// Bridges, and those of them with a port of a user's.
-    bridges: Vec<String>,
-    users_bridges: BTreeMap<String, String>,
-    /// There is a device of which nothing is known yet.
-    waiting: bool,
-}
-
 /// The thread's own state.
 struct Lead {
     shared: Arc<Shared>,
@@ -183,11 +183,7 @@ struct Lead {
     force: Force,
     /// What the rules know.
     applied: Names,
-    seen: Seen,
-    /// When each TUN device and virtual cable was first seen.
-    births: HashMap<(u32, String), Instant>,
-    begun: Instant,
-    looks: u32,
+    sight: Sight,
     book: Book,
     counted: Instant,
     checked: Instant,
@@ -207,10 +203,7 @@ impl Lead {
             waker,
             force: Force::New,
             applied: Names::default(),
-            seen: Seen::default(),
-            births: HashMap::new(),
-            begun: now,
-            looks: 0,
+            sight: Sight::new(),
             book: Book::default(),
             counted: now,
             checked: now,
@@ -228,8 +221,8 @@ impl Lead {
         let changes = Changes::listen().ok();
         let mut links = true;
         loop {
-            if links || self.seen.waiting {
-                self.look(links);
+            if links || self.sight.seen.waiting {
+                self.sight.look(links);
             }
             self.check();
             self.enforce();
@@ -240,57 +233,12 @@ impl Lead {
                 return;
             };
             links = woken.links;
+            if links {
+                // Interfaces come in swarms. Those that nobody has looked at yet are closed.
+                thread::sleep(SWARM);
+            }
             self.suspect |= woken.rules;
         }
-    }
-
-    /// Finds out which interface is whose.
-    fn look(&mut self, changed: bool) {
-        self.looks = if changed { 0 } else { self.looks + 1 };
-        let Ok(links) = links::all() else {
-            // What is in force stays. Interfaces that came since are closed.
-            return;
-        };
-        let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let beside = Beside::read(&links);
-        let all = hands::all(&links, &beside);
-        let now = Instant::now();
-        let mut births = HashMap::new();
-        let mut seen = Seen::default();
-        for link in links.values() {
-            let key = (link.index, link.name.clone());
-            let is_new = self.begun.elapsed() > YOUNG && !self.births.contains_key(&key);
-            let birth = self.births.get(&key).copied();
-            let birth = birth
-                .or_else(|| is_new.then_some(now))
-                .unwrap_or(self.begun);
-            births.insert(key, birth);
-            let is_young = matches!(link.kind.as_str(), "tun" | "veth")
-                && birth != self.begun
-                && birth.elapsed() < YOUNG;
-            if link.kind == "bridge" {
-                seen.bridges.push(link.name.clone());
-            }
-            match &all[&link.index] {
-                Hands::User(user) => {
-                    let words = words(user, link, &beside, &passwd);
-                    if let Some(bridge) = link.master.and_then(|master| links.get(&master)) {
-                        let port = format!("a bridge with {}, {words}", link.name);
-                        seen.users_bridges.insert(bridge.name.clone(), port);
-                    }
-                    seen.names.users.insert(link.name.clone());
-                    seen.users.insert(link.name.clone(), words);
-                }
-                Hands::Root if !is_young => {
-                    seen.names.roots.insert(link.name.clone());
-                }
-                Hands::Root | Hands::Unknown => seen.waiting = self.looks < LOOKS_MAX,
-            }
-        }
-        seen.bridges.sort();
-        seen.names = seen.names.plain();
-        self.births = births;
-        self.seen = seen;
     }
 
     /// Sees whether another program has removed the rules, as a restart of a firewall does.
@@ -326,9 +274,10 @@ impl Lead {
         }
         let is_set = matches!(&self.force, Force::Set(set, _) if *set == wanted);
         let rests = matches!(self.force, Force::Failed(_)) && self.tried.elapsed() < RETRY_EVERY;
-        if !rests && !(is_set && self.rename()) {
-            self.set(wanted);
+        if rests || is_set && self.rename() {
+            return;
         }
+        self.set(wanted);
     }
 
     /// Says to the rules which interface is whose, where that has changed. `false` when they
@@ -375,8 +324,8 @@ impl Lead {
     }
 
     fn failed(&mut self, why: String) {
-        let matters =
-            !self.seen.users.is_empty() || lock(&self.shared.wanted).mode == GuardForwarded::On;
+        let matters = !self.sight.seen.users.is_empty()
+            || lock(&self.shared.wanted).mode == GuardForwarded::On;
         if matters && !self.complained {
             self.complained = true;
             self.report(format!(
@@ -389,9 +338,9 @@ impl Lead {
 
     /// Which interface is whose. A bridge without rules for its ports is its ports' users'.
     fn names(&self, bridges: bool) -> Names {
-        let mut names = self.seen.names.clone();
+        let mut names = self.sight.seen.names.clone();
         if !bridges {
-            for name in self.seen.users_bridges.keys() {
+            for name in self.sight.seen.users_bridges.keys() {
                 names.roots.remove(name);
                 names.users.insert(name.clone());
             }
@@ -418,8 +367,8 @@ impl Lead {
         let Some(guard) = &self.guard else { return };
         self.book.read(guard.refused(), now);
         if let Some(refused) = self.book.due(now) {
-            let what = self.seen.users.get(&refused.interface);
-            let what = what.or_else(|| self.seen.users_bridges.get(&refused.interface));
+            let what = self.sight.seen.users.get(&refused.interface);
+            let what = what.or_else(|| self.sight.seen.users_bridges.get(&refused.interface));
             let what = what
                 .map_or("an interface of root's", String::as_str)
                 .to_owned();
@@ -431,7 +380,7 @@ impl Lead {
     fn timeout(&self) -> Duration {
         let rest = |every: Duration, since: Instant| every.saturating_sub(since.elapsed());
         let due = [
-            self.seen.waiting.then_some(YOUNG),
+            self.sight.seen.waiting.then_some(YOUNG),
             self.suspect.then(|| rest(RULES_EVERY, self.checked)),
             self.is_counting()
                 .then(|| rest(self.book.pause(), self.counted)),
@@ -462,6 +411,7 @@ impl Lead {
             _ => None,
         };
         let users: Vec<Value> = self
+            .sight
             .seen
             .users
             .iter()
@@ -474,7 +424,7 @@ impl Lead {
             "state": state,
             "reason": reason,
             "users_interfaces": users,
-            "users_interfaces_count": self.seen.users.len(),
+            "users_interfaces_count": self.sight.seen.users.len(),
             "roots_interfaces": roots.iter().take(LISTED_MAX).collect::<Vec<_>>(),
             "roots_interfaces_count": roots.len(),
             "bridges_not_guarded": bridges,
@@ -494,8 +444,8 @@ impl Lead {
         .filter(|(_, path)| fs::read_to_string(path).is_ok_and(|text| text.trim() == "1"))
         .map(|(name, _)| format!("{name} is forwarded"))
         .collect();
-        if !self.seen.bridges.is_empty() {
-            let names: Vec<&str> = self.seen.bridges.iter().map(String::as_str).collect();
+        if !self.sight.seen.bridges.is_empty() {
+            let names: Vec<&str> = self.sight.seen.bridges.iter().map(String::as_str).collect();
             others.push(format!(
                 "bridges: {}",
                 names[..names.len().min(NAMES_MAX)].join(", ")
@@ -527,15 +477,6 @@ fn not_wanted(wanted: &Wanted) -> Option<String> {
                     .to_owned()
             })
         }
-    }
-}
-
-/// What a user's interface is, for people.
-fn words(user: &hands::User, link: &Link, beside: &Beside, passwd: &str) -> String {
-    match (user.uid, beside.lxc.get(&link.name)) {
-        (Some(uid), _) => format!("{} of {}", user.what, forward::user(uid, passwd)),
-        (None, Some(name)) => format!("{} of user {name}", user.what),
-        (None, None) => user.what.to_owned(),
     }
 }
 
