@@ -98,7 +98,8 @@ impl Guard {
         Ok(set(Family::Bridge).err())
     }
 
-    /// Says which interface is whose now.
+    /// Says which interface is whose now. Not when the first of a user's has come, or the last
+    /// one has gone: then the rules are others, and are to be set anew.
     ///
     /// # Errors
     ///
@@ -217,7 +218,11 @@ impl Guard {
             Family::Inet => {
                 text.push_str(&chain("forward", &format!("{all}{judge}")));
                 // To this machine's own mail server. What comes by root's interfaces is mail for it.
-                text.push_str(&chain("input", &judge));
+                // All packets pass this hook, those of the loopback interface too, so it is made
+                // only where there is something to refuse.
+                if !names.users.is_empty() {
+                    text.push_str(&chain("input", &judge));
+                }
             }
             Family::Bridge => {
                 text.push_str(&chain("prerouting", &judge));
@@ -313,6 +318,14 @@ mod tests {
         assert!(text.contains("tcp dport { 25, 587 } goto judge"), "{text}");
         // The old table goes in the same transaction as the new one comes.
         assert!(text.starts_with("table inet t\ndelete table inet t\n"));
+        assert!(text.contains("hook input"), "{text}");
+        let roots = Names {
+            users: BTreeSet::new(),
+            ..names()
+        };
+        // All packets of the machine pass that hook.
+        let idle = guard().text(Family::Inet, &rules(), &roots);
+        assert!(idle.contains("hook forward") && !idle.contains("hook input"));
         let bridge = guard().text(Family::Bridge, &rules(), &names());
         assert!(!bridge.contains("reject"), "{bridge}");
     }

@@ -291,6 +291,9 @@ impl Lead {
         if names == self.applied {
             return true;
         }
+        if names.users.is_empty() != self.applied.users.is_empty() {
+            return false;
+        }
         let guard = self.guard.as_ref();
         let taken = guard.is_some_and(|guard| guard.rename(&names, bridges).is_ok());
         if taken {
@@ -306,9 +309,14 @@ impl Lead {
             all: wanted.mode == GuardForwarded::On,
             observe: wanted.observe,
         };
+        let counts = self.is_counting();
         let Some(guard) = &self.guard else {
             return self.failed("nft is not installed (install nftables)".to_owned());
         };
+        if counts {
+            // The new rules begin at 0.
+            self.book.read(guard.refused(), Instant::now());
+        }
         // Bridges with a port of a user's stay closed until it is known that they are guarded.
         let names = self.names(false);
         match guard.set(&rules, &names) {
