@@ -31,6 +31,8 @@ use sight::{Sight, YOUNG};
 
 /// How long more of them may come before they are looked at.
 const SWARM: Duration = Duration::from_millis(20);
+/// Users can have interfaces come and go. So a look is followed by a rest, nine times as long.
+const REST_FOR_LOOK: u32 = 9;
 /// How often rules are looked for that another program may have removed.
 const RULES_EVERY: Duration = Duration::from_secs(1);
 /// When rules are tried again that could not be set.
@@ -220,9 +222,12 @@ impl Lead {
         }
         let changes = Changes::listen().ok();
         let mut links = true;
+        let mut pause = SWARM;
         loop {
             if links || self.sight.seen.waiting {
+                let begun = Instant::now();
                 self.sight.look(links);
+                pause = SWARM.max(REST_FOR_LOOK * begun.elapsed());
             }
             self.check();
             self.enforce();
@@ -235,7 +240,7 @@ impl Lead {
             links = woken.links;
             if links {
                 // Interfaces come in swarms. Those that nobody has looked at yet are closed.
-                thread::sleep(SWARM);
+                thread::sleep(pause);
             }
             self.suspect |= woken.rules;
         }
