@@ -122,9 +122,14 @@ impl Guard {
         run(&self.nft, &["-f", "-"], &text)
     }
 
-    /// Whether the rules are in force: another program may have removed all tables.
-    pub fn is_set(&self) -> bool {
-        let words = ["list", "table", "inet", self.table.as_str()];
+    /// Whether the rules are in force, also those for bridges: another program may have removed
+    /// all tables.
+    pub fn is_set(&self, bridges: bool) -> bool {
+        self.has(Family::Inet) && (!bridges || self.has(Family::Bridge))
+    }
+
+    fn has(&self, family: Family) -> bool {
+        let words = ["list", "table", family.word(), self.table.as_str()];
         run(&self.nft, &words, "").is_ok()
     }
 
@@ -146,7 +151,7 @@ impl Guard {
     ///
     /// What nftables answered.
     pub fn clear(&self) -> Result<bool, Error> {
-        let there = self.is_set();
+        let there = self.has(Family::Inet) || self.has(Family::Bridge);
         for family in Family::ALL {
             let (family, table) = (family.word(), &self.table);
             let text = format!("table {family} {table}\ndelete table {family} {table}\n");

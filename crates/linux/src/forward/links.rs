@@ -136,17 +136,25 @@ impl Changes {
         self.rules.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes what has been reported. What it was is looked up, because the kernel drops reports
-    /// that come too fast.
-    pub fn drain(&self) {
-        let mut buffer = [0; 256];
-        for socket in std::iter::once(&self.links).chain(&self.rules) {
-            let flags = rustix::net::RecvFlags::DONTWAIT;
-            while let Ok(_) | Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) =
-                rustix::net::recv(socket, &mut buffer, flags)
-            {}
-        }
+    /// Takes what has been reported: whether interfaces have changed, and whether rules have. What
+    /// it was is looked up, because the kernel drops reports that come too fast.
+    pub fn take(&self) -> (bool, bool) {
+        let rules = self.rules.as_ref();
+        (drain(&self.links), rules.is_some_and(drain))
     }
+}
+
+/// Whether there was anything.
+fn drain(socket: &OwnedFd) -> bool {
+    let mut buffer = [0; 256];
+    let flags = rustix::net::RecvFlags::DONTWAIT;
+    let mut any = false;
+    while let Ok(_) | Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) =
+        rustix::net::recv(socket, &mut buffer, flags)
+    {
+        any = true;
+    }
+    any
 }
 
 fn open(protocol: i32, groups: u32) -> io::Result<OwnedFd> {

@@ -253,8 +253,16 @@ impl Lead {
         }
         self.suspect = false;
         self.checked = Instant::now();
-        let gone = |guard: &Guard| !guard.is_set();
-        if matches!(self.force, Force::Set(..)) && self.guard.as_ref().is_some_and(gone) {
+        self.miss();
+    }
+
+    /// Notices that the rules are gone.
+    fn miss(&mut self) {
+        let Force::Set(_, why) = &self.force else {
+            return;
+        };
+        let gone = |guard: &Guard| !guard.is_set(why.is_none());
+        if self.guard.as_ref().is_some_and(gone) {
             self.force = Force::New;
             self.report(
                 "Another program removed the firewall rules that guard forwarded packets \
@@ -281,6 +289,9 @@ impl Lead {
         let rests = matches!(self.force, Force::Failed(_)) && self.tried.elapsed() < RETRY_EVERY;
         if rests || is_set && self.rename() {
             return;
+        }
+        if is_set {
+            self.miss();
         }
         self.set(wanted);
     }
@@ -511,23 +522,15 @@ fn wait(nudged: &UnixStream, changes: Option<&Changes>, timeout: Duration) -> Op
         // Interrupted. What is missed is looked up.
         return Some(Woken::default());
     }
-    let woken = |at: usize| waiting.get(at).is_some_and(|fd| !fd.revents().is_empty());
-    let woken = (woken(0), woken(1), woken(2));
-    if woken.0 {
-        let mut bytes = [0; 64];
-        loop {
-            match (&*nudged).read(&mut bytes) {
-                Ok(0) => return None,
-                Ok(_) => {}
-                Err(_) => break,
-            }
+    let mut bytes = [0; 64];
+    loop {
+        match (&*nudged).read(&mut bytes) {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(_) => break,
         }
     }
-    if let Some(changes) = changes {
-        changes.drain();
-    }
-    Some(Woken {
-        links: woken.1,
-        rules: woken.2,
-    })
+    // By what is taken, not by what woke: a report may have come in between.
+    let (links, rules) = changes.map(Changes::take).unwrap_or_default();
+    Some(Woken { links, rules })
 }
