@@ -58,19 +58,11 @@ pub fn check(workspace: &Workspace) -> Result<()> {
     let object = read(&workspace.path(OBJECT))?;
     let toolchain = fs::read_to_string(workspace.path(TOOLCHAIN)).unwrap_or_default();
     if object != built.object {
-        let because = if toolchain.is_empty() || toolchain == built.toolchain {
-            "run `cargo xtask kernel` and commit what it writes".to_owned()
-        } else {
-            format!(
-                "and the toolchain is another one: {TOOLCHAIN} says {}, here is {}",
-                in_one_line(&toolchain),
-                in_one_line(&built.toolchain)
-            )
-        };
         bail!(
-            "{OBJECT} does not match its sources (sha256 {} is committed, {} was built): {because}",
+            "{OBJECT} does not match its sources (sha256 {} is committed, {} was built): {}",
             checksum(&object),
-            checksum(&built.object)
+            checksum(&built.object),
+            why_it_differs(&toolchain, &built.toolchain)
         );
     }
     if fs::read(workspace.path(CHECKSUM)).unwrap_or_default() != checksum_line(&object).as_bytes() {
@@ -83,6 +75,21 @@ pub fn check(workspace: &Workspace) -> Result<()> {
         checksum(&object)
     );
     Ok(())
+}
+
+/// Another compiler is the likely reason where there is one: the sources may well be unchanged.
+fn why_it_differs(committed: &str, here: &str) -> String {
+    if committed.is_empty() || committed == here {
+        return "run `cargo xtask kernel` and commit the files that it writes".to_owned();
+    }
+    format!(
+        "this machine's toolchain is not the one that made the committed object, so the bytes may \
+         differ although the sources are the same; the object was made with {} ({TOOLCHAIN}), \
+         this machine has {}; install those versions, or run `cargo xtask kernel` and commit the \
+         files that it writes",
+        in_one_line(committed),
+        in_one_line(here)
+    )
 }
 
 fn compile(workspace: &Workspace) -> Result<Built> {
@@ -139,4 +146,36 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let beside = path.with_extension("new");
     fs::write(&beside, bytes).with_context(|| beside.display().to_string())?;
     fs::rename(&beside, path).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The linker copies lines of source files that it finds on the machine. A name under the
+    /// compiler's own folders is one that it finds where the package rust-web-src is installed.
+    #[test]
+    fn the_object_names_no_file_of_the_machine() {
+        let object = include_bytes!("../../crates/kernel/object/gate.o");
+        let text = String::from_utf8_lossy(object);
+        assert!(
+            text.contains("/rust/library/core/src/"),
+            "no line information"
+        );
+        for folder in ["/usr/src/", "/usr/lib/", "/rustc/"] {
+            assert!(!text.contains(folder), "{folder}");
+        }
+    }
+
+    #[test]
+    fn another_compiler_is_named_as_the_reason() {
+        let why = why_it_differs("rustc 1.96.0\n", "rustc 1.97.1\n");
+        assert!(why.contains("not the one that made"), "{why}");
+        assert!(
+            why.contains("rustc 1.96.0") && why.contains("rustc 1.97.1"),
+            "{why}"
+        );
+        let why = why_it_differs("rustc 1.96.0\n", "rustc 1.96.0\n");
+        assert!(!why.contains("toolchain"), "{why}");
+    }
 }

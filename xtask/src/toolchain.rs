@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,6 +18,10 @@ use crate::workspace::{Workspace, forget_compiler};
 use crate::{process, terminal};
 
 const RUSTC: &str = "/usr/bin/rustc";
+/// The sysroot of this compiler, and two folders in it.
+const SYSROOT: &str = "/usr";
+const RUSTLIB: &str = "lib/rustlib";
+const SOURCES: &str = "lib/rustlib/src/rust";
 const LLVM: &str = "/usr/lib/llvm-22";
 const BPF_LINKER: &str = "0.13.0";
 
@@ -41,6 +46,7 @@ const PACKAGES: Packages = Packages {
 pub struct Toolchain {
     linker: PathBuf,
     wrapper: PathBuf,
+    sysroot: PathBuf,
 }
 
 impl Toolchain {
@@ -60,6 +66,7 @@ impl Toolchain {
         Ok(Self {
             linker,
             wrapper: workspace.path("xtask/kernel-rustc"),
+            sysroot: make_sysroot(&root.join("sysroot"))?,
         })
     }
 
@@ -84,6 +91,11 @@ impl Toolchain {
             flags.push("\u{1f}");
             flags.push(flag);
         }
+        flags.push("\u{1f}--sysroot=");
+        flags.push(&self.sysroot);
+        flags.push("\u{1f}--remap-path-prefix=");
+        flags.push(self.sysroot.join(SOURCES));
+        flags.push("=/rust");
         let mut command = workspace.cargo();
         forget_compiler(&mut command);
         command
@@ -130,6 +142,32 @@ impl Toolchain {
             locked_version(lock_file, "aya-ebpf")?,
         ))
     }
+}
+
+/// A sysroot of our own beside the compiler's: the same libraries, but its sources of `core` are
+/// an empty folder under a fixed name.
+///
+/// The linker copies the text of each source line that it finds on the machine into the object.
+/// With the compiler's own sysroot, the object would hold lines of `core` on a machine that has
+/// the package rust-web-src, and none on others.
+fn make_sysroot(root: &Path) -> Result<PathBuf> {
+    let at = |path: &Path| path.display().to_string();
+    if root.exists() {
+        fs::remove_dir_all(root).with_context(|| at(root))?;
+    }
+    // The compiler believes in a folder of sources that holds this file.
+    let std = root.join(SOURCES).join("library/std/src");
+    fs::create_dir_all(&std).with_context(|| at(&std))?;
+    fs::write(std.join("lib.rs"), "").with_context(|| at(&std))?;
+    let libraries = Path::new(SYSROOT).join(RUSTLIB);
+    for entry in fs::read_dir(&libraries).with_context(|| at(&libraries))? {
+        let entry = entry.with_context(|| at(&libraries))?;
+        if entry.file_name() != "src" {
+            let link = root.join(RUSTLIB).join(entry.file_name());
+            symlink(entry.path(), &link).with_context(|| at(&link))?;
+        }
+    }
+    Ok(root.to_owned())
 }
 
 fn install_linker(workspace: &Workspace, root: &Path) -> Result<()> {

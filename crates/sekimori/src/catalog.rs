@@ -38,6 +38,8 @@ pub struct Entry {
     pub needs: Vec<String>,
     /// For a service: the names under which a service manager starts it.
     pub units: Vec<String>,
+    /// For a mailer of kind service: the users as which it connects to mail servers.
+    pub users: Vec<String>,
     /// What is not obvious about it.
     pub why: Option<String>,
 }
@@ -78,6 +80,8 @@ struct Raw {
     needs: Vec<String>,
     #[serde(default)]
     units: Vec<String>,
+    #[serde(default)]
+    users: Vec<String>,
     why: Option<String>,
 }
 
@@ -227,6 +231,7 @@ fn check(raw: Raw, text: &str, path: &Path) -> Result<Entry> {
         part_of: raw.part_of,
         needs: raw.needs,
         units: raw.units,
+        users: raw.users,
         why: raw.why,
     })
 }

@@ -19,7 +19,7 @@ use crate::cli::{Cli, Command};
 use crate::failure::{Failure, need_root};
 use crate::output::all_said;
 use crate::paths::Paths;
-use crate::{keeper, notify, store};
+use crate::{fallback, keeper, notify, store};
 
 /// Runs the command and gives its exit status.
 pub fn dispatch(cli: Cli) -> ExitCode {
@@ -39,6 +39,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
                 cgroup: options.cgroup,
                 observe: options.observe,
                 older_hooks: options.older_hooks,
+                without_hooks: options.without_hook,
             };
             keeper::run(options, paths)
         }
@@ -51,17 +52,18 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Explain { id, json } => explain::run(id, json, &paths),
         Command::Tree { pid, json } => tree::run(pid, json, &paths),
         Command::Replay(options) => replay::run(&options),
-        Command::Install => install::install(),
+        Command::Install => install::install(&paths),
         Command::Uninstall { purge } => install::uninstall(purge, &paths),
         Command::Completions { shell } => documents::completions(shell),
         Command::Manpage => documents::manpage(),
         Command::LoadGate => load_gate::run(),
+        Command::BootFallback { deed } => fallback::run(deed, &paths),
         // No other file: what is no journal is set aside.
         Command::CarryOver => store::carry_over_main(&paths.journal),
         Command::NotifyUser { uid } => notify::notify_user_main(uid)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Failure::from),
         Command::StageInit { arguments } => Ok(stage::init_main(arguments)),
-        Command::StagePlayer { arguments } => Ok(stage::player_main(arguments)),
+        Command::DemoPart { part } => Ok(crate::demo::play(part)),
     }
 }

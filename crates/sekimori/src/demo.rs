@@ -2,6 +2,7 @@
 //!
 //! What a scene must show stands here once; the two stages only play.
 
+mod cast;
 mod live;
 mod print;
 mod simulated;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use policy::Reason;
 use serde_json::{Value, json};
 
+pub use cast::{Part, play};
 pub use live::Stage;
 
 use crate::failure::Failure;

@@ -14,6 +14,7 @@ pub mod config;
 pub mod control;
 mod demo;
 mod failure;
+mod fallback;
 mod install;
 mod keeper;
 mod notify;
@@ -25,6 +26,7 @@ mod render;
 mod setup;
 mod status;
 mod store;
+mod unsuitable;
 mod watcher;
 
 use std::process::ExitCode;

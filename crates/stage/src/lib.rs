@@ -49,7 +49,7 @@ pub use http::HttpServer;
 pub use init::init_main;
 pub use irc::client::IrcClient;
 pub use irc::{IrcMessage, IrcServer};
-pub use player::{TECHNIQUES, forge, player_main};
+pub use player::{TECHNIQUES, desktop_main, end_after, forge, player_main};
 pub use process::{Output, Process, Start};
 pub use pty::Pty;
 pub use sandbox::{Place, Sandbox, SandboxOptions, program_beside};

@@ -32,6 +32,8 @@ use std::time::Duration;
 
 use args::Args;
 
+pub use calls::end_after;
+pub use desktop::desktop_main;
 pub use packets::forge;
 pub use technique::TECHNIQUES;
 

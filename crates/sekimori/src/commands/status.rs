@@ -11,7 +11,7 @@ use crate::control::protocol::Request;
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
 use crate::paths::Paths;
-use crate::{render, status};
+use crate::{fallback, render, status};
 
 /// `status`. Exit status 1 when no gate guards this machine.
 pub fn run(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
@@ -20,6 +20,16 @@ pub fn run(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
         need_root("status")?;
         let pins = Pins::new(&paths.pins, linux::load::OBJECT);
         if !pins.has_maps() {
+            if let Some(in_force) = fallback::in_force(paths) {
+                if json {
+                    say(
+                        &serde_json::json!({ "gate": "fallback", "fallback": in_force })
+                            .to_string(),
+                    );
+                    return Ok(ExitCode::FAILURE);
+                }
+                return Err(Failure::failed(fallback::sentence(&in_force)));
+            }
             let message = if pins.base().exists() && pins.any_gate() {
                 "a gate of another version guards this machine, and no daemon runs"
             } else {
@@ -70,6 +80,18 @@ fn print(status: &Value) {
         let cgroup = engine::printable(cgroup);
         say(&format!("Guarded: cgroup {cgroup} and all below."));
     }
+    let waiting: Vec<&str> = status["restart_needed"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if !waiting.is_empty() {
+        say(&format!(
+            "Configuration: {} changed; restart the daemon for the new value (sudo systemctl restart sekimori).",
+            engine::printable(&waiting.join(" and "))
+        ));
+    }
     if status.get("programs").is_some() {
         let suspended = number("/programs/suspended");
         say(&format!(
@@ -84,7 +106,7 @@ fn print(status: &Value) {
         ));
     }
     say(&format!(
-        "Processes: {} known, {} foreign; {} of these are older than the gate and foreign until they are started anew.",
+        "Processes: {} known, {} foreign; {} of these are older than the gate and foreign until they are started again (sudo sekimori tree shows them).",
         number("/processes/known"),
         number("/processes/foreign"),
         number("/processes/foreign_until_started_anew")

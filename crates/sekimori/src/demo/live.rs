@@ -10,6 +10,7 @@ use policy::{Kind, Role};
 use serde_json::Value;
 use stage::{Desktop, IrcServer, Place, Sandbox, SandboxOptions, SmtpOptions, SmtpServer, Start};
 
+use super::cast::END;
 use super::{Deed, Outcome, Play, Scene};
 use crate::clock;
 use crate::control::client::ask;
@@ -19,14 +20,16 @@ use crate::paths::Paths;
 use crate::registry::Registry;
 
 // Addresses for documentation (RFC 5737), which exist only inside the sandbox.
-const MAIL_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 25)), 25);
-const IRC_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66)), 6667);
-const CHANNEL: &str = "#sale";
-const NICK: &str = "DEU|0734512";
-const ORDER: &str = "!spam now";
+pub(super) const MAIL_SERVER: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 25)), 25);
+pub(super) const IRC_SERVER: SocketAddr =
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66)), 6667);
+pub(super) const CHANNEL: &str = "#sale";
+pub(super) const NICK: &str = "DEU|0734512";
+pub(super) const ORDER: &str = "!spam now";
 
 /// How long anything on the stage may take.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The stage. Everything of it is gone when this is dropped, and when this process ends in
@@ -78,10 +81,7 @@ impl Stage {
 
         let mut daemon = start_daemon(&sandbox, &own, &paths)?;
         daemon.wait_until_ready(&paths)?;
-        let desktop = Desktop::start(
-            &sandbox,
-            Start::new(&shell).args(["stage-player", "desktop"]),
-        )?;
+        let desktop = Desktop::start(&sandbox, Start::new(&shell).args(["demo-part", "desktop"]))?;
         Ok(Self {
             desktop,
             daemon,
@@ -96,49 +96,25 @@ impl Stage {
     }
 
     fn act(&self, scene: &Scene) -> Result<(), Failure> {
-        let mail_server = MAIL_SERVER.to_string();
-        let send = [
-            "stage-player",
-            "mailer",
-            "--server",
-            &mail_server,
-            "--subject",
-            scene.name,
-        ];
         if scene.deed == Deed::UserSends {
+            let send = ["demo-part", "mailer", scene.name];
             self.desktop.run(&self.mailer, send, LIMIT)?;
             return Ok(());
         }
-        let irc_server = IRC_SERVER.to_string();
         let mailer = self.mailer.display().to_string();
-        let mut words = vec!["stage-player", "bot"];
+        let mut words = vec!["demo-part", "bot"];
         if scene.irc {
-            words.extend([
-                "--irc",
-                &irc_server,
-                "--nick",
-                NICK,
-                "--channel",
-                CHANNEL,
-                "--await",
-                ORDER,
-            ]);
-            // It stays connected until it is told to end.
-            words.extend(["--hold-ms", "10000"]);
+            words.push("--irc");
         }
-        match scene.deed {
-            Deed::DrivesMailer => {
-                words.extend(["--start-mailer", &mailer]);
-                words.extend(send);
-            }
-            _ => words.extend(["--smtp", &mail_server]),
+        if scene.deed == Deed::DrivesMailer {
+            words.extend(["--start-mailer", &mailer, scene.name]);
         }
         let bot = self.desktop.launch(&self.bot, &words)?;
         if scene.irc {
             self.irc.wait_for_join(CHANNEL, NICK, LIMIT)?;
             self.irc.say(CHANNEL, "master", ORDER);
             self.wait_for("verdict")?;
-            self.irc.say(CHANNEL, "master", "!die");
+            self.irc.say(CHANNEL, "master", END);
         }
         self.desktop.wait(bot, LIMIT)?;
         Ok(())
@@ -212,7 +188,7 @@ fn register(paths: &Paths, init: &Path, desktop: &Path, mailer: &Path) -> Result
         (mailer, Role::Mailer),
     ];
     for (path, role) in programs {
-        registry.register(path, role, Kind::Interactive, clock::now().0, None)?;
+        registry.register(path, (role, Kind::Interactive), false, clock::now().0, None)?;
     }
     Ok(())
 }

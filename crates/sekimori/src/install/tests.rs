@@ -303,6 +303,18 @@ fn the_unit_comes_before_the_network_and_before_every_login() {
     assert_eq!(values("Unit", "StartLimitIntervalSec"), ["0"]);
 }
 
+/// A daemon that could not load the gate leaves firewall rules behind, and a machine that cannot
+/// have the gate is not tried again.
+#[test]
+fn the_unit_closes_the_mail_ports_without_a_gate_too() {
+    let close = format!("ExecStopPost=-+{BINARY} boot-fallback close\n");
+    let open = format!("ExecStartPost=-+{BINARY} boot-fallback open\n");
+    assert!(UNIT_TEXT.contains(&close) && UNIT_TEXT.contains(&open));
+    assert_eq!(values("Service", "RestartPreventExitStatus"), ["3"]);
+    // The number of failed starts in a row lies in the runtime folder.
+    assert_eq!(values("Service", "RuntimeDirectoryPreserve"), ["restart"]);
+}
+
 /// What it waits for itself comes first of all: anything later would be a cycle, which
 /// systemd breaks by leaving a unit out.
 #[test]

@@ -13,8 +13,8 @@ use std::time::Duration;
 pub(super) use handed::{Notified, answer_connect, hand_over_connects, next_connect};
 pub(super) use ring::{RingHands, connect_by_ring, write_by_ring};
 pub(super) use socket::{
-    connect_to_bytes, disconnect, fill_up, inherited_socket, reset_on_close, send_frame,
-    set_fast_open_connect, set_ip_options,
+    connect_to_bytes, disconnect, drop_all_that_comes_in, fill_up, inherited_socket,
+    reset_on_close, send_frame, set_fast_open_connect, set_ip_options, set_number,
 };
 
 /// What `fork` returned.
@@ -32,7 +32,7 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 }
 
 /// Lets the kernel end this process after a time, even if it hangs.
-pub(super) fn end_after(limit: Duration) {
+pub fn end_after(limit: Duration) {
     // SAFETY: alarm takes a number and has no memory effects.
     unsafe { libc::alarm(limit.as_secs() as u32) };
 }

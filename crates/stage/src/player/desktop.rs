@@ -18,6 +18,21 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, String> {
     if !args.program.is_empty() {
         start(&args.program);
     }
+    start_what_is_read();
+    if let Some(seconds) = args.number("--seconds")? {
+        thread::sleep(Duration::from_secs(seconds));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The desktop shell alone: starts programs that come on standard input, each a JSON array of
+/// strings, until that ends.
+pub fn desktop_main() -> ExitCode {
+    start_what_is_read();
+    ExitCode::SUCCESS
+}
+
+fn start_what_is_read() {
     print_line(r#"{"event":"ready"}"#);
     let mut input = io::stdin().lock();
     loop {
@@ -33,10 +48,6 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, String> {
             },
         }
     }
-    if let Some(seconds) = args.number("--seconds")? {
-        thread::sleep(Duration::from_secs(seconds));
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn start(argv: &[String]) {
