@@ -39,11 +39,12 @@ impl Hosts {
         let told = self
             .detector
             .observe(&Subject::Host(host), observation, now);
-        if let Some(suspicion) = told
-            && let Subject::Host(host) = suspicion.subject
-            && (self.found.len() < FINDINGS_MAX || self.found.contains_key(&host))
-        {
-            self.found.insert(host, suspicion);
+        for suspicion in told {
+            if let Subject::Host(host) = suspicion.subject
+                && (self.found.len() < FINDINGS_MAX || self.found.contains_key(&host))
+            {
+                self.found.insert(host, suspicion);
+            }
         }
     }
 

@@ -484,7 +484,10 @@ mod tests {
             let (host, path) = (host.to_owned(), path.map(str::to_owned));
             Some(Named { host, path })
         };
-        assert_eq!(target(".ddos.syn 192.0.2.77 80 60"), file("192.0.2.77", None));
+        assert_eq!(
+            target(".ddos.syn 192.0.2.77 80 60"),
+            file("192.0.2.77", None)
+        );
         assert_eq!(target("!* UDP 192.0.2.1:53 60"), file("192.0.2.1", None));
         assert_eq!(
             target(".download http://a.example:8080/x.exe c:\\x.exe 1"),

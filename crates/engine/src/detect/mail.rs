@@ -35,7 +35,7 @@ const LOOKUPS_MAX: usize = 8;
 pub(super) struct Prompt {
     /// An order, or the answer to one, in IRC.
     pub(super) order: bool,
-    /// It was logged in to IRC.
+    /// It was in IRC already, or had just left.
     pub(super) login: bool,
 }
 

@@ -102,10 +102,17 @@ impl Obey {
             return false;
         };
         let name = host.rsplit_once(':').map_or(host.as_str(), |(name, port)| {
-            if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host }
+            if port.bytes().all(|byte| byte.is_ascii_digit()) {
+                name
+            } else {
+                host
+            }
         });
         let same = |one: &Target| {
-            let path = one.path.as_deref().map(|path| if path.is_empty() { "/" } else { path });
+            let path = one
+                .path
+                .as_deref()
+                .map(|path| if path.is_empty() { "/" } else { path });
             one.host.eq_ignore_ascii_case(name)
                 && path.is_some_and(|path| facts.target.starts_with(path))
         };
@@ -130,12 +137,14 @@ impl Obey {
     }
 
     pub(super) fn held_bytes(&self) -> usize {
-        let texts = |one: &Target| {
-            one.host.capacity() + one.path.as_ref().map_or(0, String::capacity)
-        };
+        let texts =
+            |one: &Target| one.host.capacity() + one.path.as_ref().map_or(0, String::capacity);
         self.targets.capacity() * size_of::<Target>()
             + self.targets.iter().map(texts).sum::<usize>()
-            + self.done.as_ref().map_or(0, |(detail, _)| detail.capacity())
+            + self
+                .done
+                .as_ref()
+                .map_or(0, |(detail, _)| detail.capacity())
     }
 
     fn done(&mut self, detail: String, now: Timestamp) -> bool {

@@ -256,10 +256,7 @@ impl Reaction {
         }
         run.last = run.last.max(Some(now));
         run.units = run.units.saturating_add(what.units());
-        if run.told
-            || run.units < ENOUGH[kind as usize]
-            || now.since_ns(run.began) > TOGETHER_NS
-        {
+        if run.told || run.units < ENOUGH[kind as usize] || now.since_ns(run.began) > TOGETHER_NS {
             return false;
         }
         run.told = true;
@@ -273,7 +270,10 @@ impl Reaction {
         let began = run.began;
         let mut best: Option<Found> = None;
         for source in &mut self.sources {
-            let at = run.followed.iter().find(|(from, _)| *from == source.address);
+            let at = run
+                .followed
+                .iter()
+                .find(|(from, _)| *from == source.address);
             let Some((_, windows)) = at else {
                 continue;
             };

@@ -145,9 +145,9 @@ impl Scan {
         (port.is_scan() && !scan) | (port.is_worm() && !worm)
     }
 
-    /// A connection was opened. Says how many to this host there were within a short time, when
-    /// they make a burst.
-    pub(super) fn opened(&mut self, destination: IpAddr, now: Timestamp) -> Option<u32> {
+    /// A connection was opened. Says how many to this host there were, and within how many
+    /// nanoseconds, when they make a burst.
+    pub(super) fn opened(&mut self, destination: IpAddr, now: Timestamp) -> Option<(u32, u64)> {
         let address = destination.to_canonical();
         let place = match self.floods.iter().position(|one| one.address == address) {
             Some(place) => place,
@@ -169,7 +169,7 @@ impl Scan {
             flood.connections = 0;
         }
         flood.connections = flood.connections.saturating_add(1);
-        (flood.connections == BURST_FROM).then_some(BURST_FROM)
+        (flood.connections == BURST_FROM).then(|| (BURST_FROM, now.since_ns(flood.since)))
     }
 
     pub(super) fn burst(
@@ -216,7 +216,11 @@ impl Scan {
                 port.number,
                 span(port.last.since_ns(port.since))
             );
-            let sign = if port.is_worm() { Sign::WormScan } else { Sign::Scan };
+            let sign = if port.is_worm() {
+                Sign::WormScan
+            } else {
+                Sign::Scan
+            };
             evidence.push(Evidence::new(sign, detail));
             return port.prompt;
         }

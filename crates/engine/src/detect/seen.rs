@@ -46,7 +46,12 @@ mod tests {
         assert_eq!(seen.held_bytes(), 0);
         let first = (0..150).filter(|number: &u32| seen.add(hash(number)));
         assert!(first.count() > 140);
-        assert_eq!((0..150).filter(|number: &u32| seen.add(hash(number))).count(), 0);
+        assert_eq!(
+            (0..150)
+                .filter(|number: &u32| seen.add(hash(number)))
+                .count(),
+            0
+        );
     }
 
     #[test]
