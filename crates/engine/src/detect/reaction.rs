@@ -37,6 +37,9 @@ const OBEDIENT: f64 = 0.9;
 const RAREST: f64 = 0.01;
 /// The odds against chance from which on it is a sign.
 const ODDS: f64 = 50.0;
+/// Intervals from which on a rhythm can be told, and how far they may be off their mean.
+const RHYTHM_FROM: u32 = 5;
+const JITTER_MAX: f64 = 0.1;
 const SOURCES_MAX: usize = 8;
 /// Units from which on something is an act, by [`Kind`].
 const ENOUGH: [u16; 3] = [3, 5, 1];
@@ -122,6 +125,9 @@ struct Source {
     times: u32,
     /// How often the subject had asked for them.
     asked: u32,
+    /// How regularly they came: intervals, their mean, and the sum of the squares of what they were
+    /// off it.
+    rhythm: (u32, f64, f64),
     /// The time in which an act would count as a reaction, by window.
     covered_ns: [u64; WINDOWS.len()],
     tallies: [Tally; 3],
@@ -149,10 +155,19 @@ impl Source {
         })
     }
 
-    /// A program that asks regularly and then does the same each time keeps a schedule. An order
-    /// is an answer that differs from the others.
-    fn is_schedule(&self, times: u16) -> bool {
-        self.asked * 2 > self.times && self.times < 2 * u32::from(times)
+    /// A program that asks regularly and then does the same each time keeps a schedule, and so does
+    /// a job that runs at the same minutes as a server's pings come in. An order is an answer that
+    /// differs from the others.
+    fn is_schedule(&self, what: Act, times: u16) -> bool {
+        let (intervals, mean, squares) = self.rhythm;
+        let regular = intervals >= RHYTHM_FROM
+            && (squares / f64::from(intervals)).sqrt() <= mean * JITTER_MAX;
+        // What is refused may be the same each time; all else is new each time.
+        let keeps = match what {
+            Act::Refused => self.asked * 2 > self.times,
+            _ => regular,
+        };
+        keeps && self.times < 2 * u32::from(times)
     }
 }
 
@@ -205,6 +220,7 @@ impl Reaction {
                     came: [Came::default(); 2],
                     times: 0,
                     asked: 0,
+                    rhythm: (0, 0.0, 0.0),
                     covered_ns: [0; WINDOWS.len()],
                     tallies: [Tally::default(); 3],
                 });
@@ -216,6 +232,14 @@ impl Reaction {
         // The answer to what was just asked.
         if last.0 > 0 && now.since_ns(last) < QUIET_NS {
             return;
+        }
+        if last.0 > 0 {
+            let (intervals, mean, squares) = &mut source.rhythm;
+            let interval = now.since_ns(last) as f64;
+            *intervals = intervals.saturating_add(1);
+            let off = interval - *mean;
+            *mean += off / f64::from(*intervals);
+            *squares += off * (interval - *mean);
         }
         let came = Came { at: now, quiet_ns };
         source.came = [source.came[1], came];
@@ -285,8 +309,7 @@ impl Reaction {
             let Some(times) = source.obeyed(kind, began) else {
                 continue;
             };
-            // What is refused may be the same each time; all else is new.
-            if what == Act::Refused && source.is_schedule(times) {
+            if source.is_schedule(what, times) {
                 continue;
             }
             let before = source.before(began, 1).or_else(|| source.before(began, 0));
