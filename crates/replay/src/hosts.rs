@@ -25,6 +25,7 @@ impl Default for Hosts {
             detector: Detector::new(DetectSettings {
                 subjects_max: SUBJECTS_MAX,
                 detail_max_bytes: DETAIL_MAX_BYTES,
+                ..DetectSettings::default()
             }),
             found: BTreeMap::new(),
             last: Timestamp::default(),

@@ -255,7 +255,7 @@ fn live_nobody_is_accused_by_a_server() {
         facts: &facts,
         own_chat: false,
     };
-    assert_eq!(detector.observe(&program, &seen, at(0.0)), None);
+    assert_eq!(detector.observe(&program, &seen, at(0.0)), []);
     let text = Text {
         side: Side::Server,
         command: Command::Privmsg,
@@ -440,7 +440,7 @@ fn a_worm_that_is_told_to_scan() {
 
 #[test]
 fn a_worm_whose_channel_only_ticks() {
-    let scan = |port: u16, ticks: bool| {
+    let scan = |port: u16, ticks: bool, networks: u8| {
         let mut scene = Scene::new();
         let connection = to(1, "198.51.100.7:48101");
         for round in 0..8 {
@@ -456,15 +456,24 @@ fn a_worm_whose_channel_only_ticks() {
             let failed = Observation::Failed(Connection {
                 id: number,
                 transport: Transport::Tcp,
-                destination: host(number, port),
+                destination: SocketAddr::from((
+                    [
+                        11,
+                        number as u8 % networks,
+                        (number / 200) as u8,
+                        number as u8,
+                    ],
+                    port,
+                )),
             });
             scene.see(500.0, &failed);
         }
         scene.told.len()
     };
-    assert_eq!(scan(23, true), 1);
-    assert_eq!(scan(23, false), 0, "a scan by hand");
-    assert_eq!(scan(8333, true), 0, "peers of a currency");
+    assert_eq!(scan(23, true, 200), 1);
+    assert_eq!(scan(23, false, 200), 0, "a scan by hand");
+    assert_eq!(scan(8333, true, 200), 0, "peers of a currency");
+    assert_eq!(scan(22, true, 4), 0, "a search through a few networks");
 }
 
 #[test]
@@ -482,14 +491,14 @@ fn a_few_servers_are_always_down() {
 #[test]
 fn rounds_of_a_dropper() {
     let sites = ["a.example", "b.example", "c.example", "d.example"];
-    let rounds = |accept: bool, number: bool| {
+    let rounds = |accept: bool, number: bool, clock: bool| {
         let mut scene = Scene::new();
         for round in 0..6u32 {
             for (place, site) in sites.iter().enumerate() {
-                let query = if number {
-                    292_380 * (round + 1)
-                } else {
-                    292_380
+                let query = match (number, clock) {
+                    (true, false) => format!("{:x}={}", 97_460 + round, 292_380 * (round + 1)),
+                    (true, true) => format!("{}", 1_795_000_000 + 13 * round),
+                    (false, _) => "292380".to_owned(),
                 };
                 let seconds = 13.0 * f64::from(round) + place as f64;
                 scene.asked(seconds, site, &format!("/logo.gif?{query}"), accept);
@@ -497,7 +506,7 @@ fn rounds_of_a_dropper() {
         }
         scene
     };
-    let dropper = rounds(false, true);
+    let dropper = rounds(false, true, false);
     assert_eq!(dropper.told.len(), 1, "{:?}", dropper.signs(100.0));
     assert!(
         dropper.told[0].evidence[0]
@@ -505,11 +514,12 @@ fn rounds_of_a_dropper() {
             .contains("web servers in turn every 13 s")
     );
     assert_eq!(
-        rounds(true, true).told,
+        rounds(true, true, false).told,
         [],
         "counters in pages of a browser"
     );
-    assert_eq!(rounds(false, false).told, [], "watching servers");
+    assert_eq!(rounds(false, false, false).told, [], "watching servers");
+    assert_eq!(rounds(false, true, true).told, [], "watching, past caches");
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn any_observation() -> impl Strategy<Value = (u8, u64, u16, u64, String)> {
 proptest! {
     #[test]
     fn never_panics_and_is_bounded(seen in prop::collection::vec(any_observation(), 0..300)) {
-        let settings = DetectSettings { subjects_max: 4, detail_max_bytes: 24 * 1024 };
+        let settings = DetectSettings { subjects_max: 4, detail_max_bytes: 24 * 1024, ..DetectSettings::default() };
         let mut detector = Detector::new(settings);
         for (kind, number, port, time, words) in seen {
             let connection = Connection { id: number % 7, transport: if number % 2 == 0 { Transport::Udp } else { Transport::Tcp }, destination: host(number, port) };
