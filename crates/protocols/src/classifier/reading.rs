@@ -242,7 +242,8 @@ impl Classifier {
         let switches = websocket::is_switching(bytes);
         let upgrades = websocket::upgrades(bytes);
         self.asks_frames |= upgrades && !switches;
-        if !upgrades && !(switches && self.asks_frames) {
+        let taken = upgrades || switches && self.asks_frames;
+        if !taken {
             return false;
         }
         self.halves[side.index()].stage = Stage::Head;
