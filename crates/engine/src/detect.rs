@@ -102,6 +102,11 @@ impl Detector {
         }
     }
 
+    /// From now on mail goes to these ports. What is known already stays.
+    pub fn set_mail_ports(&mut self, mail_ports: Vec<u16>) {
+        self.mail_ports = mail_ports;
+    }
+
     /// Takes one observation into account. A suspicion comes back when the evidence has just
     /// become enough, or has grown by a new sign since it was told, at most once a minute for
     /// a subject. In captures a second one may be about another host than `subject`: one that a

@@ -149,6 +149,11 @@ impl Engine {
         }
     }
 
+    /// From now on mail goes to these ports. What is known already stays.
+    pub fn set_mail_ports(&mut self, mail_ports: Vec<u16>) {
+        self.detector.set_mail_ports(mail_ports);
+    }
+
     /// What follows from an event that happened at `now`. What was held back and has waited
     /// long enough comes first.
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Action> {

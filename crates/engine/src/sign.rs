@@ -262,6 +262,25 @@ impl Sign {
         )
     }
 
+    /// Whether it is about an IRC connection that was open at that moment.
+    pub const fn is_open_irc(self) -> bool {
+        matches!(self, Self::IrcSameLineage | Self::IrcElsewhere)
+    }
+
+    /// Whether it can only be known from IRC communication, open or ended.
+    pub const fn shows_irc(self) -> bool {
+        self.is_irc()
+            || matches!(
+                self,
+                Self::SpeaksIrc
+                    | Self::MachineNick
+                    | Self::KeyedChannel
+                    | Self::BotCommand
+                    | Self::BotCommandWord
+                    | Self::BotReply
+            )
+    }
+
     /// Whether it speaks for somebody who gives orders from afar.
     pub(crate) const fn is_control(self) -> bool {
         matches!(

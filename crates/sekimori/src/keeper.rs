@@ -534,7 +534,10 @@ impl Keeper {
         {
             Ok(()) => {
                 self.config = next;
-                self.waiting.push(News::Retention(self.retention()));
+                self.waiting.push(News::Reloaded {
+                    retention: self.retention(),
+                    mail_ports: self.config.mail_ports.clone(),
+                });
                 if !waiting.is_empty() {
                     self.notice(restart_words(&waiting));
                 }

@@ -326,6 +326,32 @@ fn acting_all_the_time_is_no_reaction() {
 }
 
 #[test]
+fn mail_ports_come_from_the_settings() {
+    let fans_out = |mail_ports: &[u16], port: u16, later: Option<&[u16]>| {
+        let mut scene = Scene::new();
+        scene.detector = Detector::new(DetectSettings {
+            mail_ports: mail_ports.to_vec(),
+            ..DetectSettings::default()
+        });
+        if let Some(later) = later {
+            scene.detector.set_mail_ports(later.to_vec());
+        }
+        for number in 0..12 {
+            let connection = Connection {
+                id: number,
+                transport: Transport::Tcp,
+                destination: host(number, port),
+            };
+            scene.see(1.0, &Observation::Opened(connection));
+        }
+        scene.has(Sign::FanOut)
+    };
+    assert!(fans_out(&[25], 25, None) && !fans_out(&[25], 2525, None));
+    assert!(fans_out(&[2525], 2525, None) && !fans_out(&[2525], 25, None));
+    assert!(fans_out(&[25], 2525, Some(&[2525])));
+}
+
+#[test]
 fn polling_is_a_control_channel_too() {
     let mut scene = Scene::new();
     for round in 0..30 {
