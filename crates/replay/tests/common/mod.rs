@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod talks;
 pub mod wraps;
 
 use std::io::Cursor;
