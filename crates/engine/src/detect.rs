@@ -245,12 +245,12 @@ impl Conduct {
             Sign::Scan => (self.scan, self.reacts_by_scan),
             _ => (self.mail, self.reacts_by_mail),
         };
+        // To send mail is what a mail server is for. It sends some of it soon after anything.
+        if act.is_mail_act() && self.has(Sign::MailServer) {
+            return prompt.order;
+        }
         if prompt.order || reacts {
             return true;
-        }
-        // To send mail is what a mail server is for.
-        if act.is_mail_act() && self.has(Sign::MailServer) {
-            return false;
         }
         let odd_in_irc = self.has(Sign::MachineNick) || self.has(Sign::BotReply);
         odd_in_irc && prompt.login || self.has(Sign::DeadPeers) || self.has(Sign::NumberedRequests)

@@ -366,14 +366,15 @@ impl Irc {
     }
 
     fn order(&mut self, order: Order, place: &str, now: Timestamp) -> bool {
+        let words = format!("\"{}\" {place}", order.words);
+        // In a channel full of people somebody says `!help` or `.status` all the time, and
+        // whatever they do would follow it.
+        if !order.clear {
+            return self.words.add(words, now);
+        }
         self.prompted = Some(now);
         self.obey.ordered(&order, now);
-        let words = format!("\"{}\" {place}", order.words);
-        if order.clear {
-            self.orders.add(words, now)
-        } else {
-            self.words.add(words, now)
-        }
+        self.orders.add(words, now)
     }
 
     fn begin(&mut self, session: Session) {

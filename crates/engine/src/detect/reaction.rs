@@ -36,7 +36,7 @@ const OBEDIENT: f64 = 0.9;
 /// No window is taken for rarer than this, however long the channel was watched.
 const RAREST: f64 = 0.01;
 /// The odds against chance from which on it is a sign.
-const ODDS: f64 = 50.0;
+const ODDS: f64 = 100.0;
 /// Intervals from which on a rhythm can be told, and how far they may be off their mean.
 const RHYTHM_FROM: u32 = 5;
 const JITTER_MAX: f64 = 0.1;

@@ -1,7 +1,7 @@
 //! Rounds of web servers: droppers go through the list of their servers, over and over, and
-//! put a number into each request so that no cache answers it. Monitors go their rounds as well,
-//! and some of them put the time into a request, or count: such a number grows steadily and has
-//! the same name each time.
+//! put a number with another name into each request so that no cache answers it. Monitors go their
+//! rounds as well, and some of them put the time, a count or a random number into a request: such a
+//! number has the same name each time, or none.
 //!
 //! Only requests that do not say what they accept are looked at: browsers always do.
 
@@ -40,9 +40,9 @@ struct Site {
     query: u64,
     /// Visits with another number than before.
     numbers: u32,
-    /// The last number, and what stands before it.
-    number: Number,
-    /// Visits with a number that neither a clock nor a counter gives.
+    /// The name of the last number.
+    name: u64,
+    /// Visits with a number of another name than before.
     odd: u32,
 }
 
@@ -70,7 +70,7 @@ impl Rounds {
         }
         let (path, query) = facts.target.split_once('?').unwrap_or((&facts.target, ""));
         let (path, number) = (hash(path), hash(query));
-        let read = Number::read(query);
+        let name = hash(query.rsplit_once('=').map_or("", |(name, _)| name));
         let host: String = host.chars().take(HOST_CHARS).collect();
         let known = self
             .sites
@@ -87,7 +87,7 @@ impl Rounds {
                 visits: 1,
                 query: number,
                 numbers: u32::from(is_number(query)),
-                number: read,
+                name,
                 odd: 0,
             });
             return false;
@@ -105,8 +105,8 @@ impl Rounds {
         if is_number(query) && number != site.query {
             site.query = number;
             site.numbers = site.numbers.saturating_add(1);
-            site.odd += u32::from(read.is_odd_after(site.number));
-            site.number = read;
+            site.odd += u32::from(name != site.name);
+            site.name = name;
         }
         let rounds = self.in_rounds(now).is_some();
         let numbered = self.numbered(now).count() >= NUMBERED_FROM;
@@ -173,7 +173,7 @@ impl Rounds {
         self.sites.iter().filter(move |site| {
             site.numbers >= VISITS_FROM
                 && site.numbers >= site.visits
-                && site.odd > 0
+                && site.odd * 2 >= site.numbers
                 && now.since_ns(site.last) <= HOLDS_NS
         })
     }
@@ -191,30 +191,6 @@ impl Rounds {
         if let Some(place) = least {
             self.sites.swap_remove(place);
         }
-    }
-}
-
-/// The number in a query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Number {
-    /// What stands before `=`.
-    name: u64,
-    value: u64,
-}
-
-impl Number {
-    fn read(query: &str) -> Self {
-        let (name, value) = query.rsplit_once('=').unwrap_or(("", query));
-        let value = value.parse().or_else(|_| u64::from_str_radix(value, 16));
-        Self {
-            name: hash(name),
-            value: value.unwrap_or(0),
-        }
-    }
-
-    /// Clocks and counters go forward, and their name stays.
-    const fn is_odd_after(self, before: Self) -> bool {
-        self.name != before.name || self.value < before.value
     }
 }
 

@@ -437,13 +437,14 @@ fn a_few_servers_are_always_down() {
 #[test]
 fn rounds_of_a_dropper() {
     let sites = ["a.example", "b.example", "c.example", "d.example"];
-    let rounds = |accept: bool, number: bool, clock: bool| {
+    let rounds = |accept: bool, number: bool, same_name: bool| {
         let mut scene = Scene::new();
         for round in 0..6u32 {
             for (place, site) in sites.iter().enumerate() {
-                let query = match (number, clock) {
+                let query = match (number, same_name) {
                     (true, false) => format!("{:x}={}", 97_460 + round, 292_380 * (round + 1)),
-                    (true, true) => format!("{}", 1_795_000_000 + 13 * round),
+                    (true, true) if round % 2 == 0 => format!("{}", 1_795_000_000 + 13 * round),
+                    (true, true) => format!("{}", 48_271 * (round + 1) % 90_001),
                     (false, _) => "292380".to_owned(),
                 };
                 let seconds = 13.0 * f64::from(round) + place as f64;
