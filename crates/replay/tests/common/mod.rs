@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod hosts;
 pub mod stories;
 pub mod talks;
 pub mod wraps;
