@@ -92,25 +92,7 @@ impl State {
             Observation::Inbound {
                 connection,
                 quiet_ns,
-            } => {
-                // A clock and a resolver answer; they give no orders.
-                if connection.transport != Transport::Tcp || self.chats.contains(&connection.id) {
-                    return false;
-                }
-                let destination = connection.destination;
-                let reaction = self.reaction.get_or_insert_default();
-                reaction.came_in(destination, *quiet_ns, false, now);
-                // Each IRC server asks regularly whether its clients are still there.
-                if self
-                    .irc
-                    .as_ref()
-                    .is_some_and(|irc| irc.is_in(connection.id))
-                {
-                    return false;
-                }
-                let beacons = self.beacons.get_or_insert_default();
-                beacons.opened(destination, now).0
-            }
+            } => self.inbound(connection, *quiet_ns, now),
             Observation::Recognised {
                 connection,
                 app,
@@ -231,6 +213,24 @@ impl State {
             + of(&self.beacons, Beacons::held_bytes)
             + of(&self.rounds, Rounds::held_bytes)
             + of(&self.peers, Peers::held_bytes)
+    }
+
+    /// Payload came in after a silence.
+    fn inbound(&mut self, connection: &Connection, quiet_ns: u64, now: Timestamp) -> bool {
+        // A clock and a resolver answer; they give no orders.
+        if connection.transport != Transport::Tcp || self.chats.contains(&connection.id) {
+            return false;
+        }
+        let destination = connection.destination;
+        let reaction = self.reaction.get_or_insert_default();
+        reaction.came_in(destination, quiet_ns, false, now);
+        // Each IRC server asks regularly whether its clients are still there.
+        let is_in = |irc: &Irc| irc.is_in(connection.id);
+        if self.irc.as_deref().is_some_and(is_in) {
+            return false;
+        }
+        let beacons = self.beacons.get_or_insert_default();
+        beacons.opened(destination, now).0
     }
 
     fn prompt(&self, now: Timestamp) -> Prompt {
