@@ -94,3 +94,21 @@ proptest! {
         }
     }
 }
+
+/// The same words make one host worse and give another one away: neither hides the other.
+#[test]
+fn two_suspicions_at_the_same_moment_are_both_told() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK a", "JOIN #x"], false);
+    scene.said(1.0, Side::Server, Some("m"), ".advscan lsass 100");
+    scene.said(2.0, Side::Client, None, "[SCAN]: started");
+    scene.lookups(3.0, 15, &EXCHANGERS);
+    scene.mail(4.0, 11);
+    scene.said(5.0, Side::Client, None, ".advscan lsass 100 5 0 -r");
+    assert_eq!(scene.told.len(), 1);
+    let other = Some("b@192.0.2.99");
+    scene.said(70.0, Side::Server, other, "[SCAN]: started");
+    let told = scene.told[1..].iter().map(|one| one.subject.clone());
+    let bot = Subject::Host("192.0.2.99".parse().unwrap());
+    assert_eq!(told.collect::<Vec<_>>(), [subject(), bot]);
+}
