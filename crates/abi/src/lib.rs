@@ -20,8 +20,9 @@ pub use event::{
     VerdictOrigin,
 };
 pub use lineage::{
-    CHAIN_LENGTH, Link, PATH_PART_BYTES, PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey,
-    ProgramPath, Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
+    CHAIN_LENGTH, Link, PATH_DEPTH_MAX, PATH_END_PARTS, PATH_PART_BYTES, PATH_PARTS, ProcessRecord,
+    ProgramEntry, ProgramKey, ProgramPath, Registration, RegistrationKey, SCRIPT_PATH_BYTES,
+    ScriptKey,
 };
 pub use sample::{
     Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling, Wish,
@@ -31,7 +32,7 @@ pub use settings::{
 };
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// Stands in the object for the number of the kernel's function `bpf_dynptr_from_skb`, which each
 /// kernel numbers for itself: the loader puts that in its place. No helper has this number.
@@ -49,8 +50,8 @@ plain! {
     RegistrationKey = 16,
     Registration = 16,
     ScriptKey = SCRIPT_PATH_BYTES,
-    ProgramPath = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 8,
-    ProgramEntry = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 16,
+    ProgramPath = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 16,
+    ProgramEntry = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 24,
     Link = 12,
     ProcessRecord = 32 + 12 * CHAIN_LENGTH,
     EventHeader = 24,
@@ -59,7 +60,7 @@ plain! {
     ProgramEvent = 64,
     TamperEvent = 40,
     Settings = 96,
-    Flow = 48,
+    Flow = 56,
     RateWindow = 16,
     Sampling = 104,
     Interest = 48,

@@ -277,6 +277,10 @@ pub struct Flow {
     pub program: u32,
     /// Index of the culprit in its lineage; 0 when there is none.
     pub culprit: u32,
+    /// Process that the culprit was.
+    pub culprit_pid: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Destination in network order; IPv4 in the first four bytes.
     pub address: [u8; 16],
     /// Destination port in host order.

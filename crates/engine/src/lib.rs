@@ -6,8 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod answers;
 mod attempts;
+mod blame;
 mod bounded;
 mod detect;
 mod engine;
@@ -24,6 +26,8 @@ mod suspicion;
 mod warning;
 mod words;
 
+pub use accounts::Subordinate;
+pub use blame::{is_starter, to_blame};
 pub use detect::{DetectSettings, Detector};
 pub use engine::{Action, Engine, Settings};
 pub use entry::{

@@ -284,9 +284,16 @@ fn flow_to(
 ) -> Flow {
     // SAFETY: the helper has no preconditions.
     let connected_ns = unsafe { bpf_ktime_get_boot_ns() };
-    let (program, culprit, role, origin) = match record {
-        Some(record) => (record.program, record.culprit, record.role, record.origin),
+    let (program, culprit, culprit_pid, role, origin) = match record {
+        Some(record) => (
+            record.program,
+            record.culprit,
+            record.culprit_pid,
+            record.role,
+            record.origin,
+        ),
         None => (
+            0,
             0,
             0,
             policy::Role::Unknown as u8,
@@ -299,6 +306,8 @@ fn flow_to(
         uid: current_user(),
         program,
         culprit,
+        culprit_pid,
+        reserved: 0,
         address: *address,
         port,
         family,

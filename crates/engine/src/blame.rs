@@ -1,0 +1,314 @@
+//! Whom people are to read as the culprit.
+//!
+//! The gate records as culprit the first program that made an origin foreign. Often that is a
+//! program which only starts another one: `env`, `nohup`, `timeout`, `sudo`. Such a starter does
+//! what its caller says, so the culprit is the program that it started, or the one that started
+//! it, whichever of the two is unknown. Verdicts do not depend on this.
+
+use policy::{Origin, Role};
+
+use crate::event::{Culprit, LineageLink};
+
+/// Folders that belong to root, and hold programs of the distribution. Only the whole path counts:
+/// a bot may call itself `/tmp/env`. A script that runs in a mount namespace of its own, where
+/// `/usr/bin/env` can be any file, has another name here: see `linux::programs`.
+const FOLDERS: [&str; 6] = [
+    "/usr/bin/",
+    "/bin/",
+    "/usr/sbin/",
+    "/sbin/",
+    "/usr/lib/cargo/bin/",
+    "/usr/lib/cargo/bin/coreutils/",
+];
+
+/// Programs that run the program they are given, and add nothing of their own. Sorted.
+///
+/// Interpreters are not among them: what a shell or Perl does, its script says.
+const STARTERS: [&str; 90] = [
+    "busybox",
+    "capsh",
+    "catchsegv",
+    "cgexec",
+    "choom",
+    "chpst",
+    "chroot",
+    "chronic",
+    "chrt",
+    "coresched",
+    "coreutils",
+    "cpulimit",
+    "cset",
+    "daemonize",
+    "dbus-launch",
+    "dbus-run-session",
+    "doas",
+    "dtach",
+    "eatmydata",
+    "entr",
+    "env",
+    "envdir",
+    "execcap",
+    "fakechroot",
+    "faketime",
+    "find",
+    "firejail",
+    "flatpak-spawn",
+    "flock",
+    "gamemoderun",
+    "gpg-agent",
+    "i386",
+    "ifne",
+    "ionice",
+    "lckdo",
+    "linux32",
+    "linux64",
+    "ltrace",
+    "mispipe",
+    "nice",
+    "nocache",
+    "nohup",
+    "nsenter",
+    "numactl",
+    "parallel",
+    "perf",
+    "pkexec",
+    "prlimit",
+    "proot",
+    "proxychains4",
+    "rlwrap",
+    "run-parts",
+    "runcon",
+    "runuser",
+    "schedtool",
+    "screen",
+    "script",
+    "setarch",
+    "setlock",
+    "setpriv",
+    "setsid",
+    "setuidgid",
+    "sg",
+    "softlimit",
+    "ssh-agent",
+    "start-stop-daemon",
+    "stdbuf",
+    "strace",
+    "su",
+    "su-rs",
+    "sudo",
+    "sudo-rs",
+    "sudo.ws",
+    "systemd-cat",
+    "systemd-inhibit",
+    "systemd-run",
+    "taskset",
+    "time",
+    "timeout",
+    "toybox",
+    "trickle",
+    "uclampset",
+    "unbuffer",
+    "unshare",
+    "valgrind",
+    "watch",
+    "x86_64",
+    "xargs",
+    "xinit",
+    "xvfb-run",
+];
+
+/// Whether a program only starts the one that it is given, by its whole path.
+pub fn is_starter(path: &str) -> bool {
+    let Some(name) = FOLDERS
+        .iter()
+        .filter_map(|folder| path.strip_prefix(folder))
+        .find(|name| !name.contains('/'))
+    else {
+        return false;
+    };
+    let known = |name: &str| STARTERS.binary_search(&name).is_ok();
+    // Ubuntu keeps the GNU programs beside newer ones as `gnuenv` and the like.
+    known(name) || name.strip_prefix("gnu").is_some_and(known)
+}
+
+/// The culprit for people, of one that the gate recorded.
+pub fn to_blame(links: &[LineageLink], recorded: Option<&Culprit>) -> Option<Culprit> {
+    let recorded = recorded?;
+    let other = is_starter(&recorded.program)
+        .then(|| {
+            let place = place(links, recorded)?;
+            started(&links[place + 1..]).or_else(|| starting(&links[..place]))
+        })
+        .flatten();
+    Some(other.map_or_else(|| recorded.clone(), named))
+}
+
+fn named(link: &LineageLink) -> Culprit {
+    Culprit {
+        program: link.program.clone(),
+        pid: link.pid,
+    }
+}
+
+fn place(links: &[LineageLink], culprit: &Culprit) -> Option<usize> {
+    links.iter().position(|link| {
+        link.program == culprit.program && link.pid == culprit.pid && link.origin == Origin::Foreign
+    })
+}
+
+fn is_unknown(link: &LineageLink) -> bool {
+    link.role == Role::Unknown && !link.program.is_empty()
+}
+
+/// The unknown program that a starter started, itself or by other starters. `su -c` and its like
+/// hand the command to a shell, which then is as little to blame.
+fn started(after: &[LineageLink]) -> Option<&LineageLink> {
+    after
+        .iter()
+        .find(|link| !is_starter(&link.program) && link.role != Role::Shell)
+        .filter(|link| is_unknown(link))
+}
+
+/// The unknown program that started it.
+fn starting(before: &[LineageLink]) -> Option<&LineageLink> {
+    before
+        .iter()
+        .rev()
+        .find(|link| !is_starter(&link.program))
+        .filter(|link| is_unknown(link))
+}
+
+#[cfg(test)]
+mod tests {
+    use policy::Kind;
+
+    use super::*;
+
+    fn link(program: &str, pid: u32, role: Role, origin: Origin) -> LineageLink {
+        LineageLink {
+            program: program.into(),
+            pid,
+            role,
+            origin,
+            kind: Kind::Batch,
+            seeded: false,
+        }
+    }
+
+    fn foreign(program: &str, pid: u32, role: Role) -> LineageLink {
+        link(program, pid, role, Origin::Foreign)
+    }
+
+    /// Whom people read as the culprit when the gate recorded the first foreign link.
+    fn blamed(foreign: &[LineageLink]) -> Culprit {
+        let mut links = vec![
+            link("/usr/lib/systemd/systemd", 1, Role::System, Origin::System),
+            link("/usr/bin/bash", 7, Role::Shell, Origin::User),
+        ];
+        links.extend_from_slice(foreign);
+        to_blame(&links, Some(&named(&foreign[0]))).expect("a culprit")
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_without_folders() {
+        assert!(STARTERS.is_sorted(), "{STARTERS:?}");
+        assert!(STARTERS.iter().all(|name| !name.contains('/')));
+    }
+
+    #[test]
+    fn what_a_starter_started_is_the_culprit() {
+        for starter in [
+            "/usr/bin/env",
+            "/usr/bin/setsid",
+            "/usr/bin/setpriv",
+            "/usr/bin/timeout",
+            "/usr/bin/nohup",
+            "/usr/bin/gnunice",
+            "/usr/bin/xargs",
+            "/usr/bin/sudo",
+            "/sbin/start-stop-daemon",
+            "/usr/bin/busybox",
+        ] {
+            let lineage = [
+                foreign(starter, 40, Role::Unknown),
+                foreign("/tmp/bot", 41, Role::Unknown),
+                foreign("/usr/bin/msmtp", 42, Role::Mailer),
+            ];
+            let culprit = blamed(&lineage);
+            assert_eq!(
+                (&*culprit.program, culprit.pid),
+                ("/tmp/bot", 41),
+                "{starter}"
+            );
+        }
+    }
+
+    #[test]
+    fn starters_in_a_row_and_the_shell_of_su_are_passed_over() {
+        let lineage = [
+            foreign("/usr/bin/nohup", 40, Role::Unknown),
+            foreign("/usr/bin/su", 40, Role::Launcher),
+            foreign("/usr/bin/bash", 41, Role::Shell),
+            foreign("/usr/bin/env", 42, Role::Unknown),
+            foreign("/tmp/bot", 42, Role::Unknown),
+        ];
+        assert_eq!(&*blamed(&lineage).program, "/tmp/bot");
+    }
+
+    #[test]
+    fn the_name_alone_makes_no_starter() {
+        for path in [
+            "/tmp/env",
+            "/home/u/bin/sudo",
+            "/usr/bin/env (deleted)",
+            "/usr/bin/env (as another mount namespace calls it)",
+            "env",
+            "./env",
+            "/usr/bin/x/env",
+            "/usr/local/bin/env",
+            "/tmp/usr/bin/env",
+            "/usr/bin/",
+            "",
+        ] {
+            assert!(!is_starter(path), "{path}");
+            let lineage = [
+                foreign(path, 40, Role::Unknown),
+                foreign("/usr/bin/curl", 41, Role::Unknown),
+            ];
+            assert_eq!(&*blamed(&lineage).program, path);
+        }
+    }
+
+    #[test]
+    fn who_started_a_known_program_by_a_starter_is_the_culprit_when_unknown() {
+        let links = [
+            link("/usr/lib/systemd/systemd", 1, Role::System, Origin::System),
+            foreign("/opt/old", 30, Role::Unknown),
+            foreign("/usr/bin/env", 40, Role::Unknown),
+            foreign("/usr/bin/thunderbird", 40, Role::Mailer),
+        ];
+        let culprit = to_blame(&links, Some(&named(&links[2]))).expect("a culprit");
+        assert_eq!(&*culprit.program, "/opt/old");
+    }
+
+    #[test]
+    fn where_both_are_known_the_starter_stays() {
+        let lineage = [
+            foreign("/usr/bin/env", 40, Role::Unknown),
+            foreign("/usr/bin/thunderbird", 40, Role::Mailer),
+        ];
+        assert_eq!(&*blamed(&lineage).program, "/usr/bin/env");
+        let alone = [foreign("/usr/bin/busybox", 40, Role::Unknown)];
+        assert_eq!(&*blamed(&alone).program, "/usr/bin/busybox");
+        assert_eq!(to_blame(&[], None), None);
+    }
+
+    #[test]
+    fn any_other_culprit_stays() {
+        let lineage = [
+            foreign("/usr/bin/python3.12", 40, Role::Unknown),
+            foreign("/tmp/bot", 41, Role::Unknown),
+        ];
+        assert_eq!(&*blamed(&lineage).program, "/usr/bin/python3.12");
+    }
+}
