@@ -4,15 +4,18 @@
 //! as distributions set it up, and could take as many shares. So all ids of one range count as
 //! one account. This is about room alone: evidence and warnings go by the id itself.
 
+use serde::{Deserialize, Serialize};
+
 /// Ranges of subordinate ids.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Subordinate {
     /// First and last id of each.
     ranges: Vec<(u32, u32)>,
 }
 
-/// More lines than these are not read: one for each user is usual.
-const RANGES_MAX: usize = 4096;
+/// How many ranges are kept. One for each user is usual.
+const RANGES_MAX: usize = 2048;
 
 impl Subordinate {
     /// Reads `/etc/subuid`: lines of the form `user:first:count` (subuid(5)). Other lines are
@@ -55,5 +58,16 @@ mod tests {
         for uid in [0, 1, 5, 1000, 99_999, 231_072, u32::MAX] {
             assert_eq!(ids.account(uid), uid);
         }
+    }
+
+    #[test]
+    fn the_ranges_fit_into_one_message_of_the_keeper() {
+        let lines: String = (0..9000)
+            .map(|at| format!("u:{}:1\n", 4_200_000_000u32 + at))
+            .collect();
+        let ids = Subordinate::read(&lines);
+        let text = serde_json::to_string(&ids).expect("JSON");
+        assert!(text.len() < 60_000, "{}", text.len());
+        assert_eq!(serde_json::from_str::<Subordinate>(&text).ok(), Some(ids));
     }
 }

@@ -186,7 +186,10 @@ impl Watcher {
             lost_told: events::LostTold::at(&mut link),
             landlock,
             own_pages,
-            engine: Engine::new(Settings::default()),
+            engine: Engine::new(Settings {
+                subordinate: hello.subordinate.clone(),
+                ..Settings::default()
+            }),
             known: Known::default(),
             older_irc: older_irc::OlderIrc::default(),
             outbox: outbox::Outbox::new(place.clone(), style),

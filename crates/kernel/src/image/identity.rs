@@ -1,8 +1,8 @@
 //! Which program an image is: its file, its script, its registration and its name.
 
 use abi::{
-    Counter, EventTag, PATH_DEPTH_MAX, PATH_PART_BYTES, PATH_PARTS, ProgramEvent, ProgramKey, ProgramPath,
-    RegistrationKey, SCRIPT_PATH_BYTES,
+    Counter, EventTag, PATH_DEPTH_MAX, PATH_PART_BYTES, PATH_PARTS, ProgramEvent, ProgramKey,
+    ProgramPath, RegistrationKey, SCRIPT_PATH_BYTES,
 };
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};

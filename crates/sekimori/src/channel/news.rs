@@ -37,6 +37,8 @@ pub struct Hello {
     pub first: bool,
     /// How long entries are kept.
     pub retention: Retention,
+    /// Which user ids share the room of one user. The watcher cannot read the file that says so.
+    pub subordinate: engine::Subordinate,
 }
 
 /// How long entries of the journal are kept.
