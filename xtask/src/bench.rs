@@ -8,6 +8,7 @@ mod figures;
 mod ground;
 mod hooks;
 mod machine;
+mod older_irc;
 mod peer;
 mod replay;
 mod report;
@@ -65,6 +66,8 @@ pub struct Options {
 enum Part {
     /// The speed of replay. Needs no root
     Replay,
+    /// Refusals beside an IRC connection that is older than the daemon
+    OlderIrc,
 }
 
 /// The job.
@@ -76,12 +79,15 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         println!("skipped: the bench needs root, for namespaces and BPF");
         return Ok(());
     }
-    if let Err(error) = peer::PACKAGES.ensure() {
+    let only_ours = matches!(options.only, Some(Part::OlderIrc));
+    if !only_ours && let Err(error) = peer::PACKAGES.ensure() {
         // The table says what could not be measured.
         eprintln!("{error:#}");
     }
-    let built = built(workspace)?;
-    let sekimori = options.sekimori.clone().unwrap_or(built);
+    let sekimori = match &options.sekimori {
+        Some(sekimori) => sekimori.clone(),
+        None => built(workspace)?,
+    };
     let load_before = machine::load();
     if machine::load_now() > QUIET_LOAD {
         eprintln!("the machine is not quiet (load {load_before}): the figures will be noisy");
@@ -89,6 +95,10 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let mut ground = Ground::prepare(&sekimori)?;
     if let Err(error) = ground.enter_the_gate() {
         println!("skipped: {error:#}");
+        return Ok(());
+    }
+    if let Some(Part::OlderIrc) = options.only {
+        show(&older_irc::play(&mut ground)?.rows(), options.json);
         return Ok(());
     }
     let replays = options.replays();
@@ -127,6 +137,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let daemon = daemon::examine(&mut ground, starts, watched)?;
     let storm = storm::play(&mut ground, storms.0, storms.1)?;
     let mail_verdicts = report::mail_verdicts(&ground)?;
+    let older_irc = older_irc::play(&mut ground)?;
     drop(ground);
 
     let measured = report::Measured {
@@ -134,6 +145,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         mail_verdicts,
         daemon,
         storm,
+        older_irc,
         replay,
         load_before,
     };

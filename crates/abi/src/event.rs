@@ -23,6 +23,8 @@ pub enum EventTag {
     Tamper = 5,
     /// A [`crate::SampleHead`], or a whole [`crate::Sample`]; in a ring buffer of their own.
     Sample = 6,
+    /// A [`CodeEvent`]; in a ring buffer of its own, which the keeper reads.
+    Code = 7,
 }
 
 impl EventTag {
@@ -35,6 +37,7 @@ impl EventTag {
             4 => Some(Self::Program),
             5 => Some(Self::Tamper),
             6 => Some(Self::Sample),
+            7 => Some(Self::Code),
             _ => None,
         }
     }
@@ -206,4 +209,35 @@ pub struct TamperEvent {
     pub signs: u8,
     /// Zero.
     pub reserved: [u8; 3],
+}
+
+/// A look at a mailer's code: value of the map `code_seen`, key the process id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct CodeLook {
+    /// How many pages it had to run when it was asked for.
+    pub pages: u64,
+    /// When it was asked for, in nanoseconds since boot.
+    pub asked_ns: u64,
+    /// 1 when it has been taken.
+    pub taken: u64,
+}
+
+/// A mailer that holds a grant has more code than when its code was looked at last, or was never looked
+/// at.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct CodeEvent {
+    /// Tag [`EventTag::Code`]. The process is the mailer.
+    pub header: EventHeader,
+    /// Destination of its connection in network order; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+    /// Destination port in host order.
+    pub port: u16,
+    /// 4 or 6.
+    pub family: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
 }

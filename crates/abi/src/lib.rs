@@ -16,8 +16,8 @@ mod sample;
 mod settings;
 
 pub use event::{
-    EventHeader, EventTag, FlowEvent, FlowKind, ProgramEvent, TamperEvent, VerdictEvent,
-    VerdictOrigin,
+    CodeEvent, CodeLook, EventHeader, EventTag, FlowEvent, FlowKind, ProgramEvent, TamperEvent,
+    VerdictEvent, VerdictOrigin,
 };
 pub use lineage::{
     CHAIN_LENGTH, Link, PATH_DEPTH_MAX, PATH_END_PARTS, PATH_PART_BYTES, PATH_PARTS, ProcessRecord,
@@ -25,14 +25,15 @@ pub use lineage::{
     ScriptKey,
 };
 pub use sample::{
-    Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling, Wish,
+    Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling,
+    ServerKey, Wish,
 };
 pub use settings::{
     Calls, Counter, Flow, MAIL_PORTS_MAX, Offsets, RateWindow, Settings, WRITING_CALLS_MAX,
 };
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 /// Stands in the object for the number of the kernel's function `bpf_dynptr_from_skb`, which each
 /// kernel numbers for itself: the loader puts that in its place. No helper has this number.
@@ -48,7 +49,7 @@ macro_rules! plain {
 plain! {
     ProgramKey = 32,
     RegistrationKey = 16,
-    Registration = 16,
+    Registration = 32,
     ScriptKey = SCRIPT_PATH_BYTES,
     ProgramPath = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 16,
     ProgramEntry = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 24,
@@ -59,11 +60,14 @@ plain! {
     FlowEvent = 96,
     ProgramEvent = 64,
     TamperEvent = 40,
+    CodeEvent = 48,
+    CodeLook = 24,
     Settings = 96,
     Flow = 56,
     RateWindow = 16,
-    Sampling = 104,
+    Sampling = 112,
     Interest = 48,
+    ServerKey = 20,
     SampleHead = 104,
     Sample = 104 + SAMPLE_BYTES,
 }

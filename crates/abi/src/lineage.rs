@@ -131,6 +131,11 @@ pub struct Registration {
     pub suspended: u8,
     /// Zero.
     pub reserved: [u8; 5],
+    /// The first eight bytes of its file's name, by which [`policy::argument_sign`] knows the program.
+    pub name: [u8; 8],
+    /// Of a script, the name of the shell that its first line names, where that shell reads nothing
+    /// but the script: it counts as itself when that shell is handed it. Else zero.
+    pub shell: [u8; 8],
 }
 
 impl Registration {

@@ -92,9 +92,12 @@ pub struct Sampling {
     pub received_ns: u64,
     /// When there are new samples to be used, in nanoseconds since boot.
     pub window_ns: u64,
-    /// When a packet of the client was held back first, in nanoseconds since boot; 0 when none
-    /// was.
+    /// When a packet of the client was held back first since the server said 220, in nanoseconds
+    /// since boot; 0 when none was.
     pub held_ns: u64,
+    /// When the client told the server that the connection is up, in nanoseconds since boot; 0
+    /// before. A server that greets cannot do so earlier.
+    pub up_ns: u64,
     /// Process that connected.
     pub pid: u32,
     /// Its user.
@@ -143,9 +146,31 @@ pub struct Sampling {
     /// How many bytes the client has sent while the server was silent.
     pub line_bytes: u32,
     /// 1 when the client has said that it sends no more.
-    pub half_closed: u32,
+    pub half_closed: u8,
+    /// [`policy::ClientLine::refused`].
+    pub line_refused: u8,
+    /// 1 when words of mail have left before the server had spoken.
+    pub said_mail: u8,
+    /// Zero.
+    pub reserved: u8,
     /// How many bytes had come in when it said so, and at each packet since; the lower bits.
     pub half_closed_received: u32,
+}
+
+/// A server: key of the map `greeted`, whose value is when it said 220 last, in nanoseconds since
+/// boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct ServerKey {
+    /// Its address in network order; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+    /// Its port in host order.
+    pub port: u16,
+    /// 4 or 6.
+    pub family: u8,
+    /// Zero.
+    pub reserved: u8,
 }
 
 /// What a sample is.

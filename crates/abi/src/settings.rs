@@ -124,6 +124,8 @@ pub struct Offsets {
     pub mm_env_start: u32,
     /// `mm_struct.env_end`
     pub mm_env_end: u32,
+    /// `mm_struct.exec_vm`: how many pages may be run and not written.
+    pub mm_exec_pages: u32,
     /// `file.f_inode`
     pub file_inode: u32,
     /// `file.f_path.mnt`
@@ -222,6 +224,14 @@ pub struct Offsets {
     pub shared_info_flags: u32,
     /// `sock.sk_bpf_storage`
     pub sock_storage: u32,
+    /// `sock.sk_filter`
+    pub sock_filter: u32,
+    /// `inet_sock.min_ttl`
+    pub inet_min_ttl: u32,
+    /// `inet_sock.pinet6`; 0 where the kernel knows no IPv6.
+    pub inet_pinet6: u32,
+    /// `ipv6_pinfo.min_hopcount`
+    pub ipv6_min_hops: u32,
     /// `tcp_sock.is_mptcp`; 0 where the kernel knows no Multipath TCP.
     pub tcp_is_mptcp: u32,
     /// `tcp_sock.write_seq`
@@ -279,8 +289,6 @@ pub struct Flow {
     pub culprit: u32,
     /// Process that the culprit was.
     pub culprit_pid: u32,
-    /// Zero.
-    pub reserved: u32,
     /// Destination in network order; IPv4 in the first four bytes.
     pub address: [u8; 16],
     /// Destination port in host order.
@@ -298,6 +306,8 @@ pub struct Flow {
     pub established: u8,
     /// 1 when the grant exists only because the gate observes.
     pub observed: u8,
+    /// Process whose code is being looked at; 0 for none. What it says waits for the look.
+    pub looked_at: u32,
 }
 
 /// A mailer's use of its rate: value of the map `rates`. The key is the user in the upper
@@ -346,11 +356,14 @@ pub enum Counter {
     FlowsLost = 12,
     /// Samples that could not be reported, because their ring buffer was full.
     SamplesLost = 13,
+    /// How often a program of the gate did not run, because it was running already on that
+    /// processor. The kernel itself counts that, and the map has no slot for it.
+    RecursionMisses = 14,
 }
 
 impl Counter {
     /// Every counter with the name that `status --json` gives it.
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::ConnectsJudged, "connects_judged"),
         (Self::ConnectsAllowed, "connects_allowed"),
         (Self::ConnectsRefused, "connects_refused"),
@@ -365,6 +378,7 @@ impl Counter {
         (Self::ReadsFailed, "reads_failed"),
         (Self::FlowsLost, "flows_lost"),
         (Self::SamplesLost, "samples_lost"),
+        (Self::RecursionMisses, "recursion_misses"),
     ];
 }
 

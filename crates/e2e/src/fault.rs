@@ -13,7 +13,7 @@ use crate::{SERVER, Scene};
 pub const WEB: &str = "127.0.0.1:8080";
 
 /// How long a storm may take on a machine that has other things to do.
-pub const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(300);
 
 /// Whether storms last as long as somebody may ask of them, a minute or a million, and not
 /// only as long as CI has time for: when `SEKIMORI_AT_LENGTH` is set.

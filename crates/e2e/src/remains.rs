@@ -10,7 +10,7 @@ use aya::maps::{MapInfo, loaded_maps};
 use crate::tools::wait_until;
 
 /// The kernel takes a moment to take maps down.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Traces that must be gone when the theatre is closed.
 #[derive(Debug)]

@@ -120,52 +120,47 @@ fn flood(scene: &Scene, count: u64, hold_ms: u64) -> Child {
     command.spawn().unwrap()
 }
 
-/// Others are answered within a second, however many connections one user opens, and
+/// Others are answered while the flood goes on, however many connections one user opens, and
 /// whatever is written to them.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_flooded_control_socket_answers_others() {
-    /// Beside the answer, a command of a debug build starts and ends in this time.
-    const ANSWER: Duration = Duration::from_millis(1500);
+    /// More, and longer, than all else in this test takes: both floods are ended by the test.
+    const HASTY: u64 = 100_000;
+    const HELD_MS: u64 = 3_600_000;
     let Some(scene) = Scene::open("") else { return };
     let web = scene.theatre.web(WEB);
     let daemon = scene.theatre.daemon_pids();
+    // On a busy machine an answer may take longer than the command waits; it must come.
     let ask = |user: Option<(u32, u32)>| {
-        let begun = Instant::now();
-        let ran = scene.theatre.sekimori_as(&["status", "--json"], user);
-        assert_eq!(ran.status, 0, "{ran:?}");
-        begun.elapsed()
+        let asked = || scene.theatre.sekimori_as(&["status", "--json"], user);
+        let answered = || (asked().status == 0).then_some(());
+        wait_until(LONG, answered).unwrap_or_else(|| panic!("{user:?}: {:?}", asked()));
     };
     ask(None);
     let before = (own_kib(&daemon), open_files(&daemon).len());
 
-    let mut slowest = Duration::ZERO;
     let mut most_kib = 0;
     // Many in haste, and some that are kept: both at once.
-    let (kept, hasty) = (flood(&scene, 600, 4000), flood(&scene, 20_000, 0));
+    let mut floods = [flood(&scene, 600, HELD_MS), flood(&scene, HASTY, HELD_MS)];
     for user in [None, Some((1234, 1234))].into_iter().cycle().take(10) {
-        slowest = slowest.max(ask(user));
+        ask(user);
         most_kib = most_kib.max(own_kib(&daemon));
     }
     scene.enforces(&web);
-    for mut flood in [hasty, kept] {
-        let ended = wait_until(LIMIT, || flood.try_wait().unwrap());
-        let _ = flood.kill();
-        let output = flood.wait_with_output().unwrap();
-        assert!(ended.is_some_and(|ended| ended.success()), "{output:?}");
-        println!("{}", String::from_utf8_lossy(&output.stdout).trim_end());
+    for flood in &mut floods {
+        let ended = flood.try_wait().unwrap();
+        assert_eq!(ended, None, "the flood ended before the answers");
+        flood.kill().unwrap();
+        flood.wait().unwrap();
     }
-    assert!(slowest < ANSWER, "{slowest:?}");
     // Whoever flooded is answered again, too.
-    assert!(ask(Some(PERSON)) < ANSWER);
+    ask(Some(PERSON));
     wait_until(LIMIT, || {
         (open_files(&daemon).len() <= before.1).then_some(())
     })
     .unwrap_or_else(|| panic!("{} files, {} before", open_files(&daemon).len(), before.1));
-    println!(
-        "slowest answer {slowest:?}; {} KiB before, at most {most_kib} KiB",
-        before.0
-    );
+    println!("{} KiB before, at most {most_kib} KiB", before.0);
     assert!(most_kib < before.0 + 8192, "{} {most_kib}", before.0);
     wait_until(LIMIT, || (scene.refusals().len() == 2).then_some(())).expect("both refusals");
 }
@@ -316,6 +311,90 @@ fn a_full_process_table_lets_nobody_send_and_everything_else_flow() {
     })
     .unwrap_or_else(|| panic!("{:?}", scene.refusals()));
 
+    with_gate(&|gate| {
+        let made_up: Vec<u32> = gate.processes().map(|(pid, _)| pid).collect();
+        for pid in made_up.into_iter().filter(|pid| *pid >= NOBODY) {
+            gate.forget_process(pid);
+        }
+    });
+    scene.enforces(&web);
+}
+
+/// A registered file of 250 MiB that its user changes is read beside the keeper's loop: root's own command is
+/// answered before that is done.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn the_keeper_answers_while_a_long_file_is_read() {
+    let Some(scene) = Scene::open("") else { return };
+    let long = scene.theatre.home().join("long-mailer");
+    let (from, to) = (scene.bot.to_str().unwrap(), long.to_str().unwrap());
+    scene.theatre.crew("cp", &[from, to]);
+    scene.theatre.crew("truncate", &["-s", "250M", to]);
+    std::os::unix::fs::chown(&long, Some(PERSON.0), Some(PERSON.1)).unwrap();
+    let register = |path: &str| {
+        scene
+            .theatre
+            .sekimori(&["register", path, "--as", "mailer"])
+    };
+    let ran = register(to);
+    if ran.stderr.contains("not every change shows") {
+        println!("skipped: {}", ran.stderr.trim_end());
+        return;
+    }
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let other = scene.theatre.player("other");
+    let before = scene.theatre.newest();
+    scene.theatre.crew("truncate", &["-s", "251M", to]);
+    let ran = register(other.to_str().unwrap());
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let registered = scene.notice_after(before, "bin/other as mailer");
+    let changed = scene.notice_after(before, "changed and waits for you");
+    assert!(
+        registered["id"].as_u64() < changed["id"].as_u64(),
+        "{registered} {changed}"
+    );
+}
+
+/// A daemon that finds no room for the processes that are there loads the gate all the same, and says
+/// how many have no record.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_process_table_that_is_full_at_the_start_keeps_no_gate_from_loading() {
+    /// Linux gives no process a number above 2^22 (`PID_MAX_LIMIT`).
+    const NOBODY: u32 = 1 << 23;
+    let Some(scene) = Scene::open("") else { return };
+    let web = scene.theatre.web(WEB);
+    let pins = Pins::new(scene.theatre.state().join("bpf"), linux::load::OBJECT);
+    let with_gate = |work: &(dyn Fn(&mut Gate) + Sync)| {
+        let open = || work(&mut Gate::open(&pins).unwrap());
+        scene.theatre.sandbox().run_inside(open).unwrap();
+    };
+    let fill = || {
+        with_gate(&|gate| {
+            let record = ProcessRecord::default();
+            (NOBODY..NOBODY + 100_000).find_map(|pid| gate.record_process(pid, &record).err());
+        });
+    };
+    let words = format!("mailer --server {SERVER} --delay-ms 12000");
+    let mailers: Vec<u32> = (0..5)
+        .map(|_| {
+            fill();
+            scene.start(&scene.mailer, &words)
+        })
+        .collect();
+    let before = scene.theatre.newest();
+    scene.theatre.end_daemon(Signal::KILL);
+    // A gate without its links is loaded anew, on the maps that are there.
+    let folder = scene.theatre.state().join("bpf");
+    let script = format!("rm -r {}/links-*", folder.display());
+    scene.theatre.crew("sh", &["-c", &script]);
+    fill();
+    assert!(scene.theatre.raise());
+    scene.notice_after(before, "have no record");
+    let sent = |pid: &u32| scene.desktop.wait(*pid, LIMIT).unwrap().success();
+    let sent = mailers.iter().filter(|pid| sent(pid)).count();
+    // Some process of the machine may have ended just then and left a mailer its room.
+    assert!(sent < mailers.len(), "processes without a record may send");
     with_gate(&|gate| {
         let made_up: Vec<u32> = gate.processes().map(|(pid, _)| pid).collect();
         for pid in made_up.into_iter().filter(|pid| *pid >= NOBODY) {

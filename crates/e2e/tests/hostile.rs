@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use e2e::evasions::beyond;
 use e2e::{LIMIT, SERVER, Scene, Theatre, WEB, wait_until, watcher_account, word};
@@ -95,15 +94,10 @@ impl Hostile {
         self.scene.enforces(&self.web);
         let (mail, sent) = (&self.scene.mail, self.scene.mail.messages().len() as u64);
         assert_eq!((mail.connection_count(), beyond(mail, sent)), (sent, 0));
-        let begun = Instant::now();
+        // A command that is not answered in ten seconds fails.
         theatre.register_as(Path::new("/bin/true"), "launcher", None);
         let ran = theatre.sekimori(&["unregister", "/bin/true"]);
         assert_eq!(ran.status, 0, "{ran:?}");
-        assert!(
-            begun.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            begun.elapsed()
-        );
         let registered = theatre.sekimori(&["programs", "--json"]);
         assert_eq!(registered.stdout.lines().count(), 3, "{registered:?}");
     }

@@ -30,6 +30,15 @@ struct Scene {
 }
 
 impl Scene {
+    /// As a login program of sorts, which `register` would not take it for.
+    fn register_socat(&self, kind: &str) {
+        let words = [
+            "register", SOCAT, "--as", "system", "--kind", kind, "--force",
+        ];
+        let ran = self.theatre.sekimori(&words);
+        assert_eq!(ran.status, 0, "{ran:?}");
+    }
+
     /// All that is there before the gate is up.
     fn open() -> Option<Self> {
         if is_missing(&[SSH, SSHD, SSH_KEYGEN, IP]) {
@@ -179,9 +188,7 @@ fn a_login_by_a_named_socket_is_nobody() {
         return;
     }
     let Some(scene) = Scene::open() else { return };
-    scene
-        .theatre
-        .register_as(Path::new(SOCAT), "system", Some("batch"));
+    scene.register_socat("batch");
     if !scene.theatre.raise() {
         return;
     }
@@ -208,9 +215,7 @@ fn a_login_that_is_half_closed_comes_from_here_all_the_same() {
         return;
     }
     let Some(scene) = Scene::open() else { return };
-    scene
-        .theatre
-        .register_as(Path::new(SOCAT), "system", Some("interactive"));
+    scene.register_socat("interactive");
     if !scene.theatre.raise() {
         return;
     }

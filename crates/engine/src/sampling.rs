@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use protocols::{App, Classifier, Facts, Progress, Roles, Side, dns, irc};
+use protocols::{App, Classifier, Facts, Outcome, Progress, Roles, Side, dns, irc};
 
 use crate::bounded::Bounded;
 use crate::event::{FlowInfo, Payload, Sample, SampleKind, Timestamp};
@@ -39,11 +39,33 @@ pub(crate) enum Found {
 #[derive(Debug)]
 enum Followed {
     /// It is not known yet.
-    Looking(Box<Classifier>),
+    Looking(Looking),
     /// It is IRC.
     Irc(Box<irc::Watch>),
-    /// It is something else, or will never be known.
-    Known,
+    /// It is this, or will never be known. A client of IRC or mail may begin in it yet.
+    Known(App),
+    /// It is encrypted: no more of it is asked for.
+    Opaque,
+}
+
+/// A connection of which it is not known yet what it is.
+#[derive(Debug)]
+struct Looking {
+    classifier: Box<Classifier>,
+    /// What was told of it so far.
+    told: App,
+    /// The gate was asked for more of it.
+    wants_more: bool,
+}
+
+impl Looking {
+    fn new(classifier: Classifier, told: App) -> Self {
+        Self {
+            classifier: Box::new(classifier),
+            told,
+            wants_more: false,
+        }
+    }
 }
 
 /// How sure it must be that a connection is something else than IRC.
@@ -130,8 +152,8 @@ impl Sampling {
                 bytes_sent,
                 bytes_received,
             } => {
-                if let Some(Followed::Looking(classifier)) = self.flows.take(&sample.flow.cookie) {
-                    let _ = recognised(&connection, *classifier, &mut each);
+                if let Some(Followed::Looking(looking)) = self.flows.take(&sample.flow.cookie) {
+                    let _ = recognised(&connection, *looking.classifier, looking.told, &mut each);
                 }
                 each(&Observation::Closed {
                     connection,
@@ -178,24 +200,18 @@ impl Sampling {
         let connection = connection(&sample.flow);
         let followed = self.flows.take(&sample.flow.cookie).unwrap_or_else(|| {
             each(&Observation::Opened(connection));
-            Followed::Looking(Box::new(Classifier::new(Roles::Known)))
+            Followed::Looking(Looking::new(Classifier::new(Roles::Known), App::Unknown))
         });
         let mut noted = Noted::default();
         let followed = match followed {
-            Followed::Looking(mut classifier) => {
-                let progress = look(&mut classifier, side, payload);
-                let is_irc = classifier.is_surely_irc() || classifier.is_irc_by_server();
-                if progress == Progress::Enough || is_irc {
-                    let (found, watch) = recognised(&connection, *classifier, each);
-                    noted.found = found;
-                    noted.wish = Some(match watch {
-                        Some(_) => Wish::Follow,
-                        None => Wish::Enough,
-                    });
-                    watch.map_or(Followed::Known, |watch| Followed::Irc(Box::new(watch)))
-                } else {
-                    Followed::Looking(classifier)
-                }
+            Followed::Known(app) if protocols::begins_anew(&payload.bytes) => {
+                Followed::Looking(Looking::new(Classifier::again(Roles::Known, app), app))
+            }
+            followed => followed,
+        };
+        let followed = match followed {
+            Followed::Looking(looking) => {
+                look_on(looking, &connection, side, payload, &mut noted, each)
             }
             Followed::Irc(mut watch) => {
                 if payload.gap_before {
@@ -214,7 +230,7 @@ impl Sampling {
                 }
                 Followed::Irc(watch)
             }
-            Followed::Known => Followed::Known,
+            followed @ (Followed::Known(_) | Followed::Opaque) => followed,
         };
         let left = self.flows.put(account, sample.flow.cookie, followed);
         self.forgotten += u64::from(left.is_some());
@@ -230,6 +246,59 @@ fn connection(flow: &FlowInfo) -> Connection {
     }
 }
 
+/// Takes payload of a connection of which it is not known yet what it is.
+fn look_on(
+    mut looking: Looking,
+    connection: &Connection,
+    side: Side,
+    payload: &Payload,
+    noted: &mut Noted,
+    each: &mut impl FnMut(&Observation<'_>),
+) -> Followed {
+    let classifier = &mut looking.classifier;
+    let progress = look(classifier, side, payload);
+    let is_irc = classifier.is_surely_irc() || classifier.is_irc_by_server();
+    if progress == Progress::More && !is_irc {
+        if looking.told == App::Unknown
+            && let Some(named) = classifier.named()
+        {
+            looking.told = named.app;
+            each(&Observation::Recognised {
+                connection: *connection,
+                app: named.app,
+                facts: &named.facts,
+                own_chat: false,
+            });
+        }
+        // A client that registers may wait for a server that first sends much else.
+        if classifier.registers() && !looking.wants_more {
+            looking.wants_more = true;
+            noted.wish = Some(Wish::Follow);
+        }
+        return Followed::Looking(looking);
+    }
+    let told = looking.told;
+    let known = recognised(connection, *looking.classifier, told, each);
+    noted.found = known.found;
+    if let Some(watch) = known.watch {
+        noted.wish = Some(Wish::Follow);
+        return Followed::Irc(Box::new(watch));
+    }
+    if known.opaque {
+        noted.wish = Some(Wish::Enough);
+        return Followed::Opaque;
+    }
+    if looking.wants_more {
+        noted.wish = Some(Wish::Enough);
+    }
+    // IRC may begin yet: the gate goes on with the little that it reports of any connection.
+    Followed::Known(if known.app == App::Unknown {
+        told
+    } else {
+        known.app
+    })
+}
+
 fn look(classifier: &mut Classifier, side: Side, payload: &Payload) -> Progress {
     if payload.gap_before {
         classifier.gap(side);
@@ -241,25 +310,39 @@ fn look(classifier: &mut Classifier, side: Side, payload: &Payload) -> Progress 
     progress
 }
 
-/// Tells what a connection was found to be; with IRC, who listens on.
+/// What a connection was found to be.
+#[derive(Default)]
+struct Recognised {
+    app: App,
+    found: Option<Found>,
+    /// No line can be read in it from now on.
+    opaque: bool,
+    /// Who listens on, when it is IRC.
+    watch: Option<irc::Watch>,
+}
+
+/// Tells what a connection was found to be, unless that was `told` before.
 fn recognised(
     connection: &Connection,
     classifier: Classifier,
+    told: App,
     each: &mut impl FnMut(&Observation<'_>),
-) -> (Option<Found>, Option<irc::Watch>) {
+) -> Recognised {
     let (outcome, watch) = classifier.finish_watching();
     if outcome.app == App::Unknown {
-        return (None, None);
+        return Recognised::default();
     }
     // Behind TLS, or a proxy, there may be anything.
     let bare = !matches!(outcome.app, App::Tls | App::Socks) && outcome.through.is_none();
+    let sure = outcome.confidence >= SURE;
     let found = match outcome.app {
         App::Irc => Some(Found::Irc),
-        _ if bare && outcome.confidence >= SURE => Some(Found::Other),
+        _ if bare && sure => Some(Found::Other),
         _ => None,
     };
     match &watch {
         Some(watch) => tell_irc(connection, watch, each),
+        None if outcome.app == told => {}
         None => each(&Observation::Recognised {
             connection: *connection,
             app: outcome.app,
@@ -267,7 +350,22 @@ fn recognised(
             own_chat: false,
         }),
     }
-    (found, watch)
+    Recognised {
+        app: outcome.app,
+        found,
+        opaque: sure && is_opaque(&outcome),
+        watch,
+    }
+}
+
+/// Is it encrypted or binary from its greeting on, which both sides have sent?
+fn is_opaque(outcome: &Outcome) -> bool {
+    match outcome.app {
+        // Anybody can send five bytes that look like TLS.
+        App::Tls => matches!(outcome.facts, Facts::Tls(_)),
+        App::Ssh | App::Smb | App::Rdp | App::BitTorrent | App::Bgp | App::Ldap => true,
+        _ => false,
+    }
 }
 
 fn tell_irc(connection: &Connection, watch: &irc::Watch, each: &mut impl FnMut(&Observation<'_>)) {
@@ -369,10 +467,14 @@ mod tests {
         );
         let (seen, noted) = take(&mut sampling, &sent);
         assert_eq!(seen, ["opened", "is http"]);
-        assert_eq!(
-            (noted.wish, noted.found),
-            (Some(Wish::Enough), Some(Found::Other))
+        // The server has not confirmed it.
+        assert_eq!((noted.wish, noted.found), (None, None));
+        let answered = sample(
+            7,
+            SampleKind::Received(payload(b"HTTP/1.1 200 OK\r\n\r\nhello")),
         );
+        let (seen, noted) = take(&mut sampling, &answered);
+        assert_eq!((seen, noted.found), (vec![], Some(Found::Other)));
         let closed = sample(
             7,
             SampleKind::Closed {

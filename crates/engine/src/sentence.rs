@@ -125,6 +125,10 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
         Reason::FileChanged => "its file is not the one that was registered".to_owned(),
         Reason::ForeignOrigin => match other_culprit(case) {
             Some(culprit) => format!("it does not act for the user: {culprit} stands in its lineage"),
+            None if case.tampered.any() => format!(
+                "it shows signs of tampering and counts as foreign until it is started again{}",
+                signs(case.tampered)
+            ),
             None if case.culprit.is_some() => {
                 "it does not act for the user: it was not started by a desktop, a shell or a service that is registered"
                     .to_owned()

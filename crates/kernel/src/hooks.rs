@@ -1,5 +1,6 @@
 //! One file for each hook, and what two of them share.
 
+mod code;
 mod connect;
 mod egress;
 mod exec;

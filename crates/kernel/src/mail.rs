@@ -2,19 +2,24 @@
 //! or LMTP gets no further. What a client says is read until the server has answered in
 //! another protocol; which words are mail, [`policy::ClientLine`] knows.
 //!
-//! Bytes that may still become a word of mail wait until that is known: what is dropped here
-//! stays in the socket, and leaves together with what is written next. So neither single
-//! bytes nor blank lines get a greeting through.
+//! Bytes that are mail, or may still become it, wait until the server has spoken: what is dropped
+//! here stays in the socket, and TCP sends it again, together with what is written next. When the
+//! server says 220, the bytes never leave. When it says anything else, they leave at once.
+//!
+//! A server that stays silent is no mail server, because those greet first. Many honest ones say
+//! nothing: they take a file by FTP, or a log. So the wait ends [`GREETING_NS`] after the connection
+//! came up. What a mail server that greets later gets by then, and does itself against clients that
+//! speak too early, SECURITY.md describes ("Mail on other ports").
 
-use abi::{Counter, MailWatch, ProcessRecord, Sampling, Settings, VerdictOrigin};
-use aya_ebpf::bindings::__sk_buff;
+use abi::{Counter, MailWatch, ProcessRecord, Sampling, ServerKey, Settings, VerdictOrigin};
+use aya_ebpf::bindings::{__sk_buff, BPF_ANY};
 use aya_ebpf::helpers::generated::{bpf_ktime_get_coarse_ns, bpf_skb_load_bytes};
 use aya_ebpf::programs::SkBuffContext;
 use policy::{ClientLine, Reason, has_line_end, is_mail_server};
 
 use crate::hooks::verdict::{self, Actor, Judged, Left};
-use crate::maps::PROCESSES;
-use crate::packet::{self, Packet, Payload};
+use crate::maps::{GREETED, PROCESSES};
+use crate::packet::{self, Packet, Payload, TCP_SYN_SENT, Tcp};
 use crate::repeat::each;
 use crate::report::count;
 
@@ -25,9 +30,17 @@ const PIECES_MAX: u32 = 8192;
 /// How many bytes of a client are read while its server is silent. A mail server that has not
 /// greeted yet reads nothing, and its system takes no more than a few megabytes for it.
 const SILENT_BYTES: u32 = 16 << 20;
-/// How long bytes wait for more: some protocols begin with an empty line, and some clients
-/// with single bytes. While the server is silent, once for each connection.
+/// How long half a word waits for the other half where the server has said 220.
 const HOLD_NS: u64 = 3_000_000_000;
+/// How long after the connection came up a mail server may take to greet. Postfix looks up the
+/// client's name before; Exim, and Sendmail with a pause before its greeting, end the session of a
+/// client that speaks earlier.
+const GREETING_NS: u64 = 1_000_000_000;
+/// The same for a client whose first line makes a mail server end the session
+/// ([`ClientLine::refused`]). Less than TCP waits before it sends a dropped packet again.
+const REFUSED_NS: u64 = 150_000_000;
+/// For how long a server that has said 220 counts as a mail server on later connections.
+const REMEMBERED_NS: u64 = 3_600_000_000_000;
 
 /// Whether the client is still read.
 #[inline(always)]
@@ -37,17 +50,49 @@ pub fn is_read(sampling: &Sampling) -> bool {
 
 /// Whether a packet of a client that is read may leave.
 #[inline(never)]
-pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampling) -> bool {
+pub fn may_leave(
+    ctx: &SkBuffContext,
+    settings: &Settings,
+    tcp: Tcp,
+    sampling: &mut Sampling,
+) -> bool {
     let Some(payload) = Payload::of(ctx) else {
         // Extension headers, which only a socket that asked for them sends.
         return settings.observe != 0;
     };
+    if sampling.mail == MailWatch::Silent as u8 {
+        notice_server(tcp, sampling);
+    }
+    let suspected = sampling.mail == MailWatch::Suspected as u8;
+    if suspected && sampling.said_mail != 0 {
+        return catch(ctx, settings, sampling) || payload.bytes == 0;
+    }
     if payload.bytes == 0 {
+        // Not the SYN: the server must know that the connection is up before it can greet.
+        if sampling.up_ns == 0 && tcp.state() != TCP_SYN_SENT {
+            sampling.up_ns = now();
+        }
         return true;
     }
     if sampling.mail == MailWatch::Caught as u8 {
         return settings.observe != 0;
     }
+    // Over, or let go: a client of mail is caught when the server greets after all.
+    if sampling.mail == MailWatch::Over as u8 || sampling.said_mail != 0 {
+        return true;
+    }
+    is_no_mail(ctx, settings, tcp, sampling, &payload)
+}
+
+/// Whether payload may leave: the client has said no word of mail yet.
+#[inline(always)]
+fn is_no_mail(
+    ctx: &SkBuffContext,
+    settings: &Settings,
+    tcp: Tcp,
+    sampling: &mut Sampling,
+    payload: &Payload,
+) -> bool {
     let suspected = sampling.mail == MailWatch::Suspected as u8;
     let mut known = 0;
     if sampling.line_begun != 0 {
@@ -72,6 +117,7 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
             letters: sampling.line_letters,
             others: sampling.line_others,
             hides: sampling.line_hides | u8::from(Payload::may_change(ctx)),
+            refused: sampling.line_refused,
         },
         suspected,
         spoke: 0,
@@ -81,23 +127,35 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
     let line = reader.line;
     // An urgent byte among the letters of a greeting hides it from whoever reads along.
     let open = line.may_become_mail(suspected) || payload.is_urgent;
-    if !spoke && open && settings.observe == 0 {
+    if !suspected && (spoke || open) && settings.observe == 0 {
+        match wait(tcp, sampling, &line) {
+            Wait::On => return false,
+            Wait::Over => sampling.said_mail = u8::from(spoke),
+            Wait::OverForMail => spoke = true,
+        }
+        if sampling.said_mail != 0 {
+            return true;
+        }
+    }
+    if suspected && !spoke && open && settings.observe == 0 {
         if waits(sampling) {
             return false;
         }
         // Nobody but a client of mail begins like that where mail is taken.
-        spoke = suspected;
+        spoke = true;
     }
     if spoke {
-        sampling.mail = MailWatch::Caught as u8;
-        count(Counter::PacketsRefused);
-        tell(ctx, settings, sampling);
-        return settings.observe != 0;
+        if suspected || settings.observe == 0 {
+            return catch(ctx, settings, sampling);
+        }
+        sampling.said_mail = 1;
+        return true;
     }
     sampling.line_word = line.word;
     sampling.line_letters = line.letters;
     sampling.line_others = line.others;
     sampling.line_hides = line.hides;
+    sampling.line_refused = line.refused;
     sampling.line_next = payload.sequence.wrapping_add(payload.bytes);
     sampling.line_begun = 1;
     if suspected {
@@ -111,27 +169,115 @@ pub fn may_leave(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampli
     true
 }
 
-/// The server's first payload tells whether the client has to be read further.
+/// The client speaks mail to a mail server. Says whether its packets may leave all the same.
 #[inline(never)]
-pub fn server_speaks<P: Packet>(packet: &P, payload: &Payload, sampling: &mut Sampling) {
-    let mut first = [0; 3];
-    for (place, letter) in first.iter_mut().enumerate() {
-        // SAFETY: room for one byte. What is not there stays zero.
-        unsafe { packet.copy(payload.offset + place as u32, (&raw mut *letter).cast(), 1) };
-    }
-    if !is_mail_server(first, payload.bytes) {
+fn catch(ctx: &SkBuffContext, settings: &Settings, sampling: &mut Sampling) -> bool {
+    sampling.mail = MailWatch::Caught as u8;
+    count(Counter::PacketsRefused);
+    tell(ctx, settings, sampling);
+    settings.observe != 0
+}
+
+/// The hook that reads servers may not have run for the server's first byte: a program of a
+/// tracepoint does not run inside itself, and a socket that is half closed passes none. What the
+/// socket has taken in tells.
+#[inline(always)]
+fn notice_server(tcp: Tcp, sampling: &mut Sampling) {
+    if tcp.heard() != 0 {
+        greeting_was_missed(sampling);
+    } else if tcp.has_heard_all() {
+        // The server has ended without a word.
         sampling.mail = MailWatch::Over as u8;
-        return;
     }
+}
+
+/// The server has spoken, and nobody has read its first byte: it may have been a greeting.
+#[inline(always)]
+pub fn greeting_was_missed(sampling: &mut Sampling) {
     sampling.mail = MailWatch::Suspected as u8;
     sampling.held_ns = 0;
 }
 
-/// Whether bytes that may become mail still wait for more.
+/// The server's first payload tells whether the client has to be read further. It begins behind
+/// `before` bytes of the packet.
+#[inline(never)]
+pub fn server_speaks<P: Packet>(
+    packet: &P,
+    payload: &Payload,
+    before: u32,
+    sampling: &mut Sampling,
+) {
+    let offset = payload.offset + before;
+    let bytes = payload.bytes.wrapping_sub(before);
+    let mut first = [0; 3];
+    let mut is_read = true;
+    for (place, letter) in first.iter_mut().enumerate() {
+        let place = place as u32;
+        // SAFETY: room for one byte.
+        let there = unsafe { packet.copy(offset + place, (&raw mut *letter).cast(), 1) };
+        is_read &= there || place >= bytes;
+    }
+    if is_read && !is_mail_server(first, bytes) {
+        sampling.mail = MailWatch::Over as u8;
+        return;
+    }
+    greeting_was_missed(sampling);
+    if is_read {
+        let _ = GREETED.insert(server(sampling), &packet.now(), u64::from(BPF_ANY));
+    }
+}
+
+#[inline(always)]
+fn server(sampling: &Sampling) -> ServerKey {
+    ServerKey {
+        address: sampling.address,
+        port: sampling.port,
+        family: sampling.family,
+        reserved: 0,
+    }
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// What becomes of bytes that are mail, or may become mail, while the server is silent.
+enum Wait {
+    /// They do not leave yet.
+    On,
+    /// The server is silent for longer than a mail server: they leave.
+    Over,
+    /// It is a mail server all the same: they do not leave.
+    OverForMail,
+}
+
+/// Whether the server has had time to greet, and could be heard.
+#[inline(always)]
+fn wait(tcp: Tcp, sampling: &Sampling, line: &ClientLine) -> Wait {
+    let limit = if line.refused != 0 {
+        REFUSED_NS
+    } else {
+        GREETING_NS
+    };
+    let now = now();
+    if sampling.up_ns == 0 || now - sampling.up_ns < limit {
+        return Wait::On;
+    }
+    // SAFETY: the value is copied out at once.
+    let greeted = unsafe { GREETED.get(server(sampling)) }.copied();
+    if tcp.may_be_deaf() || greeted.is_some_and(|last| now < last + REMEMBERED_NS) {
+        Wait::OverForMail
+    } else {
+        Wait::Over
+    }
+}
+
+/// Whether half a word still waits for more.
 #[inline(always)]
 fn waits(sampling: &mut Sampling) -> bool {
-    // SAFETY: the helper has no preconditions.
-    let now = unsafe { bpf_ktime_get_coarse_ns() };
+    let now = now();
     if sampling.held_ns == 0 {
         sampling.held_ns = now;
     }

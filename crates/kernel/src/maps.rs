@@ -2,8 +2,8 @@
 //! full stands beside it.
 
 use abi::{
-    Calls, Flow, Interest, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow,
-    Registration, RegistrationKey, Sampling, ScriptKey, Settings,
+    Calls, CodeLook, Flow, Interest, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow,
+    Registration, RegistrationKey, Sampling, ScriptKey, ServerKey, Settings,
 };
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::cty::c_void;
@@ -22,6 +22,9 @@ pub struct Scratch {
     pub script: ScriptKey,
     /// A piece of the arguments or the environment.
     pub text: [u64; TEXT_BYTES / 8],
+    /// The beginning of the program's name, as it is registered. Kept here and not handed on, so that
+    /// the verifier need not tell programs apart by it.
+    pub name: u64,
 }
 
 /// What user space sets.
@@ -79,6 +82,16 @@ pub static SPOILED: LruHashMap<u32, u64, 1024> = LruHashMap::new();
 #[btf_map(name = "last_spoiled")]
 pub static LAST_SPOILED: Array<u64, 1> = Array::new();
 
+/// The last look at each mailer's code; see `hooks/code.rs`. One that was forgotten is looked at once
+/// more.
+#[btf_map(name = "code_seen")]
+pub static CODE_SEEN: LruHashMap<u32, CodeLook, 1024> = LruHashMap::new();
+
+/// Reports to the keeper, room for some 70. What does not fit is asked for again with the next write,
+/// and counted.
+#[btf_map(name = "code")]
+pub static CODE: RingBuf<u8, { 4 * 1024 }> = RingBuf::new();
+
 /// What is counted: slots of [`abi::Counter`].
 #[btf_map(name = "counters")]
 pub static COUNTERS: PerCpuArray<u64, 14> = PerCpuArray::new();
@@ -98,6 +111,10 @@ pub static SAMPLINGS: SkStorage<Sampling> = SkStorage::new();
 pub fn samplings() -> *mut c_void {
     (&raw const SAMPLINGS).cast_mut().cast()
 }
+
+/// Servers that have said 220, with the time. The one that said so longest ago leaves first.
+#[btf_map(name = "greeted")]
+pub static GREETED: LruHashMap<ServerKey, u64, 1024> = LruHashMap::new();
 
 /// What user space wants to see of connections. The oldest leave first; their sampling ends
 /// by itself.

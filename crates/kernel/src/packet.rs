@@ -21,6 +21,11 @@ pub const IPPROTO_UDP: u8 = 17;
 const IPV6_HEADER_BYTES: u32 = 40;
 pub const TCP_SYN_SENT: u32 = 2;
 pub const TCP_FIN_WAIT1: u32 = 4;
+pub const TCP_FIN_WAIT2: u32 = 5;
+const TCP_CLOSE_WAIT: u32 = 8;
+const TCP_LAST_ACK: u32 = 9;
+const TCP_CLOSING: u32 = 11;
+const AF_INET6: u16 = 10;
 /// Extension headers of IPv6 by their numbers.
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -126,11 +131,51 @@ impl Tcp {
         behind.wrapping_sub(next) as i32 > 0 && edge.wrapping_sub(payload.sequence) as i32 > 0
     }
 
-    /// Whether payload that it takes in holds the byte that it expects next, and not a later one only.
+    /// Which bytes of a server's stream come with payload that it takes in.
     #[inline(always)]
-    pub fn expects(self, payload: &Payload) -> bool {
+    pub fn part(self, payload: &Payload) -> Part {
+        if self.heard() != 0 {
+            return Part::Later;
+        }
         let next: u32 = self.field(offset!(tcp_rcv_nxt));
-        payload.sequence.wrapping_sub(next) as i32 <= 0
+        let before = next.wrapping_sub(payload.sequence);
+        if before as i32 >= 0 {
+            Part::First(before)
+        } else {
+            Part::BehindGap
+        }
+    }
+
+    /// How many payload bytes it has taken in from the server. The kernel counts the server's FIN
+    /// like a byte, and here it is none. A socket that has closed its own side answers the FIN
+    /// before its state tells of it: there, a single byte may be one, and counts for nothing.
+    #[inline(always)]
+    pub fn heard(self) -> u64 {
+        let bytes: u64 = self.field(offset!(tcp_bytes_received));
+        let has_closed = matches!(self.state(), TCP_FIN_WAIT1 | TCP_FIN_WAIT2);
+        bytes.saturating_sub(u64::from(has_closed || self.has_heard_all()))
+    }
+
+    /// Whether the server has said that it sends no more.
+    #[inline(always)]
+    pub fn has_heard_all(self) -> bool {
+        matches!(self.state(), TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING)
+    }
+
+    /// Whether its process may have what the server says dropped before any hook sees that: by a
+    /// filter of its own, or because the packets have come too far.
+    #[inline(always)]
+    pub fn may_be_deaf(self) -> bool {
+        let filter: *const c_void = self.field(offset!(sock_filter));
+        if filter != core::ptr::null() || self.field::<u8>(offset!(inet_min_ttl)) != 0 {
+            return true;
+        }
+        let pinet6 = offset!(inet_pinet6);
+        if pinet6 == 0 || self.field::<u16>(offset!(sock_family)) != AF_INET6 {
+            return false;
+        }
+        let ipv6 = self.address().follow(pinet6);
+        ipv6.read::<u8>(offset!(ipv6_min_hops)) != 0
     }
 
     /// Whether a process holds it in a call at this moment.
@@ -175,6 +220,16 @@ impl Tcp {
     pub fn address(self) -> Address {
         self.0.address()
     }
+}
+
+/// Which bytes of a server's stream a packet brings.
+pub enum Part {
+    /// The first one, behind so many bytes that count for nothing.
+    First(u32),
+    /// Later ones, while the first one is still on its way.
+    BehindGap,
+    /// Later ones. The first one has come already.
+    Later,
 }
 
 /// Bytes of the packet, its IP header included.

@@ -26,7 +26,8 @@ use crate::kernel_memory::Address;
 use crate::mail;
 use crate::maps::{INTERESTS, PROCESSES, SAMPLES, offset, samples, samplings};
 use crate::packet::{
-    self, Header, IPPROTO_UDP, Packet, Payload, TCP_FIN_WAIT1, TCP_SYN_SENT, Tcp, cookie,
+    self, Header, IPPROTO_UDP, Packet, Part, Payload, TCP_FIN_WAIT1, TCP_FIN_WAIT2, TCP_SYN_SENT,
+    Tcp, cookie,
 };
 use crate::report::count;
 
@@ -57,7 +58,6 @@ const QUIET_NS: u64 = 3_000_000_000;
 const REST_NS: u64 = 60_000_000;
 /// How exactly the last payload's time is kept.
 const EXACT_NS: u64 = 1_000_000_000;
-const TCP_FIN_WAIT2: u32 = 5;
 /// Unread bytes at which user space is woken in any case.
 const UNREAD_BYTES: u64 = 128 * 1024;
 
@@ -213,7 +213,7 @@ pub fn sent(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp) -> bool {
     let Some(sampling) = sampling_of(tcp, 0) else {
         return !may_be_subflow(tcp) || adopt(ctx, tcp) || settings.observe != 0;
     };
-    if mail::is_read(sampling) && !mail::may_leave(ctx, settings, sampling) {
+    if mail::is_read(sampling) && !mail::may_leave(ctx, settings, tcp, sampling) {
         return false;
     }
     let state = tcp.state();
@@ -252,8 +252,12 @@ pub fn received<P: Packet>(packet: &P, tcp: Tcp, place: &Payload) {
     let Some(sampling) = sampling_of(tcp, 0) else {
         return;
     };
-    if sampling.mail == MailWatch::Silent as u8 && tcp.expects(place) {
-        mail::server_speaks(packet, place, sampling);
+    if sampling.mail == MailWatch::Silent as u8 {
+        match tcp.part(place) {
+            Part::First(before) => mail::server_speaks(packet, place, before, sampling),
+            Part::BehindGap => {}
+            Part::Later => mail::greeting_was_missed(sampling),
+        }
     }
     notice_quiet(packet, sampling);
     if is_sampled(sampling) && !rests(packet, sampling, Way::Received) {

@@ -55,8 +55,8 @@ impl Type {
     }
 }
 
-/// The kernel's types.
-struct Types<'a> {
+/// Types: the kernel's, or those that the kernel keeps with a map.
+pub(crate) struct Types<'a> {
     bytes: &'a [u8],
     strings: &'a [u8],
     /// Type n is at index n - 1.
@@ -99,7 +99,7 @@ pub fn kernel() -> Result<Kernel, Error> {
 }
 
 impl<'a> Types<'a> {
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let word = |at: usize| Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         if u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?) != MAGIC {
             return None;
@@ -212,6 +212,40 @@ impl<'a> Types<'a> {
         Some(bits / 8)
     }
 
+    /// The member of a struct: where it lies, and of which type it is.
+    pub(crate) fn field(&self, structure: u32, name: &str) -> Option<(usize, u32)> {
+        let (bits, target) = self.member(self.composite(structure)?, name.as_bytes(), 4)?;
+        (bits % 8 == 0).then_some((bits as usize / 8, target))
+    }
+
+    /// The type of an array's elements, and how many there are.
+    pub(crate) fn array(&self, id: u32) -> Option<(u32, usize)> {
+        let found = *self.types.get(id.checked_sub(1)? as usize)?;
+        let element = self.word(found.at + 12);
+        let count = self.word(found.at + 20) as usize;
+        (found.kind() == KIND_ARRAY).then_some((element, count))
+    }
+
+    /// How many bytes a value of a type takes.
+    pub(crate) fn size(&self, mut id: u32) -> Option<usize> {
+        let mut count = 1_usize;
+        for _ in 0..16 {
+            let found = *self.types.get(id.checked_sub(1)? as usize)?;
+            match found.kind() {
+                KIND_INT | KIND_ENUM | KIND_ENUM64 | KIND_STRUCT | KIND_UNION => {
+                    return count.checked_mul(found.target as usize);
+                }
+                KIND_ARRAY => {
+                    let (element, elements) = self.array(id)?;
+                    count = usize::checked_mul(count, elements)?;
+                    id = element;
+                }
+                _ => id = found.target,
+            }
+        }
+        None
+    }
+
     /// The number of a function.
     fn function(&self, name: &str) -> Option<u32> {
         let is_it = |found: &Type| {
@@ -255,6 +289,7 @@ impl<'a> Types<'a> {
             mm_arg_end: field("mm_struct", &["arg_end"])?,
             mm_env_start: field("mm_struct", &["env_start"])?,
             mm_env_end: field("mm_struct", &["env_end"])?,
+            mm_exec_pages: field("mm_struct", &["exec_vm"])?,
             file_inode: field("file", &["f_inode"])?,
             file_mnt: field("file", &["f_path.mnt"])?,
             file_dentry: field("file", &["f_path.dentry"])?,
@@ -312,6 +347,10 @@ impl<'a> Types<'a> {
             skb_len: field("sk_buff", &["len"])?,
             shared_info_flags: field("skb_shared_info", &["flags"])?,
             sock_storage: field("sock", &["sk_bpf_storage"])?,
+            sock_filter: field("sock", &["sk_filter"])?,
+            inet_min_ttl: field("inet_sock", &["min_ttl"])?,
+            inet_pinet6: self.offset("inet_sock", "pinet6").unwrap_or(0),
+            ipv6_min_hops: self.offset("ipv6_pinfo", "min_hopcount").unwrap_or(0),
             tcp_is_mptcp: self.offset("tcp_sock", "is_mptcp").unwrap_or(0),
             tcp_write_seq: field("tcp_sock", &["write_seq"])?,
             tcp_snd_una: field("tcp_sock", &["snd_una"])?,

@@ -124,8 +124,8 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event
                 bytes_received,
             })
         }
-        // Samples have a ring buffer of their own.
-        EventTag::Sample => return Err(Error::Tag(header.tag)),
+        // These have ring buffers of their own.
+        EventTag::Sample | EventTag::Code => return Err(Error::Tag(header.tag)),
         EventTag::Program => {
             names.seen(&read(bytes)?);
             None
@@ -206,15 +206,8 @@ fn verdict(event: &VerdictEvent, names: &mut impl Names) -> Result<Event, Error>
         }
     }
     let mut actor = Actor {
-        pid,
-        uid: event.header.uid,
         comm: text(&event.comm),
-        program: known(names, record.program),
-        role: Role::from_code(record.role),
-        kind: Kind::from_code(record.kind),
-        origin: Origin::from_code(record.origin),
-        tampered: Tamper(record.tampered),
-        lineage: lineage(&record, names),
+        ..actor(pid, event.header.uid, &record, names)
     };
     if actor.program.is_empty() && actor.pid != 0 {
         // The gate has no name; /proc may still have one.
@@ -228,6 +221,21 @@ fn verdict(event: &VerdictEvent, names: &mut impl Names) -> Result<Event, Error>
         reason: Reason::from_code(event.reason),
         observed: event.observed != 0,
     })
+}
+
+/// A process by its record.
+pub fn actor(pid: u32, uid: u32, record: &ProcessRecord, names: &mut impl Names) -> Actor {
+    Actor {
+        pid,
+        uid,
+        comm: String::new(),
+        program: known(names, record.program),
+        role: Role::from_code(record.role),
+        kind: Kind::from_code(record.kind),
+        origin: Origin::from_code(record.origin),
+        tampered: Tamper(record.tampered),
+        lineage: lineage(record, names),
+    }
 }
 
 /// The lineage in a record.

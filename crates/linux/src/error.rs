@@ -34,6 +34,20 @@ impl Error {
         move |source| Self::File { path, source }
     }
 
+    /// The error of a second attempt, with that of the first: the second may fail only because
+    /// the first has left something behind.
+    pub(crate) fn both(first: &Self, second: Self) -> Self {
+        let (before, after) = (first.to_string(), second.to_string());
+        if before == after {
+            return second;
+        }
+        let text = format!("{after} (the first attempt failed: {before})");
+        match (first, second) {
+            (_, Self::Unsupported(_)) | (Self::Unsupported(_), _) => Self::Unsupported(text),
+            _ => Self::Failed(text),
+        }
+    }
+
     /// A failure of `what`, with its whole chain of causes in one line.
     pub(crate) fn failed(what: impl std::fmt::Display, error: &dyn std::error::Error) -> Self {
         Self::Failed(format!("{what}: {}", chain(error)))
@@ -52,4 +66,29 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         cause = next.source();
     }
     text.replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_the_first_attempt_is_kept() {
+        let first = || Error::Failed("the pins are gone".to_owned());
+        let both = Error::both(&first(), Error::Full("the process table"));
+        let text = both.to_string();
+        assert_eq!(
+            text,
+            "the process table is full (the first attempt failed: the pins are gone)"
+        );
+        assert_eq!(
+            Error::both(&first(), first()).to_string(),
+            "the pins are gone"
+        );
+        let refused = Error::Unsupported("no BPF here".to_owned());
+        assert!(matches!(
+            Error::both(&refused, first()),
+            Error::Unsupported(_)
+        ));
+    }
 }

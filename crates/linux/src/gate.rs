@@ -1,19 +1,20 @@
 //! The gate as it is pinned: settings, registrations, the process table, counters, events.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use abi::{
-    Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration, RegistrationKey,
-    ScriptKey, Settings,
+    CodeLook, Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration,
+    RegistrationKey, ScriptKey, Settings,
 };
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf};
 use bytemuck::{AnyBitPattern, NoUninit};
-use policy::{Kind, Role};
+use policy::{Kind, Role, Tamper};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::pins::Pins;
+use crate::{Error, misses};
 
 // aya takes plain bytes as keys and values; casting to the shared structs happens here and
 // nowhere else, without unsafe code.
@@ -39,7 +40,8 @@ plain!(
     Registration,
     RegistrationKey,
     ScriptKey,
-    Interest
+    Interest,
+    CodeLook
 );
 
 /// A registered program, as the gate is told.
@@ -59,6 +61,10 @@ pub struct Registered {
     pub changed_ns: u64,
     /// The file changed and waits to be verified again.
     pub suspended: bool,
+    /// The beginning of its file's name; see [`policy::name_of`].
+    pub name: [u8; 8],
+    /// Of a script, the shell that may be handed it; see [`crate::identity::Program::shell`].
+    pub shell: [u8; 8],
 }
 
 impl Registered {
@@ -72,6 +78,8 @@ impl Registered {
             kind: kind as u8,
             suspended: self.suspended.into(),
             reserved: [0; 5],
+            name: self.name,
+            shell: self.shell,
         }
     }
 
@@ -113,6 +121,9 @@ pub struct Gate {
     programs: HashMap<MapData, Bytes<ProgramKey>, [u8; size_of::<ProgramEntry>()]>,
     counters: PerCpuArray<MapData, u64>,
     interests: HashMap<MapData, u64, Bytes<Interest>>,
+    code_seen: HashMap<MapData, u32, Bytes<CodeLook>>,
+    spoiled: HashMap<MapData, u32, u64>,
+    last_spoiled: Array<MapData, u64>,
 }
 
 fn map(pins: &Pins, name: &str) -> Result<Map, Error> {
@@ -123,6 +134,19 @@ fn map(pins: &Pins, name: &str) -> Result<Map, Error> {
 
 fn typed<T: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &str) -> Result<T, Error> {
     T::try_from(map(pins, name)?).map_err(|error| Error::failed(pins.map(name).display(), &error))
+}
+
+/// What became of an entry that may be gone already.
+fn removed(map: &str, result: Result<(), MapError>) -> Result<(), Error> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        other => other.map_err(|error| Error::failed(map, &error)),
+    }
 }
 
 impl Gate {
@@ -141,6 +165,9 @@ impl Gate {
             programs: typed(pins, "programs")?,
             counters: typed(pins, "counters")?,
             interests: typed(pins, "interests")?,
+            code_seen: typed(pins, "code_seen")?,
+            spoiled: typed(pins, "spoiled")?,
+            last_spoiled: typed(pins, "last_spoiled")?,
         })
     }
 
@@ -151,6 +178,15 @@ impl Gate {
     /// When the map is missing.
     pub fn events(&self) -> Result<Ring, Error> {
         Ring::open(&self.pins, "events")
+    }
+
+    /// The ring buffer in which the kernel asks for looks at the code of mailers, to be read here.
+    ///
+    /// # Errors
+    ///
+    /// When the map is missing.
+    pub fn code(&self) -> Result<Events, Error> {
+        Events::of_map(map(&self.pins, "code")?)
     }
 
     /// The ring buffer of samples, likewise.
@@ -231,19 +267,20 @@ impl Gate {
     }
 
     /// Takes a registration back. A program that runs already keeps its standing until its
-    /// next exec.
+    /// next exec; [`Gate::revoke`] ends that too.
     ///
     /// # Errors
     ///
-    /// When a script's path is too long; not when the registration is gone already.
+    /// When a script's path is too long, or the kernel does not remove the entry; not when the
+    /// registration is gone already.
     pub fn unregister(&mut self, program: &Registered) -> Result<(), Error> {
         if program.script_paths.is_empty() {
             let key: Bytes<RegistrationKey> = bytemuck::cast(program.file());
-            let _ = self.registrations.remove(&key);
+            removed("map registrations", self.registrations.remove(&key))?;
         }
         for script in program.scripts()? {
             let key: Bytes<ScriptKey> = bytemuck::cast(script);
-            let _ = self.scripts.remove(&key);
+            removed("map scripts", self.scripts.remove(&key))?;
         }
         Ok(())
     }
@@ -347,9 +384,111 @@ impl Gate {
         }
     }
 
+    /// Adds signs of tampering to the record of a process.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written.
+    pub fn mark_process(&mut self, pid: u32, signs: policy::Tamper) -> Result<(), Error> {
+        const ONLY_IF_THERE: u64 = 2;
+        let Some(mut record) = self.process(pid) else {
+            return Ok(());
+        };
+        record.tampered |= signs.0;
+        let bytes: Bytes<ProcessRecord> = bytemuck::cast(record);
+        match self.processes.insert(pid, bytes, ONLY_IF_THERE) {
+            Err(error) if self.process(pid).is_some() => {
+                Err(Error::failed("map processes", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has every processor count programs from behind where another gate's map of these counts is,
+    /// so that both gates never give one number twice.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written.
+    pub fn count_programs_behind(&self, other: &Path, margin: u32) -> Result<(), Error> {
+        let failed = |error: &dyn std::error::Error| Error::failed("map programs_seen", error);
+        let mut own: PerCpuArray<MapData, u32> = typed(&self.pins, "programs_seen")?;
+        let other = MapData::from_pin(other)
+            .ok()
+            .and_then(|data| Map::from_map_data(data).ok())
+            .and_then(|map| PerCpuArray::<MapData, u32>::try_from(map).ok())
+            .and_then(|map| map.get(&0, 0).ok());
+        let current = own.get(&0, 0).map_err(|error| failed(&error))?;
+        let counts: Vec<u32> = (0..current.len())
+            .map(|processor| {
+                let before = other
+                    .as_ref()
+                    .and_then(|other| other.get(processor))
+                    .copied();
+                before.unwrap_or(0).wrapping_add(margin)
+            })
+            .collect();
+        let counts = PerCpuValues::try_from(counts).map_err(|error| failed(&error))?;
+        own.set(0, counts, 0).map_err(|error| failed(&error))
+    }
+
+    /// Puts another record in the place of a process's own. A process that has ended stays
+    /// forgotten.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be written.
+    pub fn change_process(&mut self, pid: u32, record: &ProcessRecord) -> Result<(), Error> {
+        const ONLY_IF_THERE: u64 = 2;
+        let bytes: Bytes<ProcessRecord> = bytemuck::cast(*record);
+        removed(
+            "map processes",
+            self.processes.insert(pid, bytes, ONLY_IF_THERE),
+        )
+    }
+
     /// Forgets a process that ended while it was being recorded.
     pub fn forget_process(&mut self, pid: u32) {
         let _ = self.processes.remove(&pid);
+    }
+
+    /// The look at a process's code that was asked for at this moment has been taken: what it says need not
+    /// wait any longer.
+    pub fn looked(&mut self, pid: u32, asked_ns: u64) {
+        let Ok(bytes) = self.code_seen.get(&pid, 0) else {
+            return;
+        };
+        let mut look: CodeLook = bytemuck::cast(bytes);
+        if look.asked_ns == asked_ns {
+            look.taken = 1;
+            let bytes: Bytes<CodeLook> = bytemuck::cast(look);
+            let _ = self.code_seen.insert(pid, bytes, 0);
+        }
+    }
+
+    /// Marks a process as one with these signs of tampering, as the kernel does where it notices them: its
+    /// grants from before `now_ns`, in nanoseconds since boot, are worth nothing any more.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be written.
+    pub fn spoil(&mut self, pid: u32, signs: Tamper, now_ns: u64) -> Result<(), Error> {
+        self.spoiled
+            .insert(pid, now_ns, 0)
+            .map_err(|error| Error::failed("map spoiled", &error))?;
+        self.last_spoiled
+            .set(0, now_ns, 0)
+            .map_err(|error| Error::failed("map last_spoiled", &error))?;
+        let Some(mut record) = self.process(pid) else {
+            return Ok(());
+        };
+        record.tampered |= signs.0;
+        let bytes: Bytes<ProcessRecord> = bytemuck::cast(record);
+        // Not a record for a process that has ended meanwhile. One that calls exec at this moment may
+        // have its older record again, with the mark, which permits nothing.
+        const ONLY_IF_THERE: u64 = 2;
+        let _ = self.processes.insert(pid, bytes, ONLY_IF_THERE);
+        Ok(())
     }
 
     /// A program that was seen, by its identity.
@@ -399,6 +538,14 @@ impl Gate {
 
     /// A counter, summed over all CPUs.
     pub fn counter(&self, counter: Counter) -> u64 {
+        if counter == Counter::RecursionMisses {
+            return self
+                .pins
+                .link_folders()
+                .iter()
+                .map(|links| misses::of_links(links))
+                .sum();
+        }
         self.counters
             .get(&(counter as u32), 0)
             .map_or(0, |values| values.iter().sum())
@@ -482,11 +629,16 @@ impl Events {
     ///
     /// When the descriptor is that of something else.
     pub fn of(ring: OwnedFd) -> Result<Self, Error> {
-        let failed = |error: MapError| Error::failed("a ring buffer", &error);
         let map = MapData::from_fd(ring)
             .and_then(Map::from_map_data)
-            .map_err(failed)?;
-        RingBuf::try_from(map).map(Self).map_err(failed)
+            .map_err(|error| Error::failed("a ring buffer", &error))?;
+        Self::of_map(map)
+    }
+
+    fn of_map(map: Map) -> Result<Self, Error> {
+        RingBuf::try_from(map)
+            .map(Self)
+            .map_err(|error: MapError| Error::failed("a ring buffer", &error))
     }
 
     /// Puts the next report that waits into `report`; `false` when there is none. It is taken out

@@ -7,6 +7,7 @@
 //! This module reads files and asks the kernel about them. It registers nothing and keeps
 //! no state.
 
+mod script;
 mod still;
 
 use std::ffi::{OsStr, OsString};
@@ -18,7 +19,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use abi::SCRIPT_PATH_BYTES;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat2};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -38,6 +38,9 @@ pub struct Program {
     pub sha256: String,
     /// The interpreter, when it is a `#!` script.
     pub script: Option<PathBuf>,
+    /// The beginning of the name of that interpreter's file, when it is a shell that reads nothing but
+    /// the script which it is handed; else zero.
+    pub shell: [u8; 8],
     /// It, each folder up to the root, and its interpreter belong to root and nobody else
     /// may write to them.
     pub root_owned: bool,
@@ -138,6 +141,12 @@ pub enum Unfit {
          write the interpreter's own path in its first line"
     )]
     EnvScript,
+    /// Its first line has a shell read files of the user first.
+    #[error(
+        "is a script whose first line has {0} read files of the user before the script, and what those say would \
+         count as the script; let the line name sh or bash without -l and -i, or zsh and tcsh with -f"
+    )]
+    ReadsUsersFiles(String),
     /// Longer than the kernel's table takes.
     #[error("is a script with a path of {bytes} bytes; the gate keeps at most {most}")]
     PathTooLong {
@@ -229,7 +238,7 @@ pub fn is_interpreter(interpreter: &Stamp, path: &Path) -> bool {
         read.is_ok()
     });
     named
-        && self::interpreter(&head)
+        && script::interpreter(&head)
             .and_then(|written| stamp(Path::new(OsStr::from_bytes(written))).ok())
             .is_some_and(|stamp| file(&stamp) == file(interpreter))
 }
@@ -261,17 +270,19 @@ fn read(path: &Path, file: &File, before: fs::Metadata) -> Result<Program, Error
         return Err(Unfit::Changing.at(path));
     }
 
-    let script =
-        interpreter(&head).map(|written| PathBuf::from(OsString::from_vec(written.to_vec())));
+    let script = script::interpreter(&head)
+        .map(|written| PathBuf::from(OsString::from_vec(written.to_vec())));
     if script.is_none() && !head.starts_with(b"\x7fELF") {
         return Err(Unfit::NoProgram.at(path));
     }
     let mut root_owned = belongs_to_root(&after) && roots_all_the_way(&reached);
     let mut aliases = Vec::new();
+    let mut shell = [0; 8];
     if let Some(interpreter) = &script {
-        check_script(path, &reached, interpreter, root_owned)?;
+        script::check(path, &reached, interpreter, root_owned)?;
+        shell = script::check_shell(path, interpreter, script::options(&head))?;
         root_owned = true;
-        aliases = aliases_of(&reached, path);
+        aliases = script::aliases_of(&reached, path);
     }
     Ok(Program {
         path: reached,
@@ -280,6 +291,7 @@ fn read(path: &Path, file: &File, before: fs::Metadata) -> Result<Program, Error
         changed_ns: stamp.changed_ns,
         sha256,
         script,
+        shell,
         root_owned,
         aliases,
     })
@@ -413,88 +425,6 @@ fn hash(mut file: &File) -> io::Result<(Vec<u8>, String)> {
 /// As much of a file as the kernel looks at to find a `#!` line.
 const HEAD_BYTES: usize = 256;
 
-/// The interpreter in a `#!` line, cut out of it as the kernel does.
-fn interpreter(head: &[u8]) -> Option<&[u8]> {
-    let line = head.strip_prefix(b"#!")?;
-    let line = line.split(|byte| *byte == b'\n').next()?;
-    let begin = line.iter().position(|byte| !matches!(byte, b' ' | b'\t'))?;
-    let line = &line[begin..];
-    let end = line
-        .iter()
-        .position(|byte| matches!(byte, b' ' | b'\t' | 0))
-        .unwrap_or(line.len());
-    (end > 0).then(|| &line[..end])
-}
-
-fn check_script(
-    path: &Path,
-    reached: &Path,
-    interpreter: &Path,
-    root_owned: bool,
-) -> Result<(), Error> {
-    if interpreter.file_name().is_some_and(|name| name == "env") {
-        return Err(Unfit::EnvScript.at(path));
-    }
-    let bytes = reached.as_os_str().len();
-    if bytes >= SCRIPT_PATH_BYTES {
-        return Err(Unfit::PathTooLong {
-            bytes,
-            most: SCRIPT_PATH_BYTES - 1,
-        }
-        .at(path));
-    }
-    if !root_owned {
-        return Err(Unfit::ScriptNotRoots.at(path));
-    }
-    let unfit = || Unfit::InterpreterUnfit(shown(interpreter)).at(path);
-    let mut magic = [0; 4];
-    let (mut file, _) = open(interpreter).map_err(|_| unfit())?;
-    file.read_exact(&mut magic).map_err(|_| unfit())?;
-    if &magic != b"\x7fELF" || !interpreter.is_absolute() {
-        return Err(unfit());
-    }
-    if !roots_all_the_way(interpreter) {
-        return Err(Unfit::InterpreterNotRoots(shown(interpreter)).at(path));
-    }
-    Ok(())
-}
-
-/// The other spellings of a script's path: through links such as `/bin` that stand beside
-/// the real folders, and the path as it was given. Only those that are root's all the way.
-/// One that is too long for the gate's table is left out: callers who write it are refused.
-fn aliases_of(reached: &Path, given: &Path) -> Vec<PathBuf> {
-    let mut aliases = Vec::new();
-    for beside in ["/", "/usr"] {
-        let Ok(entries) = fs::read_dir(beside) else {
-            continue;
-        };
-        for entry in entries
-            .flatten()
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
-        {
-            if let Ok(target) = fs::canonicalize(entry.path())
-                && let Ok(rest) = reached.strip_prefix(&target)
-                && !rest.as_os_str().is_empty()
-            {
-                aliases.push(entry.path().join(rest));
-            }
-        }
-    }
-    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
-    if given.is_absolute() && given.components().all(plain) {
-        aliases.push(given.components().collect());
-    }
-    aliases.retain(|alias| {
-        alias != reached
-            && alias.as_os_str().len() < SCRIPT_PATH_BYTES
-            && alias.to_str().is_some()
-            && roots_all_the_way(alias)
-    });
-    aliases.sort();
-    aliases.dedup();
-    aliases
-}
-
 fn stamp_of(file: &File) -> io::Result<Stamp> {
     let metadata = file.metadata()?;
     Ok(Stamp {
@@ -545,7 +475,8 @@ fn changed_ns(metadata: &fs::Metadata) -> u64 {
     u64::try_from(ns).unwrap_or(0)
 }
 
-fn belongs_to_root(metadata: &fs::Metadata) -> bool {
+/// Whether root owns a file or folder, and nobody else may write to it.
+pub(crate) fn belongs_to_root(metadata: &fs::Metadata) -> bool {
     metadata.uid() == 0 && metadata.mode() & 0o022 == 0
 }
 

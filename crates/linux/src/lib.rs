@@ -7,7 +7,9 @@
 
 mod btf;
 mod calls;
+mod carry;
 pub mod cgroup;
+pub mod code;
 pub mod confine;
 pub mod decode;
 pub mod descriptors;
@@ -18,12 +20,16 @@ pub mod gate;
 pub mod hold;
 pub mod identity;
 pub mod load;
+mod misses;
 pub mod mounts;
 pub mod pages;
 mod parts;
+mod patience;
 pub mod pins;
 pub mod procfs;
 pub mod programs;
+mod raw_map;
+mod revoke;
 pub mod sample;
 pub mod seed;
 

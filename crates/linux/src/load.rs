@@ -18,11 +18,12 @@ use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use aya::{Btf, BtfError, Ebpf, EbpfLoader, VerifierLogLevel};
 use serde::{Deserialize, Serialize};
 
+use crate::carry::{Found, Older};
 use crate::cgroup::Cgroup;
 use crate::gate::{Gate, Registered};
 use crate::parts::{Hook, PARTS, Part, When};
 use crate::pins::{MAPS, Pins};
-use crate::seed::{self, Seeded};
+use crate::seed;
 use crate::{Error, btf, calls, functions};
 
 /// The compiled kernel programs.
@@ -64,6 +65,8 @@ pub struct Request {
     pub watch_calls: CallsWatched,
     /// Without the hooks that older kernels lack, as there.
     pub older_hooks: bool,
+    /// Without these programs, as if they never ran. Tests alone ask for that.
+    pub without_hooks: Vec<String>,
     /// Connections a minute for one mailer; 0 is no limit.
     pub rate_per_minute: u32,
     /// Programs that are registered.
@@ -79,6 +82,18 @@ pub struct Loaded {
     pub seeded: u32,
     /// Of these, foreign.
     pub foreign: u32,
+    /// Of these, carried over from an older gate whose maps are laid out otherwise.
+    pub carried: u32,
+    /// An older gate was there, and nothing could be carried over from it.
+    pub nothing_carried: bool,
+    /// Why the gate could not be loaded at first.
+    pub first_error: Option<String>,
+    /// Of these, without a record, because the process table has no room.
+    pub without_room: u32,
+    /// Sentences about processes that show signs of tampering.
+    pub doubtful: Vec<String>,
+    /// How many such processes there are.
+    pub doubtful_count: u32,
     /// Milliseconds from the call until mail ports were closed for everybody; the lineage
     /// hooks, which open them for mailers, come after that.
     pub closed_after_ms: u64,
@@ -138,10 +153,13 @@ impl Request {
             When::CheapCalls => self.watch_calls == CallsWatched::Cheap,
             When::EveryCall => self.watch_calls == CallsWatched::Every,
         };
-        let is_there = |hook: &Hook| !(self.older_hooks && hook.is_new());
+        let is_left_out = |part: &Part| {
+            let is_named = self.without_hooks.iter().any(|name| name == part.name);
+            is_named || (self.older_hooks && part.hook.is_new())
+        };
         PARTS
             .iter()
-            .filter(move |part| wanted(part.when) && is_there(&part.hook))
+            .filter(move |part| wanted(part.when) && !is_left_out(part))
     }
 }
 
@@ -174,6 +192,11 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
             });
         }
     }
+    // Maps of this layout beside an older gate's are from an attempt that was cut off. Their records
+    // would pass for new ones.
+    if !matches!(Older::find(&pins), Found::Nothing) {
+        pins.remove_maps()?;
+    }
     let had_maps = pins.has_maps();
     let attempt = |log| {
         load_new(request, &pins, &settings, begun, log).inspect_err(|_| {
@@ -188,9 +211,16 @@ pub fn load(request: &Request) -> Result<Loaded, Error> {
         })
     };
     // What the kernel has to say takes long to write down, and is only read when it refuses.
-    attempt(VerifierLogLevel::DISABLE).or_else(|_| {
-        pins.prepare()?;
-        attempt(VerifierLogLevel::DEBUG)
+    attempt(VerifierLogLevel::DISABLE).or_else(|first| {
+        pins.prepare()
+            .map_err(|second| Error::both(&first, second))?;
+        match attempt(VerifierLogLevel::DEBUG) {
+            Ok(loaded) => Ok(Loaded {
+                first_error: Some(first.to_string()),
+                ..loaded
+            }),
+            Err(second) => Err(Error::both(&first, second)),
+        }
     })
 }
 
@@ -226,7 +256,13 @@ fn load_new(
         .load(resolved.as_deref().unwrap_or(OBJECT))
         .map_err(|error| refused("the gate cannot be loaded", &error))?;
     write_settings(&mut gate, settings)?;
-    let left_out = Gate::open(pins)?.replace_registrations(&request.registered);
+    let mut pinned = Gate::open(pins)?;
+    let left_out = pinned.replace_registrations(&request.registered);
+    let older = Older::find(pins);
+    if let Found::Readable(older) = &older {
+        older.carry_counts(&mut pinned)?;
+    }
+    drop(pinned);
 
     let cgroup = Cgroup::at(&request.cgroup)?;
     let keep = |name: &str, link: FdLink| {
@@ -272,13 +308,28 @@ fn load_new(
         keep(name, link)?;
     }
     drop(tracefs);
-    let Seeded { processes, foreign } = seed::seed(&mut Gate::open(pins)?, &cgroup)?;
+    let mut gate = Gate::open(pins)?;
+    let mut nothing_carried = false;
+    let seeded = match &older {
+        Found::Nothing => seed::seed(&mut gate, &cgroup)?,
+        Found::Readable(older) => older.carry(&mut gate)?,
+        Found::Unreadable => {
+            nothing_carried = true;
+            seed::seed_without_users(&mut gate, &cgroup)?
+        }
+    };
     pins.finish_links()?;
     pins.remove_strangers()?;
     Ok(Loaded {
         adopted: false,
-        seeded: processes,
-        foreign,
+        seeded: seeded.processes,
+        foreign: seeded.foreign,
+        carried: seeded.carried,
+        nothing_carried,
+        first_error: None,
+        without_room: seeded.without_room,
+        doubtful: seeded.doubtful,
+        doubtful_count: seeded.doubtful_count,
         closed_after_ms,
         unwatched_calls,
         left_out,

@@ -9,6 +9,7 @@
 //! object. Anything else is replaced, and removed only after the new one is attached.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -17,7 +18,7 @@ use crate::parts::Part;
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 16] = [
+pub const MAPS: [&str; 19] = [
     "settings",
     "processes",
     "threads",
@@ -28,10 +29,13 @@ pub const MAPS: [&str; 16] = [
     "flows",
     "rates",
     "spoiled",
+    "code",
+    "code_seen",
     "last_spoiled",
     "counters",
     "events",
     "samplings",
+    "greeted",
     "interests",
     "samples",
 ];
@@ -94,6 +98,14 @@ impl Pins {
     /// The folder of links.
     pub fn links(&self) -> PathBuf {
         self.base.join(format!("links-{}", self.object))
+    }
+
+    /// The folders of links that are there. While one gate takes another's place, there are two.
+    pub fn link_folders(&self) -> Vec<PathBuf> {
+        let found = fs::read_dir(&self.base).into_iter().flatten().flatten();
+        let is_links =
+            |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with("links-");
+        found.filter(is_links).map(|entry| entry.path()).collect()
     }
 
     /// Where links are pinned until all of them are. A gate that was cut off while it was
@@ -209,8 +221,32 @@ impl Pins {
             remove(&path)?;
         }
         // A mount point of our own can stay busy; what matters is that it is empty.
+        if self.is_mounted() && self.holds_nothing_else() {
+            let _ = rustix::mount::unmount(&self.base, rustix::mount::UnmountFlags::NOFOLLOW);
+        }
         let _ = fs::remove_dir(&self.base);
         Ok(())
+    }
+
+    /// Whether a bpffs is mounted on the base itself, as [`Pins::prepare`] does where its parent
+    /// is on none.
+    pub fn is_mounted(&self) -> bool {
+        let device = |path: &Path| fs::metadata(path).map(|about| about.dev()).ok();
+        mounts::is_bpffs(&self.base)
+            && self
+                .base
+                .parent()
+                .is_some_and(|parent| device(parent) != device(&self.base))
+    }
+
+    /// Nobody has pinned anything else there. The kernel keeps files of its own in a bpffs.
+    fn holds_nothing_else(&self) -> bool {
+        const KERNELS: [&str; 2] = ["maps.debug", "progs.debug"];
+        fs::read_dir(&self.base).is_ok_and(|mut entries| {
+            entries.all(|entry| {
+                entry.is_ok_and(|entry| KERNELS.iter().any(|own| entry.file_name() == *own))
+            })
+        })
     }
 
     fn strangers(&self, object: &str) -> Result<Vec<PathBuf>, Error> {

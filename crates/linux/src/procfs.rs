@@ -174,6 +174,28 @@ pub fn connections() -> Vec<Connection> {
     connections_around("self")
 }
 
+/// Which of the TCP sockets with these inode numbers can transfer data, in our own network namespace.
+pub fn established(inodes: &HashSet<u64>) -> HashSet<u64> {
+    let mut found = HashSet::new();
+    for table in ["tcp", "tcp6"] {
+        let Ok(file) = fs::File::open(format!("/proc/self/net/{table}")) else {
+            continue;
+        };
+        for line in BufReader::new(file).lines().map_while(Result::ok).skip(1) {
+            // All of them are found before the table ends, as a rule.
+            if found.len() == inodes.len() {
+                return found;
+            }
+            let open = connection(&line).filter(|one| one.established);
+            found.extend(
+                open.map(|one| one.inode)
+                    .filter(|inode| inodes.contains(inode)),
+            );
+        }
+    }
+    found
+}
+
 /// Those of the network namespace of a process.
 fn connections_around(process: &str) -> Vec<Connection> {
     ["tcp", "tcp6"]
@@ -374,6 +396,21 @@ mod tests {
         assert!(owners.values().all(|pid| *pid == std::process::id()));
         assert!(socket_owners(&inodes, Duration::ZERO).is_empty());
         assert!(socket_owners(&HashSet::new(), Duration::from_secs(10)).is_empty());
+    }
+
+    #[test]
+    fn established_sockets_are_told_from_others() {
+        use std::os::fd::AsFd as _;
+        let inode = |socket: std::os::fd::BorrowedFd<'_>| rustix::fs::fstat(socket).unwrap().st_ino;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, open) = (inode(listener.as_fd()), inode(stream.as_fd()));
+        assert_eq!(
+            established(&HashSet::from([server, open])),
+            HashSet::from([open])
+        );
+        drop(stream);
+        assert!(established(&HashSet::from([open])).is_empty());
     }
 
     #[test]

@@ -25,6 +25,10 @@ const FIRST_COMMANDS: [u32; 4] = [
 /// The beginning of STARTTLS, behind which nothing can be read. No command of FTP begins so.
 const STARTTLS: u32 = word(*b"STAR");
 
+/// Words of HTTP in a first line for which mail servers end the session.
+const GET: u32 = word([0, b'G', b'E', b'T']);
+const POST: u32 = word(*b"POST");
+
 const LETTERS: u8 = 4;
 /// Value of [`ClientLine::letters`] in the rest of a line whose first word is another one.
 const REST: u8 = 5;
@@ -49,6 +53,10 @@ pub struct ClientLine {
     /// along saw another way. Mail only where the server says 220, be it later: clients of IRC
     /// know STARTTLS too.
     pub hides: u8,
+    /// 1 when the first line is one for which a mail server ends the session. Postfix does so for
+    /// GET, POST and for whatever begins with no letter (`smtpd_forbidden_commands`), Sendmail for
+    /// GET and POST, and Exim for each client that speaks before the greeting.
+    pub refused: u8,
 }
 
 impl ClientLine {
@@ -64,6 +72,9 @@ impl ClientLine {
             let is_query = ends && !mail_server && self.word == MAIL;
             let is_mail =
                 self.letters == LETTERS && !is_query && self.begins_word_of_mail(mail_server);
+            if self.others == 0 && !ends {
+                self.refused |= u8::from(self.is_web_request());
+            }
             if self.letters != 0 {
                 if ends {
                     self.others = 1;
@@ -74,6 +85,9 @@ impl ClientLine {
                 }
             }
             return is_mail;
+        }
+        if self.letters == 0 && self.others == 0 && !byte.is_ascii_alphabetic() {
+            self.refused = 1;
         }
         if self.letters < LETTERS {
             let letter = if byte.is_ascii_lowercase() {
@@ -110,6 +124,12 @@ impl ClientLine {
             }
             _ => false,
         }
+    }
+
+    /// Whether the first word is one with which a request of HTTP begins.
+    #[inline(always)]
+    fn is_web_request(&self) -> bool {
+        (self.letters == 3 && self.word == GET) || (self.letters == LETTERS && self.word == POST)
     }
 
     /// Whether the letters so far, four at most, are those with which a word of mail begins.
@@ -226,6 +246,39 @@ mod tests {
                 .any(|byte| line.read(*byte, false))
         );
         assert_eq!(line.hides, 1);
+    }
+
+    #[test]
+    fn mail_servers_refuse_some_first_lines() {
+        let refused = |text: &[u8]| {
+            let mut line = ClientLine::default();
+            for byte in text {
+                line.read(*byte, false);
+            }
+            line.refused == 1
+        };
+        for text in [
+            "GET / HTTP/1.1\r\n",
+            "POST /wiki HTTP/1.1\r\nHost: x\r\n\r\nEHLO x\r\n",
+            "\r\n*3\r\n$3\r\nSET\r\n",
+            "<34>1 2026 host\n",
+            "{\"message\"",
+            "\0\0\0\x08",
+            "@RSYNCD: 31.0\n",
+        ] {
+            assert!(refused(text.as_bytes()), "{text:?}");
+        }
+        for text in [
+            "EHLO x\r\n*\r\n",
+            "XYZZY\r\nPOST / HTTP/1.1\r\n",
+            "POSTS x\r\n",
+            "GETS x\r\n",
+            "GET\r\n",
+            "set key 0 0 5\r\n",
+            "\r\n  EHLO x\r\n",
+        ] {
+            assert!(!refused(text.as_bytes()), "{text:?}");
+        }
     }
 
     /// Every way through the four letters: what may become mail may, and nothing else.

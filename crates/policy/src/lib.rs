@@ -9,16 +9,21 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod greeting;
 mod judge;
 mod lineage;
+mod patterns;
 mod shell;
 mod tamper;
 mod words;
 
+pub use arguments::{ArgumentRules, argument_sign, name_of};
 pub use greeting::{ClientLine, has_line_end, is_mail_server};
 pub use judge::{Rate, Reason, Verdict, is_read_for_mail, may_send, may_submit};
 pub use lineage::{Blame, Program, Standing};
-pub use shell::{is_terminal, keeps_shell_interactive};
-pub use tamper::{Tamper, remote_control_argument, variable_tampers};
+pub use shell::{
+    is_login_name, is_terminal, keeps_shell_interactive, keeps_to_script, script_reads_users_files,
+};
+pub use tamper::{Tamper, variable_tampers};
 pub use words::{Invocation, Kind, Origin, Role};

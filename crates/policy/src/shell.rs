@@ -1,4 +1,10 @@
-//! What tells a shell that a person types into from one that runs a script.
+//! What tells a shell that a person types into from one that runs a script, and which scripts count as
+//! themselves.
+//!
+//! A shell reads files of the user before it runs a script when it is told to be a login shell or an
+//! interactive one, and some shells do so for every script. What those files say then runs as the
+//! script. So a script that is handed to a shell counts as itself only when nothing came before its
+//! name, and only for the shell that its own first line names.
 
 /// Whether an argument after the shell's own name leaves it interactive. `text` is the
 /// argument, padded with zero bytes.
@@ -13,6 +19,67 @@ pub fn keeps_shell_interactive(text: [u8; 8]) -> bool {
         || word == u64::from_ne_bytes(*b"-il\0\0\0\0\0")
         || word == u64::from_ne_bytes(*b"-li\0\0\0\0\0")
         || word == u64::from_ne_bytes(*b"--login\0")
+}
+
+/// Whether a shell that was started under this name is a login shell, which reads the user's profile:
+/// the name begins with a hyphen.
+#[inline(always)]
+pub const fn is_login_name(text: [u8; 8]) -> bool {
+    text[0] == b'-'
+}
+
+/// Whether a shell, by the name of its file, reads nothing but the script when it is handed one and no
+/// option. Zsh, fish and the C shells read files of the user for every script. A shell that is not
+/// known here is not trusted to keep to the script.
+pub const fn keeps_to_script(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"sh"
+            | b"bash"
+            | b"dash"
+            | b"ash"
+            | b"busybox"
+            | b"ksh"
+            | b"ksh93"
+            | b"ksh2020"
+            | b"mksh"
+            | b"mksh-static"
+            | b"lksh"
+            | b"oksh"
+            | b"loksh"
+            | b"posh"
+            | b"yash"
+    )
+}
+
+/// Whether a script reads files of the user each time it is started, because its own first line names a
+/// shell that does so. `name` is the file's name of the interpreter, `options` what follows it in
+/// the line.
+pub fn script_reads_users_files(name: &[u8], options: &[u8]) -> bool {
+    let mut words = options
+        .split(|byte| matches!(byte, b' ' | b'\t'))
+        .filter(|word| !word.is_empty());
+    let has = |word: &[u8], letter: u8| {
+        word.len() > 1 && word[0] == b'-' && word[1] != b'-' && word[1..].contains(&letter)
+    };
+    match name {
+        // Without files of the user only when told so.
+        b"zsh" | b"zsh5" | b"zsh-static" | b"tcsh" | b"csh" | b"bsd-csh" => {
+            !words.any(|word| has(word, b'f') || word == b"--no-rcs")
+        }
+        b"fish" => !words.any(|word| has(word, b'N') || word == b"--no-config"),
+        _ if keeps_to_script(name) => words.any(|word| {
+            has(word, b'l')
+                || has(word, b'i')
+                || has(word, b'E')
+                || matches!(
+                    word,
+                    b"--login" | b"--interactive" | b"--rcfile" | b"--init-file"
+                )
+        }),
+        // Not a shell that is known.
+        _ => false,
+    }
 }
 
 /// Whether a character device is a terminal, by its major number: virtual and serial
@@ -41,5 +108,45 @@ mod tests {
         ] {
             assert!(!keeps_shell_interactive(*text));
         }
+    }
+
+    #[test]
+    fn a_script_that_reads_the_users_files_is_known_by_its_first_line() {
+        let reads = |name: &str, options: &str| {
+            script_reads_users_files(name.as_bytes(), options.as_bytes())
+        };
+        for (name, options) in [
+            ("bash", "-l"),
+            ("bash", "--login"),
+            ("bash", "-ei"),
+            ("dash", "-l"),
+            ("zsh", ""),
+            ("zsh", "-e"),
+            ("tcsh", ""),
+            ("fish", ""),
+        ] {
+            assert!(reads(name, options), "{name} {options}");
+        }
+        for (name, options) in [
+            ("bash", ""),
+            ("bash", "-e"),
+            ("bash", "--norc"),
+            ("dash", "-eu"),
+            ("zsh", "-f"),
+            ("csh", "-f"),
+            ("fish", "--no-config"),
+            ("perl", "-wl"),
+            ("python3", "-i"),
+        ] {
+            assert!(!reads(name, options), "{name} {options}");
+        }
+    }
+
+    #[test]
+    fn shells_that_read_files_for_every_script_are_not_trusted_with_one() {
+        for name in ["zsh", "fish", "tcsh", "csh", "nu", "elvish", "python3"] {
+            assert!(!keeps_to_script(name.as_bytes()), "{name}");
+        }
+        assert!(is_login_name(*b"-bash\0\0\0") && !is_login_name(*b"bash\0\0\0\0"));
     }
 }

@@ -1,6 +1,9 @@
 //! Signs that a process no longer runs only its own program.
 //!
-//! What is looked for stands here, once, for the kernel and for the seeding from /proc.
+//! The table of variables is here, once, for the kernel and for the seeding from /proc. The table of
+//! arguments is in `arguments.rs`.
+
+use crate::patterns::{Pattern, Table};
 
 /// A set of signs of tampering. Signs are only ever added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -21,8 +24,12 @@ impl Tamper {
     pub const UNREADABLE: Self = Self(16);
     /// Another process took a file descriptor out of it.
     pub const DESCRIPTOR_TAKEN: Self = Self(32);
+    /// It runs code from a file or from memory that others than root can write.
+    pub const LOADED_CODE: Self = Self(64);
+    /// An argument names code for it to run.
+    pub const CODE_ARGUMENT: Self = Self(128);
 
-    const WORDS: [(Self, &'static str); 6] = [
+    const WORDS: [(Self, &'static str); 8] = [
         (
             Self::ENVIRONMENT,
             "a loader or interpreter variable is set in its environment",
@@ -35,11 +42,19 @@ impl Tamper {
         (Self::REMOTE_CONTROL, "it was started under remote control"),
         (
             Self::UNREADABLE,
-            "its arguments or environment are too long to check",
+            "its arguments, its environment or the files that it has loaded could not be read to the end",
         ),
         (
             Self::DESCRIPTOR_TAKEN,
             "another process took a file descriptor from it",
+        ),
+        (
+            Self::LOADED_CODE,
+            "it has loaded code that others than root can write",
+        ),
+        (
+            Self::CODE_ARGUMENT,
+            "one of its arguments names code for it to run",
         ),
     ];
 
@@ -63,122 +78,11 @@ impl Tamper {
     }
 }
 
-/// The beginning of a string: its first eight bytes, and those bits of the next eight that
-/// `mask` has. Eight bytes are one register, which is what the kernel can compare cheaply.
-#[derive(Clone, Copy)]
-struct Pattern {
-    first: u64,
-    second: u64,
-    mask: u64,
-}
-
-impl Pattern {
-    const NONE: Self = Self {
-        first: 0,
-        second: 0,
-        mask: 0,
-    };
-
-    /// Eight bytes, where they are enough to tell it from everything usual.
-    const fn first(first: &[u8; 8]) -> Self {
-        Self {
-            first: u64::from_ne_bytes(*first),
-            ..Self::NONE
-        }
-    }
-
-    /// Sixteen bytes.
-    const fn both(first: &[u8; 8], second: &[u8; 8]) -> Self {
-        Self {
-            first: u64::from_ne_bytes(*first),
-            second: u64::from_ne_bytes(*second),
-            mask: u64::MAX,
-        }
-    }
-
-    /// `GTK_MODULES` is set on many desktops to plain module names, which are only searched in
-    /// the system's folders. It is a sign only when it begins with a path: "LES=" comes before
-    /// the value, and a slash and a dot differ in the last bit only.
-    const fn gtk_modules() -> Self {
-        Self {
-            first: u64::from_ne_bytes(*b"GTK_MODU"),
-            second: u64::from_ne_bytes(*b"\0\0\0\0/\0\0\0"),
-            mask: u64::from_ne_bytes(*b"\0\0\0\0\xfe\0\0\0"),
-        }
-    }
-}
-
-/// Patterns, each found by a slot of its own, so that the kernel needs one comparison for each
-/// string, and its verifier one branch.
-struct Table<const SLOTS: usize> {
-    multiplier: u64,
-    /// Index of a pattern plus one; 0 is none.
-    slots: [u8; SLOTS],
-    patterns: [Pattern; PATTERNS_MAX],
-}
-
-/// A power of two.
-const PATTERNS_MAX: usize = 128;
-
-impl<const SLOTS: usize> Table<SLOTS> {
-    const fn of(listed: &[Pattern]) -> Self {
-        let mut patterns = [Pattern::NONE; PATTERNS_MAX];
-        let mut index = 0;
-        while index < listed.len() {
-            patterns[index + 1] = listed[index];
-            index += 1;
-        }
-        // Any odd number with its bits well spread; the golden ratio is the usual one.
-        let mut multiplier = 0x9e37_79b9_7f4a_7c15_u64;
-        loop {
-            if let Some(slots) = Self::slots(listed, multiplier) {
-                return Self {
-                    multiplier,
-                    slots,
-                    patterns,
-                };
-            }
-            multiplier = multiplier
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                .wrapping_add(2)
-                | 1;
-        }
-    }
-
-    /// None when two patterns fall into one slot.
-    const fn slots(listed: &[Pattern], multiplier: u64) -> Option<[u8; SLOTS]> {
-        let mut slots = [0; SLOTS];
-        let mut index = 0;
-        while index < listed.len() {
-            let slot = Self::slot(listed[index].first, multiplier);
-            if slots[slot] != 0 {
-                return None;
-            }
-            slots[slot] = index as u8 + 1;
-            index += 1;
-        }
-        Some(slots)
-    }
-
-    #[inline(always)]
-    const fn slot(word: u64, multiplier: u64) -> usize {
-        (word.wrapping_mul(multiplier) >> (64 - SLOTS.trailing_zeros())) as usize
-    }
-
-    #[inline(always)]
-    fn has(&self, first: [u8; 8], second: [u8; 8]) -> bool {
-        let (first, second) = (u64::from_ne_bytes(first), u64::from_ne_bytes(second));
-        let index = self.slots[Self::slot(first, self.multiplier)];
-        let pattern = &self.patterns[index as usize & (PATTERNS_MAX - 1)];
-        (first ^ pattern.first) | ((second ^ pattern.second) & pattern.mask) == 0 && first != 0
-    }
-}
-
 /// Variables that make a loader, a library or an interpreter run code from elsewhere.
 ///
 /// Left out is what honest desktops have set for other programs, and few mailers obey:
 /// `NODE_PATH`, `CLASSPATH`, `ZDOTDIR`, and the functions that bash exports.
-static VARIABLES: Table<512> = Table::of(&[
+static VARIABLES: Table<2048> = Table::of(&[
     // The dynamic loader and the C library.
     Pattern::first(b"LD_PRELO"), // LD_PRELOAD
     Pattern::first(b"LD_AUDIT"),
@@ -199,8 +103,16 @@ static VARIABLES: Table<512> = Table::of(&[
     Pattern::first(b"QML_IMPO"),             // QML_IMPORT_PATH
     Pattern::first(b"QML_DISK"),             // QML_DISK_CACHE_PATH
     Pattern::first(b"GI_TYPEL"),             // GI_TYPELIB_PATH: a typelib names its library
-    Pattern::first(b"PEAS_PLU"),             // PEAS_PLUGIN_LOADERS_DIR
+    Pattern::first(b"GJS_PATH"),
+    Pattern::prefix(b"GNOME_SH", b"ELL_JS=\0"), // GNOME_SHELL_JS
+    Pattern::first(b"XLOCALEL"),                // XLOCALELIBDIR
+    Pattern::first(b"PEAS_PLU"),                // PEAS_PLUGIN_LOADERS_DIR
     // Plugins of libraries that mailers use.
+    Pattern::first(b"LTDL_LIB"),             // LTDL_LIBRARY_PATH
+    Pattern::first(b"PKCS11_M"),             // PKCS11_MODULE_PATH
+    Pattern::first(b"PKCS11_P"),             // PKCS11_PROVIDER_MODULE
+    Pattern::first(b"PKCS11SP"),             // PKCS11SPY
+    Pattern::first(b"OPENSC_C"),             // OPENSC_CONF
     Pattern::first(b"SASL_PAT"),             // SASL_PATH
     Pattern::first(b"SASL_CON"),             // SASL_CONF_PATH
     Pattern::first(b"OPENSSL_"),             // OPENSSL_CONF, OPENSSL_ENGINES, OPENSSL_MODULES
@@ -242,6 +154,7 @@ static VARIABLES: Table<512> = Table::of(&[
     Pattern::first(b"PERL5LIB"),
     Pattern::first(b"PERL5DB="),
     Pattern::first(b"PERLLIB="),
+    Pattern::first(b"GITPERLL"), // GITPERLLIB: git send-email, and all of git that is Perl
     Pattern::first(b"PYTHONPA"), // PYTHONPATH
     Pattern::first(b"PYTHONHO"), // PYTHONHOME
     Pattern::first(b"PYTHONST"), // PYTHONSTARTUP
@@ -264,33 +177,11 @@ static VARIABLES: Table<512> = Table::of(&[
     Pattern::first(b"TCLLIBPA"), // TCLLIBPATH
 ]);
 
-/// Arguments that put a mailer under remote control or make it another program.
-static ARGUMENTS: Table<64> = Table::of(&[
-    Pattern::both(b"--marion", b"ette\0\0\0\0"),
-    Pattern::both(b"-marione", b"tte\0\0\0\0\0"),
-    Pattern::first(b"--remote"), // --remote-debugging-port, --remote-allow-hosts
-    Pattern::first(b"-remote-"),
-    Pattern::both(b"--start-", b"debugger"), // --start-debugger-server
-    Pattern::both(b"-start-d", b"ebugger-"),
-    Pattern::first(b"--inspec"), // --inspect, --inspect-brk
-    // Another application for Mozilla's platform.
-    Pattern::first(b"--app\0\0\0"),
-    Pattern::first(b"-app\0\0\0\0"),
-    Pattern::both(b"--browse", b"r-subpro"), // --browser-subprocess-path
-]);
-
 /// Whether an environment string that begins with these sixteen bytes is a sign of
 /// tampering. Shorter strings are padded with zero bytes.
 #[inline(always)]
 pub fn variable_tampers(first: [u8; 8], second: [u8; 8]) -> bool {
     VARIABLES.has(first, second)
-}
-
-/// Whether an argument that begins with these sixteen bytes puts a mailer under remote
-/// control. Shorter arguments are padded with zero bytes.
-#[inline(always)]
-pub fn remote_control_argument(first: [u8; 8], second: [u8; 8]) -> bool {
-    ARGUMENTS.has(first, second)
 }
 
 #[cfg(test)]
@@ -333,6 +224,15 @@ mod tests {
             "MESA_LOADER_DRIVER_OVERRIDE=../../tmp/x",
             "PYTHONPYCACHEPREFIX=/tmp",
             "PYTHONUSERBASE=/tmp",
+            "GITPERLLIB=/tmp",
+            "GJS_PATH=/tmp",
+            "GNOME_SHELL_JS=/tmp",
+            "LTDL_LIBRARY_PATH=/tmp",
+            "PKCS11_MODULE_PATH=/tmp/evil.so",
+            "PKCS11_PROVIDER_MODULE=/tmp/evil.so",
+            "PKCS11SPY=/tmp/evil.so",
+            "OPENSC_CONF=/tmp/evil.conf",
+            "XLOCALELIBDIR=/tmp",
         ] {
             let (first, second) = halves(text);
             assert!(variable_tampers(first, second), "{text}");
@@ -367,38 +267,14 @@ mod tests {
             "MESA_GL_VERSION_OVERRIDE=4.5",
             "VDPAU_TRACE=0",
             "BASH_FUNC_which%%=() {",
+            "GIT_EDITOR=vim",
+            "GNOME_SHELL_SESSION_MODE=ubuntu",
+            "WEZTERM_CONFIG_FILE=/home/anna/.wezterm.lua",
+            "KITTY_LISTEN_ON=unix:@kitty-1",
             "",
         ] {
             let (first, second) = halves(text);
             assert!(!variable_tampers(first, second), "{text}");
-        }
-    }
-
-    #[test]
-    fn remote_control_is_told_from_other_arguments() {
-        for text in [
-            "--marionette",
-            "-marionette",
-            "--remote-debugging-port=9222",
-            "-remote-debugging-port",
-            "--start-debugger-server",
-            "--inspect-brk=9229",
-            "-app",
-            "--app",
-        ] {
-            let (first, second) = halves(text);
-            assert!(remote_control_argument(first, second), "{text}");
-        }
-        for text in [
-            "--compose",
-            "-marion",
-            "--mar",
-            "mail@example.org",
-            "--apply",
-            "--start-minimized",
-        ] {
-            let (first, second) = halves(text);
-            assert!(!remote_control_argument(first, second), "{text}");
         }
     }
 }

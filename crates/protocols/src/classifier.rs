@@ -5,17 +5,16 @@ use crate::facts::{Facts, Side, Tunnel};
 use crate::irc::{self, IrcFacts};
 use crate::lines::Lines;
 use crate::others;
-use crate::shape::{has_control, is_text};
-use crate::signature::{Look, look, look_at_datagram};
+use crate::signature::{Look, look_at_datagram};
 use crate::smtp::{self, SmtpFacts};
-use crate::tunnel::{Strip, strip};
+use crate::websocket::Frames;
 
 mod judge;
+mod reading;
 
-/// Bytes of one side after which no more are looked at.
-pub const LIMIT_BYTES: u64 = 16 * 1024;
-/// Bytes of one side after which no more are looked at when nothing spoke for any protocol.
-const HOPELESS_BYTES: u64 = 4 * 1024;
+/// Bytes of one side after which no more are looked at, unless a client has registered with
+/// IRC and its server has not been understood yet.
+pub const LIMIT_BYTES: u64 = 96 * 1024;
 /// Datagrams that are looked at.
 const DATAGRAMS_MAX: u8 = 4;
 
@@ -63,6 +62,10 @@ enum Stage {
     Proxy,
     /// Lines of text.
     Text,
+    /// The head of an answer that changes to WebSocket has not ended.
+    Head,
+    /// Frames of WebSocket.
+    Frames,
     /// Something else, or encrypted.
     Binary,
 }
@@ -74,13 +77,29 @@ struct Half {
     start: Vec<u8>,
     /// Bytes inside the tunnel.
     seen: u64,
+    /// What the first bytes look like. The other side has to confirm it.
+    look: Option<App>,
     lines: Lines,
+    /// Bytes are missing before the line that has begun.
+    torn: bool,
     irc: irc::Score,
     smtp: smtp::Score,
     others: others::Score,
+    /// Lines that are no IRC, after the other side had spoken it.
+    denials: u16,
+}
+
+impl Half {
+    /// Is there anything that speaks for IRC or mail, and that more lines may confirm?
+    const fn is_evidence(&self) -> bool {
+        self.irc.is_evidence() || self.smtp.is_evidence()
+    }
 }
 
 /// Finds out what a connection is. Holds at most some 10 KiB, mostly less than 1.
+///
+/// First bytes give a protocol away, but a single line may be there to hide another: so lines
+/// of IRC and mail are looked for until the other side has confirmed the first bytes.
 #[derive(Debug)]
 pub struct Classifier {
     roles: Roles,
@@ -89,11 +108,31 @@ pub struct Classifier {
     /// The side that asked the proxy.
     proxy_client: Side,
     datagrams: u8,
+    /// What the first bytes of one side gave away.
+    named: Option<Box<Outcome>>,
+    /// This is a second look, at what was found to be this.
+    before: Option<App>,
     irc: Option<Box<IrcFacts>>,
     smtp: Option<Box<SmtpFacts>>,
+    /// A client asks to change to WebSocket.
+    asks_frames: bool,
+    /// Frames of WebSocket, of both sides.
+    frames: Option<Box<[Frames; 2]>>,
+    /// Both sides agreed on IRC within WebSocket.
+    irc_inside: bool,
+    /// How often the other side answered in the same protocol, IRC or mail.
+    turns: u8,
+    spoke_last: Option<Side>,
     decided: Option<Outcome>,
-    /// Lines that had begun when IRC was decided on.
-    begun: Option<Box<[Lines; 2]>>,
+    /// What had begun when IRC was decided on.
+    begun: Option<Box<Begun>>,
+}
+
+/// What goes on in an IRC connection: lines and frames that have begun.
+#[derive(Debug, Default)]
+struct Begun {
+    lines: [Lines; 2],
+    frames: Option<Box<[Frames; 2]>>,
 }
 
 impl Classifier {
@@ -105,10 +144,27 @@ impl Classifier {
             through: None,
             proxy_client: Side::Client,
             datagrams: 0,
+            named: None,
+            before: None,
             irc: None,
             smtp: None,
+            asks_frames: false,
+            frames: None,
+            irc_inside: false,
+            turns: 0,
+            spoke_last: None,
             decided: None,
             begun: None,
+        }
+    }
+
+    /// A second look at a connection that was found to be something else, from where
+    /// [`begins_anew`](crate::begins_anew) found that IRC or mail may begin. It finds IRC,
+    /// mail, or nothing.
+    pub fn again(roles: Roles, before: App) -> Self {
+        Self {
+            before: Some(before),
+            ..Self::new(roles)
         }
     }
 
@@ -147,9 +203,14 @@ impl Classifier {
 
     /// Some bytes of this side are missing.
     pub fn gap(&mut self, side: Side) {
+        if let Some(frames) = &mut self.frames {
+            frames[side.index()].gap();
+        }
         let half = &mut self.halves[side.index()];
+        half.torn = true;
         half.lines.clear();
-        if matches!(half.stage, Stage::Start | Stage::Proxy) && !half.start.is_empty() {
+        if matches!(half.stage, Stage::Start | Stage::Proxy | Stage::Head) && !half.start.is_empty()
+        {
             half.stage = Stage::Binary;
             half.start = Vec::new();
         }
@@ -159,14 +220,8 @@ impl Classifier {
     pub fn finish(mut self) -> Outcome {
         if self.decided.is_none() {
             for side in [Side::Client, Side::Server] {
-                let half = &mut self.halves[side.index()];
-                if half.stage == Stage::Start && is_text(&half.start) {
-                    half.stage = Stage::Text;
-                    let start = std::mem::take(&mut half.start);
-                    self.read_lines(side, &start);
-                }
-                let rest = self.halves[side.index()].lines.rest().to_vec();
-                if !rest.is_empty() {
+                self.read_start(side);
+                if !self.halves[side.index()].lines.rest().is_empty() {
                     self.read_lines(side, b"\n");
                 }
             }
@@ -175,6 +230,17 @@ impl Classifier {
             Some(outcome) => outcome,
             None => self.judged(),
         }
+    }
+
+    /// What the first bytes of one side gave away, while the other side has not confirmed it.
+    pub fn named(&self) -> Option<&Outcome> {
+        self.named.as_deref()
+    }
+
+    /// Did the client register with IRC, while it is not clear yet who answers? A caller that
+    /// sees only a part of the connection has to see more.
+    pub fn registers(&self) -> bool {
+        self.halves.iter().any(|half| half.irc.registers())
     }
 
     /// Is it IRC beyond doubt, although more bytes could still add to its facts? Whoever wants
@@ -195,12 +261,7 @@ impl Classifier {
     pub fn finish_watching(mut self) -> (Outcome, Option<irc::Watch>) {
         if self.decided.is_none() {
             for side in [Side::Client, Side::Server] {
-                let half = &mut self.halves[side.index()];
-                if half.stage == Stage::Start && is_text(&half.start) {
-                    half.stage = Stage::Text;
-                    let start = std::mem::take(&mut half.start);
-                    self.read_lines(side, &start);
-                }
+                self.read_start(side);
             }
             if self.decided.is_none() {
                 let outcome = self.judged();
@@ -212,15 +273,22 @@ impl Classifier {
         let Facts::Irc(facts) = &mut outcome.facts else {
             return (outcome, None);
         };
-        let [client, server] = *self.begun.take().unwrap_or_default();
+        let Begun {
+            lines: [client, server],
+            mut frames,
+        } = *self.begun.take().unwrap_or_default();
         let (client, server) = if outcome.swapped {
+            if let Some(frames) = &mut frames {
+                frames.swap(0, 1);
+            }
             (server, client)
         } else {
             (client, server)
         };
         let facts = std::mem::take(facts);
         outcome.facts = Facts::None;
-        (outcome, Some(irc::Watch::within(facts, client, server)))
+        let watch = irc::Watch::within(facts, client, server, frames);
+        (outcome, Some(watch))
     }
 
     /// Bytes held beside the classifier itself.
@@ -231,122 +299,17 @@ impl Classifier {
             .sum()
     }
 
-    fn take(&mut self, side: Side, bytes: &[u8]) {
-        let half = &mut self.halves[side.index()];
-        half.seen += bytes.len() as u64;
-        match half.stage {
-            Stage::Start if half.start.is_empty() => self.start(side, bytes),
-            Stage::Start => {
-                half.start.extend_from_slice(bytes);
-                let start = std::mem::take(&mut half.start);
-                self.start(side, &start);
-            }
-            Stage::Proxy => {
-                half.start.extend_from_slice(bytes);
-                let start = std::mem::take(&mut half.start);
-                self.proxy(side, &start);
-            }
-            Stage::Text => self.read_lines(side, bytes),
-            Stage::Binary => {}
-        }
+    /// Is anything known of the protocol that speaks against IRC and mail?
+    fn is_contested(&self) -> bool {
+        let other = |app: Option<App>| app.is_some_and(|app| app != App::Unknown);
+        other(self.before) || self.halves.iter().any(|half| half.look.is_some())
     }
 
-    fn start(&mut self, side: Side, bytes: &[u8]) {
-        let inside = self.through.is_some();
-        if inside && self.halves[side.index()].seen == 0 && bytes.is_empty() {
-            return;
-        }
-        match look(bytes) {
-            Look::More => self.halves[side.index()].start = bytes.to_vec(),
-            Look::Text => {
-                self.halves[side.index()].stage = Stage::Text;
-                self.read_lines(side, bytes);
-            }
-            Look::Binary => self.halves[side.index()].stage = Stage::Binary,
-            // In a tunnel TLS or HTTP change nothing: it stays a tunnel.
-            Look::Is { .. } | Look::Through(..) if inside => self.decide_tunnel(),
-            Look::Is {
-                app,
-                side: sender,
-                facts,
-            } => self.decide(app, 0.95, sender, side, facts),
-            Look::Through(tunnel, _) => {
-                self.through = Some(tunnel);
-                self.proxy_client = side;
-                // What the other side said before is the proxy's too.
-                let other = &mut self.halves[side.other().index()];
-                if other.seen == 0 || !other.start.is_empty() {
-                    other.stage = Stage::Proxy;
-                }
-                self.halves[side.index()].stage = Stage::Proxy;
-                self.proxy(side, bytes);
-            }
-        }
-    }
-
-    fn proxy(&mut self, side: Side, bytes: &[u8]) {
-        let Some(tunnel) = self.through else {
-            return;
-        };
-        let role = if side == self.proxy_client {
-            Side::Client
-        } else {
-            Side::Server
-        };
-        let half = &mut self.halves[side.index()];
-        match strip(tunnel, role, bytes) {
-            Strip::More => half.start = bytes.to_vec(),
-            Strip::Refused => self.decide_tunnel(),
-            Strip::Inside(taken) => {
-                half.stage = Stage::Start;
-                half.seen = (bytes.len() - taken) as u64;
-                if taken < bytes.len() {
-                    self.start(side, &bytes[taken..]);
-                }
-            }
-        }
-    }
-
-    fn read_lines(&mut self, side: Side, bytes: &[u8]) {
-        // After STARTTLS, and in what only began like text.
-        if !bytes.is_empty() && bytes != b"\n" && !is_text(bytes) && has_control(bytes) {
-            self.halves[side.index()].stage = Stage::Binary;
-            self.halves[side.index()].lines.clear();
-            return;
-        }
-        let mut lines = std::mem::take(&mut self.halves[side.index()].lines);
-        lines.feed(bytes, |line, cut| self.line(side, line, cut));
-        self.halves[side.index()].lines = lines;
-    }
-
-    fn line(&mut self, side: Side, line: &[u8], cut: bool) {
-        let half = &mut self.halves[side.index()];
-        half.irc.line(line, cut);
-        half.smtp.line(line);
-        half.others.line(line);
-        let irc = half.irc;
-        let smtp = half.smtp;
-        if irc.mostly_fits() {
-            let role = self.role(side, irc.client, irc.server);
-            self.irc.get_or_insert_default().line(role, line);
-        }
-        if smtp.client > 0 || smtp.server > 0 {
-            let facts = self.smtp.get_or_insert_default();
-            if smtp.client > smtp.server {
-                facts.client_line(line);
-            } else {
-                facts.server_line(line);
-            }
-        }
-    }
-
-    /// Which side the sender is, with these points for both.
-    fn role(&self, side: Side, client: u16, server: u16) -> Side {
-        match (self.roles, client.cmp(&server)) {
-            (Roles::Guessed, std::cmp::Ordering::Greater) => Side::Client,
-            (Roles::Guessed, std::cmp::Ordering::Less) => Side::Server,
-            _ => side,
-        }
+    /// Did both sides begin in the same other protocol?
+    fn is_confirmed(&self) -> bool {
+        let [client, server] = &self.halves;
+        let agreed = client.look.is_some() && client.look == server.look;
+        agreed || self.before.is_some_and(|app| app != App::Unknown)
     }
 
     /// The protocol is clear from bytes that `from` sent, and that `sender` sends in it.
@@ -358,26 +321,28 @@ impl Classifier {
         from: Side,
         facts: Facts,
     ) {
-        let swapped = self.roles == Roles::Guessed && sender.is_some_and(|sender| sender != from);
-        self.decided = Some(Outcome {
-            app,
-            confidence,
-            swapped,
-            through: self.through,
-            facts,
-        });
+        self.decided = Some(self.named_by(app, confidence, sender, from, facts));
         self.release();
     }
 
-    fn decide_tunnel(&mut self) {
-        let app = match self.through {
-            Some(Tunnel::HttpConnect) => App::Http,
-            _ => App::Socks,
-        };
-        self.decide(app, 0.9, Some(Side::Client), self.proxy_client, Facts::None);
+    fn named_by(
+        &self,
+        app: App,
+        confidence: f32,
+        sender: Option<Side>,
+        from: Side,
+        facts: Facts,
+    ) -> Outcome {
+        Outcome {
+            app,
+            confidence,
+            swapped: self.roles == Roles::Guessed && sender.is_some_and(|sender| sender != from),
+            through: self.through,
+            facts,
+        }
     }
 
-    /// Lines that have begun go on in an IRC connection.
+    /// What has begun goes on in an IRC connection.
     fn keep_begun(&mut self) {
         if self
             .decided
@@ -386,7 +351,8 @@ impl Classifier {
         {
             let [client, server] = &mut self.halves;
             let lines = [client, server].map(|half| std::mem::take(&mut half.lines));
-            self.begun = Some(Box::new(lines));
+            let frames = self.frames.take();
+            self.begun = Some(Box::new(Begun { lines, frames }));
         }
     }
 
@@ -394,6 +360,8 @@ impl Classifier {
         self.halves = Default::default();
         self.irc = None;
         self.smtp = None;
+        self.frames = None;
+        self.named = None;
     }
 
     fn conclude(&mut self) -> Progress {

@@ -38,6 +38,8 @@ pub enum Tunnel {
     Socks4,
     /// A SOCKS 5 proxy (RFC 1928).
     Socks5,
+    /// Frames of WebSocket (RFC 6455).
+    WebSocket,
 }
 
 /// Facts about a connection. Every text and list in them is bounded.

@@ -6,10 +6,12 @@
 
 mod facts;
 mod message;
+mod names;
 mod score;
 mod watch;
+mod words;
 
 pub use facts::{CHANNELS_MAX, Channel, Command, Heard, IrcFacts, MESSAGES_MAX, Text};
 pub use message::{Message, PARAMETERS_MAX, Prefix};
-pub(crate) use score::Score;
+pub(crate) use score::{Score, Worth, say};
 pub use watch::Watch;

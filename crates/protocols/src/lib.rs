@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod begin;
 mod classifier;
 pub mod dns;
 mod facts;
@@ -19,8 +20,10 @@ mod signature;
 pub mod smtp;
 pub mod tls;
 mod tunnel;
+mod websocket;
 
 pub use app::App;
+pub use begin::begins_anew;
 pub use classifier::{Classifier, LIMIT_BYTES, Outcome, Progress, Roles};
 pub use facts::{Facts, Side, Tunnel};
 

@@ -15,7 +15,7 @@ impl Lines {
     /// Hands each line that these bytes complete to `each`, without its CR and LF, and
     /// whether its end was left out. Nothing is copied when lines end with the bytes.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&[u8], bool)) {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
             let (line, after) = (&bytes[..end], &bytes[end + 1..]);
             if self.rest.is_empty() && !self.overlong {
                 let cut = line.len() > LINE_MAX_BYTES;

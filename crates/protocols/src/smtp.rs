@@ -98,24 +98,7 @@ fn command(line: &[u8]) -> Option<Command<'_>> {
         return Some(Command::StartTls);
     }
     if is(b"AUTH") {
-        const MECHANISMS: [&[u8]; 11] = [
-            b"PLAIN",
-            b"LOGIN",
-            b"CRAM-MD5",
-            b"DIGEST-MD5",
-            b"NTLM",
-            b"GSSAPI",
-            b"XOAUTH2",
-            b"OAUTHBEARER",
-            b"EXTERNAL",
-            b"SCRAM-SHA-1",
-            b"SCRAM-SHA-256",
-        ];
-        let mechanism = word(argument).0;
-        let known = MECHANISMS
-            .iter()
-            .any(|name| mechanism.eq_ignore_ascii_case(name));
-        return known.then_some(Command::Auth);
+        return is_mechanism(word(argument).0).then_some(Command::Auth);
     }
     if is(b"DATA") && argument.is_empty()
         || is(b"BDAT") && argument.first().is_some_and(u8::is_ascii_digit)
@@ -129,6 +112,26 @@ fn command(line: &[u8]) -> Option<Command<'_>> {
         .iter()
         .any(|name| is(name))
         .then_some(Command::Common)
+}
+
+/// The name of a way to authenticate (RFC 4422).
+fn is_mechanism(name: &[u8]) -> bool {
+    const MECHANISMS: [&[u8]; 11] = [
+        b"PLAIN",
+        b"LOGIN",
+        b"CRAM-MD5",
+        b"DIGEST-MD5",
+        b"NTLM",
+        b"GSSAPI",
+        b"XOAUTH2",
+        b"OAUTHBEARER",
+        b"EXTERNAL",
+        b"SCRAM-SHA-1",
+        b"SCRAM-SHA-256",
+    ];
+    MECHANISMS
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// What follows `FROM:` or `TO:`.
@@ -192,27 +195,34 @@ pub(crate) struct Score {
     pub hello: bool,
     /// A sender or a recipient was named.
     pub envelope: bool,
-    /// The first line was a greeting (220), or a refusal instead of one (421, 554).
+    /// The first reply was a greeting (220), or a refusal instead of one (421, 554).
     pub greeting: bool,
+    /// The first reply refuses as mail servers do.
+    pub refuses: bool,
     /// The server calls itself a mail server, or answers as only one does.
     pub surely_server: bool,
     /// It says that it is something else, FTP for one.
     pub other_server: bool,
+    /// It answers as file servers do: asks for a password, opens a connection for data.
+    pub transfers: bool,
+    /// Requests that it granted (250, 354).
+    pub granted: u16,
     /// Replies in the form of SMTP.
     pub replies: u16,
-    lines: u16,
+    /// Lines of a client that mail servers do not know.
+    pub unknown: u16,
 }
 
 impl Score {
-    pub fn line(&mut self, line: &[u8]) {
+    /// Takes a line into account. Says whether it is one that the other side may confirm.
+    pub fn line(&mut self, line: &[u8]) -> bool {
         if line.is_empty() {
-            return;
+            return false;
         }
-        let first = self.lines == 0;
-        self.lines = self.lines.saturating_add(1);
         if let Some(reply) = reply(line) {
-            self.reply(reply, first);
-            return;
+            let before = self.server;
+            self.reply(reply);
+            return self.server > before;
         }
         let points = match command(line) {
             Some(Command::Hello(_)) => {
@@ -224,24 +234,35 @@ impl Score {
                 3
             }
             Some(Command::Auth | Command::Data) => 1,
-            _ => 0,
+            Some(Command::StartTls | Command::Common) => 0,
+            None => {
+                self.unknown = self.unknown.saturating_add(1);
+                0
+            }
         };
         self.client = self.client.saturating_add(points);
+        points > 0
     }
 
-    fn reply(&mut self, reply: Reply<'_>, first: bool) {
+    /// Is there anything that more lines may confirm?
+    pub const fn is_evidence(&self) -> bool {
+        self.hello || self.envelope || self.refuses || (self.surely_server && !self.transfers)
+    }
+
+    fn reply(&mut self, reply: Reply<'_>) {
+        let first = self.replies == 0;
         self.replies = self.replies.saturating_add(1);
-        let has = |part: &[u8]| {
-            reply.text.len() >= part.len()
-                && reply
-                    .text
-                    .windows(part.len())
-                    .any(|text| text.eq_ignore_ascii_case(part))
-        };
         if first && matches!(reply.code, 220 | 421 | 554) {
             self.greeting = true;
-            self.other_server |= has(b"FTP") && !has(b"SMTP");
-            if has(b"SMTP") || has(b"LMTP") || has(b"Postfix") || has(b"Sendmail") {
+            let words = greeting_words(reply.text);
+            self.other_server |= words == Greeting::Transfer;
+            self.refuses = reply.code != 220
+                && words != Greeting::Transfer
+                && (reply.code == 554
+                    || words == Greeting::Mail
+                    || is_enhanced(reply)
+                    || refuses_mail(reply.text));
+            if words == Greeting::Mail || self.refuses {
                 self.surely_server = true;
                 self.server = self.server.saturating_add(3);
             } else {
@@ -249,6 +270,10 @@ impl Score {
             }
             return;
         }
+        self.transfers |= matches!(
+            reply.code,
+            125 | 150 | 225..=227 | 229 | 230 | 257 | 331 | 332 | 350
+        );
         let points = match reply.code {
             250 if is_extension(reply.text) => 3,
             // "250 2.1.0 Ok" (RFC 3463): the class of the code comes again.
@@ -263,9 +288,87 @@ impl Score {
             250 | 251 | 334 => 1,
             _ => 0,
         };
+        self.granted = self
+            .granted
+            .saturating_add(u16::from(matches!(reply.code, 250 | 354)));
         self.surely_server |= points == 3;
         self.server = self.server.saturating_add(points);
     }
+}
+
+/// What a server calls itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Greeting {
+    Mail,
+    Transfer,
+    Unknown,
+}
+
+/// Looks for the name of a protocol among the words of a greeting. A host may be called after
+/// one: neither the first word nor a name with a dot or a hyphen counts.
+fn greeting_words(greeting: &[u8]) -> Greeting {
+    let mut found = Greeting::Unknown;
+    for (at, word) in greeting.split(|byte| *byte == b' ').enumerate().take(40) {
+        let word = word.trim_ascii();
+        let inner = |byte: &u8| byte.is_ascii_alphanumeric();
+        let (Some(start), Some(end)) = (word.iter().position(inner), word.iter().rposition(inner))
+        else {
+            continue;
+        };
+        let word = &word[start..=end];
+        let is = |names: &[&[u8]]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
+        // A host may be called `ftp`, and serve mail.
+        let mail = is(&[b"ESMTP"]) || at > 0 && is(&[b"SMTP", b"LMTP"]);
+        if mail && (found != Greeting::Transfer || at == 1) {
+            found = Greeting::Mail;
+        }
+        // FTP, FTPD, vsFTPd, ProFTPD, Pure-FTPd.
+        let stem = word
+            .strip_suffix(b"d")
+            .or(word.strip_suffix(b"D"))
+            .unwrap_or(word);
+        let ends = stem.len() >= 3 && stem[stem.len() - 3..].eq_ignore_ascii_case(b"FTP");
+        if ends && !word.contains(&b'.') && found != Greeting::Mail {
+            found = Greeting::Transfer;
+        }
+    }
+    found
+}
+
+/// Does a refusal speak of mail, or begin with the server's name as mail servers do?
+fn refuses_mail(text: &[u8]) -> bool {
+    const WORDS: [&[u8]; 16] = [
+        b"smtp",
+        b"mail",
+        b"transmission channel",
+        b"spam",
+        b"rbl",
+        b"blacklist",
+        b"blocklist",
+        b"block list",
+        b"greylist",
+        b"reputation",
+        b"sender",
+        b"recipient",
+        b"message",
+        b"postfix",
+        b"exim",
+        b"reverse dns",
+    ];
+    let lower = text[..text.len().min(256)].to_ascii_lowercase();
+    let has = |part: &[u8]| lower.windows(part.len()).any(|text| text == part);
+    if has(b"ftp") || has(b"control connection") {
+        return false;
+    }
+    let name = word(&lower).0;
+    let is_host = name.contains(&b'.')
+        && name.first().is_some_and(u8::is_ascii_alphanumeric)
+        && name.iter().any(u8::is_ascii_alphabetic)
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_:".contains(byte))
+        && !name.ends_with(b".");
+    is_host || name == b"mx" || WORDS.iter().any(|part| has(part))
 }
 
 /// A line of the answer to `EHLO` (the registry of SMTP service extensions).
@@ -286,10 +389,12 @@ fn is_extension(text: &[u8]) -> bool {
         b"EXPN",
         b"DELIVERBY",
     ];
-    let keyword = text
-        .split(|byte| matches!(byte, b' ' | b'='))
-        .next()
-        .unwrap_or_default();
+    let mut parts = text.splitn(2, |byte| matches!(byte, b' ' | b'='));
+    let keyword = parts.next().unwrap_or_default();
+    // Tor's control port has `250-AUTH METHODS=…`.
+    if keyword.eq_ignore_ascii_case(b"AUTH") {
+        return parts.next().is_some_and(|rest| is_mechanism(word(rest).0));
+    }
     EXTENSIONS
         .iter()
         .any(|name| keyword.eq_ignore_ascii_case(name))
@@ -341,6 +446,68 @@ mod tests {
             score("220 (vsFTPd 3.0.3)\n331 Please specify the password.\n230 Login successful.");
         assert!(server.other_server && !server.surely_server);
         assert_eq!(score("USER a\nPASS b\nMAIL\nQUIT").client, 0);
+    }
+
+    #[test]
+    fn hosts_named_after_a_protocol_tell_nothing() {
+        for (greeting, is) in [
+            ("mx.example ESMTP Postfix", Greeting::Mail),
+            ("ESMTP", Greeting::Mail),
+            ("ftp.example.com ESMTP", Greeting::Mail),
+            ("ftp ESMTP Sendmail", Greeting::Mail),
+            ("mail.example Microsoft ESMTP MAIL Service", Greeting::Mail),
+            ("host LMTP ready", Greeting::Mail),
+            ("ftp.example.com ready", Greeting::Unknown),
+            ("smtp ready", Greeting::Unknown),
+            ("smtp.example.com ready", Greeting::Unknown),
+            ("postfix ready", Greeting::Unknown),
+            ("FTP server mail-smtp01 ready", Greeting::Transfer),
+            ("postfix FTP server ready", Greeting::Transfer),
+            ("smtp FTP server (Version 6.4) ready.", Greeting::Transfer),
+            (
+                "ProFTPD Server (smtp-relay) [192.0.2.1]",
+                Greeting::Transfer,
+            ),
+            ("(vsFTPd 3.0.3)", Greeting::Transfer),
+            ("Welcome to Pure-FTPd [TLS]", Greeting::Transfer),
+        ] {
+            assert_eq!(greeting_words(greeting.as_bytes()), is, "{greeting}");
+        }
+    }
+
+    #[test]
+    fn refusals_of_mail_servers() {
+        for (line, is) in [
+            ("421 4.7.1 : (DYN:T1) try later", true),
+            ("421 mx.example Service not available", true),
+            (
+                "421 Service not available, closing transmission channel",
+                true,
+            ),
+            ("421 Too many concurrent SMTP connections", true),
+            ("554 No service here", true),
+            ("554-mx.example", true),
+            (
+                "421 Too many users logged in, closing control connection",
+                false,
+            ),
+            (
+                "421 There are too many connected users, please try later.",
+                false,
+            ),
+            ("421 ftp.example.org FTP server busy", false),
+            ("502 no", false),
+        ] {
+            assert_eq!(score(line).refuses, is, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_control_port_of_tor_is_no_mail() {
+        let server = score("250-PROTOCOLINFO 1\n250-AUTH METHODS=COOKIE\n250 OK");
+        assert!(!server.surely_server);
+        assert!(score("250-AUTH PLAIN LOGIN").surely_server);
+        assert!(score("250-AUTH=LOGIN").surely_server);
     }
 
     proptest! {

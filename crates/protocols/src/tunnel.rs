@@ -30,6 +30,8 @@ pub fn strip(tunnel: Tunnel, side: Side, bytes: &[u8]) -> Strip {
             _ => Strip::Refused,
         },
         (Tunnel::Socks5, side) => socks5(side, bytes),
+        // Its frames are taken off one by one.
+        (Tunnel::WebSocket, _) => Strip::Inside(0),
     };
     if found == Strip::More && bytes.len() > GREETING_MAX_BYTES {
         return Strip::Refused;

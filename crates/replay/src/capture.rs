@@ -13,10 +13,12 @@ pub const PACKET_MAX_BYTES: u32 = 262_144 + 4096;
 pub struct Packet<'a> {
     /// When it was captured, nanoseconds since 1970.
     pub time_ns: u64,
-    /// The link type (see `network::LinkType`).
+    /// The link type (see `layers::Layer::Link`).
     pub link: u32,
     /// What was captured of it.
     pub bytes: &'a [u8],
+    /// How many more bytes it had on the wire, which a short snap length cut off.
+    pub missing: usize,
 }
 
 /// A capture that is read.

@@ -9,8 +9,13 @@ pub enum Error {
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
     /// It begins with something else.
-    #[error("is no capture: expected pcap or pcapng, perhaps compressed with gzip or zstd")]
+    #[error(
+        "is no capture: expected pcap or pcapng, perhaps compressed with gzip, zstd, xz, bzip2 or lz4"
+    )]
     NoCapture,
+    /// It was compressed by a program whose format is not read.
+    #[error("is compressed with {0}, which is not read: decompress it first")]
+    Packed(&'static str),
     /// It has no bytes.
     #[error("is empty: expected pcap or pcapng")]
     Empty,

@@ -36,6 +36,8 @@ pub struct Key {
     high: Address,
     ports: u32,
     transport: Transport,
+    /// The same ends in another network: tunnels can carry several with the same addresses.
+    variant: u8,
 }
 
 impl Key {
@@ -57,8 +59,14 @@ impl Key {
             high: high.0,
             ports: u32::from(low.1) << 16 | u32::from(high.1),
             transport,
+            variant: 0,
         };
         (key, usize::from(turned))
+    }
+
+    /// The same ends in another network.
+    pub const fn variant(self, variant: u8) -> Self {
+        Self { variant, ..self }
     }
 
     /// One of the ends.
@@ -75,6 +83,9 @@ impl Key {
         self.transport
     }
 }
+
+/// The network of an end that has not sent anything yet.
+pub const UNSEEN: u32 = u32::MAX;
 
 /// A flow that has ended, or that the table had no more room for.
 #[derive(Clone, Debug)]
@@ -112,6 +123,8 @@ pub struct Flow {
     client: usize,
     roles: Roles,
     pub streams: [Stream; 2],
+    /// The network in which each end's packets came: 0 outside of tunnels.
+    pub networks: [u32; 2],
     /// It has ended, and waits for stragglers.
     pub closed: bool,
     /// The first packet of the connection was seen.
@@ -122,6 +135,8 @@ pub struct Flow {
     pub failed: bool,
     /// When payload last came from the server.
     last_inbound_ns: u64,
+    /// What it was told to be.
+    told: App,
     watch: Watch,
 }
 
@@ -133,6 +148,8 @@ enum Watch {
     Looking(Box<Classifier>),
     /// It is IRC, and what is said in it is listened to.
     Listening(Box<(Outcome, irc::Watch)>),
+    /// It was found to be something else, and then a client of IRC or mail seemed to begin.
+    Again(Box<(Outcome, Classifier)>),
     Done(Box<Outcome>),
     /// Decided, and there is nothing beside the name.
     Named(App, f32, bool),
@@ -149,11 +166,13 @@ impl Flow {
             client,
             roles,
             streams: Default::default(),
+            networks: [UNSEEN; 2],
             closed: false,
             opened: false,
             established: false,
             failed: false,
             last_inbound_ns: 0,
+            told: App::Unknown,
             watch: Watch::Silent,
         }
     }
@@ -178,8 +197,12 @@ impl Flow {
         tell: &mut impl FnMut(News<'_>),
     ) -> isize {
         if self.is_done() {
-            self.streams[from].count(sequence, wire_bytes);
-            return 0;
+            // All that a decided flow costs: a look at four bytes.
+            if !protocols::begins_anew(payload) {
+                self.streams[from].count(sequence, wire_bytes);
+                return 0;
+            }
+            self.look_again();
         }
         let before = self.held_bytes();
         if matches!(self.watch, Watch::Silent) {
@@ -193,10 +216,24 @@ impl Flow {
                     Piece::Bytes(bytes) => progress = classifier.feed(side, bytes),
                     Piece::Gap => classifier.gap(side),
                 });
-                if progress == Progress::Enough {
-                    self.decide(tell);
-                } else if classifier.is_surely_irc() {
-                    self.listen(tell);
+                if progress == Progress::Enough || classifier.is_surely_irc() {
+                    self.conclude(false, tell);
+                } else if self.told == App::Unknown
+                    && let Some(named) = classifier.named()
+                {
+                    self.told = named.app;
+                    tell(News::Recognised);
+                }
+            }
+            Watch::Again(again) => {
+                let classifier = &mut again.1;
+                let mut progress = Progress::More;
+                self.streams[from].segment(sequence, payload, wire_bytes, |piece| match piece {
+                    Piece::Bytes(bytes) => progress = classifier.feed(side, bytes),
+                    Piece::Gap => classifier.gap(side),
+                });
+                if progress == Progress::Enough || classifier.is_surely_irc() {
+                    self.conclude(false, tell);
                 }
             }
             Watch::Listening(listening) => {
@@ -295,35 +332,85 @@ impl Flow {
         let streams: usize = self.streams.iter().map(Stream::held_bytes).sum();
         match &self.watch {
             Watch::Looking(classifier) => streams + classifier.held_bytes(),
+            Watch::Again(again) => {
+                streams + size_of::<(Outcome, Classifier)>() + again.1.held_bytes()
+            }
             Watch::Listening(listening) => streams + listening.1.held_bytes(),
             _ => streams,
         }
     }
 
-    /// Ends the question what it is, and tells the answer when it is new.
+    /// Ends the question what it is, and tells the answer when it is new. Nothing more comes.
     pub fn decide(&mut self, tell: &mut impl FnMut(News<'_>)) {
-        if !matches!(self.watch, Watch::Looking(_)) {
-            return;
+        if matches!(self.watch, Watch::Looking(_) | Watch::Again(_)) {
+            self.flush(tell);
+            self.conclude(true, tell);
         }
-        self.flush(tell);
-        self.watch = match std::mem::replace(&mut self.watch, Watch::Silent) {
-            Watch::Looking(classifier) => {
-                let outcome = classifier.finish();
-                match outcome.facts {
-                    // Whoever was decided on by its first bytes goes on to speak.
-                    Facts::Irc(facts) => {
-                        let outcome = Outcome {
-                            facts: Facts::None,
-                            ..outcome
-                        };
-                        Watch::Listening(Box::new((outcome, irc::Watch::new(*facts))))
-                    }
-                    _ => named(outcome),
-                }
+    }
+
+    /// Ends the question what it is. Where more can come, lines that have begun are kept.
+    fn conclude(&mut self, ended: bool, tell: &mut impl FnMut(News<'_>)) {
+        let (before, classifier) = match std::mem::replace(&mut self.watch, Watch::Silent) {
+            Watch::Looking(classifier) => (None, *classifier),
+            Watch::Again(again) => (Some(again.0), again.1),
+            other => {
+                self.watch = other;
+                return;
             }
-            other => other,
         };
-        tell(News::Recognised);
+        let (mut outcome, watch) = if ended {
+            let outcome = classifier.finish();
+            match outcome.facts {
+                Facts::Irc(facts) => {
+                    let outcome = Outcome {
+                        facts: Facts::None,
+                        ..outcome
+                    };
+                    (outcome, Some(irc::Watch::new(*facts)))
+                }
+                _ => (outcome, None),
+            }
+        } else {
+            classifier.finish_watching()
+        };
+        if let Some(before) = before {
+            outcome = match outcome.app {
+                App::Unknown => before,
+                _ => Outcome {
+                    through: outcome.through.or(before.through),
+                    ..outcome
+                },
+            };
+        }
+        let app = outcome.app;
+        self.watch = match watch {
+            Some(watch) => Watch::Listening(Box::new((outcome, watch))),
+            None => named(outcome),
+        };
+        if app != self.told {
+            self.told = app;
+            tell(News::Recognised);
+        }
+    }
+
+    /// A flow that was decided is looked at again.
+    #[cold]
+    fn look_again(&mut self) {
+        let outcome = match std::mem::replace(&mut self.watch, Watch::Silent) {
+            Watch::Done(outcome) => *outcome,
+            Watch::Named(app, confidence, swapped) => Outcome {
+                app,
+                confidence,
+                swapped,
+                ..Outcome::default()
+            },
+            other => {
+                self.watch = other;
+                return;
+            }
+        };
+        let classifier = Classifier::again(self.roles, outcome.app);
+        self.watch = Watch::Again(Box::new((outcome, classifier)));
     }
 
     /// What it was found to be, as far as it was.
@@ -341,23 +428,13 @@ impl Flow {
                 outcome.facts = Facts::Irc(Box::new(listening.1.facts().clone()));
                 Cow::Owned(outcome)
             }
-            Watch::Silent | Watch::Looking(_) => Cow::Owned(Outcome::default()),
+            Watch::Again(again) => Cow::Borrowed(&again.0),
+            Watch::Looking(classifier) => match classifier.named() {
+                Some(named) => Cow::Borrowed(named),
+                None => Cow::Owned(Outcome::default()),
+            },
+            Watch::Silent => Cow::Owned(Outcome::default()),
         }
-    }
-
-    /// It is IRC beyond doubt: from now on, what is said is told.
-    fn listen(&mut self, tell: &mut impl FnMut(News<'_>)) {
-        self.watch = match std::mem::replace(&mut self.watch, Watch::Silent) {
-            Watch::Looking(classifier) => {
-                let (outcome, watch) = classifier.finish_watching();
-                match watch {
-                    Some(watch) => Watch::Listening(Box::new((outcome, watch))),
-                    None => named(outcome),
-                }
-            }
-            other => other,
-        };
-        tell(News::Recognised);
     }
 
     /// What is told of it in the end.
@@ -392,6 +469,10 @@ impl Flow {
                     let _ = classifier.feed(side, bytes);
                 }
                 (Watch::Looking(classifier), Piece::Gap) => classifier.gap(side),
+                (Watch::Again(again), Piece::Bytes(bytes)) => {
+                    let _ = again.1.feed(side, bytes);
+                }
+                (Watch::Again(again), Piece::Gap) => again.1.gap(side),
                 (Watch::Listening(listening), Piece::Bytes(bytes)) => {
                     hear(&mut listening.1, side, bytes, tell);
                 }
@@ -408,7 +489,9 @@ impl Flow {
             Watch::Done(outcome) => outcome.swapped,
             Watch::Listening(listening) => listening.0.swapped,
             Watch::Named(_, _, swapped) => *swapped,
-            Watch::Silent | Watch::Looking(_) => false,
+            Watch::Again(again) => again.0.swapped,
+            Watch::Looking(classifier) => classifier.named().is_some_and(|named| named.swapped),
+            Watch::Silent => false,
         };
         if swapped {
             1 - self.client
@@ -417,8 +500,14 @@ impl Flow {
         }
     }
 
+    /// The side as the classifier knows it: it was told which end was guessed, and turns the
+    /// sides itself.
     fn side(&self, from: usize) -> Side {
-        if from == self.client_end() {
+        let client = match &self.watch {
+            Watch::Looking(_) | Watch::Again(_) | Watch::Silent => self.client,
+            _ => self.client_end(),
+        };
+        if from == client {
             Side::Client
         } else {
             Side::Server

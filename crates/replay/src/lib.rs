@@ -10,8 +10,11 @@
 mod capture;
 mod error;
 mod flow;
+mod follow;
 mod fragments;
 mod hosts;
+mod layers;
+mod names;
 mod network;
 mod observe;
 mod pcap;
@@ -23,6 +26,8 @@ mod stream;
 mod table;
 pub mod timeline;
 mod transport;
+mod tunnel;
+mod unread;
 
 pub use error::{Damage, Error};
 pub use flow::{FlowRecord, Transport};
@@ -31,3 +36,4 @@ pub use observe::Sink;
 pub use replay::{Settings, Summary, replay, replay_into};
 pub use source::Input;
 pub use timeline::Timeline;
+pub use unread::{Amount, NotRead, What};

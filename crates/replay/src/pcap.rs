@@ -63,6 +63,7 @@ impl Pcap {
         let seconds = u32_at(header, 0, self.swapped);
         let fraction = u32_at(header, 4, self.swapped);
         let captured = u32_at(header, 8, self.swapped);
+        let on_wire = u32_at(header, 12, self.swapped);
         if captured > PACKET_MAX_BYTES {
             return Err(Damage::Length {
                 offset,
@@ -81,6 +82,7 @@ impl Pcap {
             time_ns,
             link,
             bytes: window.take(captured as usize),
+            missing: on_wire.saturating_sub(captured) as usize,
         }))
     }
 }

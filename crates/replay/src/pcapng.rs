@@ -135,6 +135,7 @@ impl Pcapng {
                 continue;
             }
             let (header, captured, interface, time) = self.packet(kind, block, offset)?;
+            let on_wire = u32_at(block, header - 4, self.swapped) as usize;
             if header + captured + 4 > length || captured > PACKET_MAX_BYTES as usize {
                 return Err(Damage::Length {
                     offset,
@@ -146,6 +147,7 @@ impl Pcapng {
                 time_ns: interface.time_ns(time),
                 link: interface.link,
                 bytes: &block[header..header + captured],
+                missing: on_wire.saturating_sub(captured),
             }));
         }
     }

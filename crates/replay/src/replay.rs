@@ -4,16 +4,19 @@ use std::collections::VecDeque;
 
 use protocols::Roles;
 
-use crate::capture::Capture;
+use crate::capture::{Capture, Packet};
 use crate::error::{Damage, Error};
-use crate::flow::{Flow, FlowRecord, Key, Transport};
+use crate::flow::{Flow, FlowRecord, Key, Transport, UNSEEN};
+use crate::follow::Way;
 use crate::fragments::Fragments;
-use crate::network::{self, Datagram, Unread};
+use crate::layers::Layer;
+use crate::network::{self, Datagram};
 use crate::observe::{FlowsOnly, News, Out, Sink, ends};
 use crate::port;
 use crate::source::Input;
 use crate::table::Table;
 use crate::transport::{Tcp, Udp};
+use crate::unread::NotRead;
 
 /// How many packets pass before flows that ended are looked for.
 const EXPIRE_EVERY: u64 = 64;
@@ -23,8 +26,6 @@ const UNANSWERED_NS: u64 = 4_000_000_000;
 const ASKED_MAX: usize = 32_768;
 /// How long nothing may come from a server before it counts as quiet.
 const QUIET_NS: u64 = 5_000_000_000;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 
 /// Bounds. The defaults hold replay below 64 MiB.
 #[derive(Clone, Debug)]
@@ -55,14 +56,17 @@ pub struct Summary {
     pub flows: u64,
     /// Flows that left the table early because there were too many at the same time.
     pub evicted: u64,
-    /// Packets of a link type that is not known.
-    pub unknown_link: u64,
-    /// Packets whose headers are cut off or make no sense.
-    pub malformed: u64,
-    /// Fragmented datagrams of which a part is missing.
-    pub fragments_given_up: u64,
+    /// What of the packets was not read.
+    pub not_read: NotRead,
     /// Where reading ended before the end.
     pub damage: Option<Damage>,
+}
+
+impl Summary {
+    /// Was all that can hold a conversation of hosts read, to the end of the capture?
+    pub fn is_complete(&self) -> bool {
+        self.damage.is_none() && self.not_read.telling().is_empty()
+    }
 }
 
 /// Reads a capture and hands each flow to `each` as it ends.
@@ -96,7 +100,7 @@ pub fn replay_into<S: Sink>(
     let damage = loop {
         match capture.next(&mut window) {
             Ok(Some(packet)) => {
-                follower.packet(packet.link, packet.bytes, packet.time_ns, &mut out);
+                follower.packet(&packet, &mut out);
             }
             Ok(None) => break None,
             Err(damage) => break Some(damage),
@@ -104,21 +108,23 @@ pub fn replay_into<S: Sink>(
     };
     follower.unanswered(&mut out);
     follower.table.drain(&mut |flow| out.leave(flow));
+    follower.not_put_together();
     Ok(Summary {
         flows: out.told,
         evicted: follower.table.evicted(),
-        fragments_given_up: follower.fragments.given_up(),
         damage,
         ..follower.summary
     })
 }
 
-struct Follower {
-    table: Table,
-    fragments: Fragments,
-    summary: Summary,
+pub struct Follower {
+    pub table: Table,
+    pub fragments: Fragments,
+    pub summary: Summary,
     /// The latest time of a packet: captures of several interfaces are not quite in order.
-    now_ns: u64,
+    pub now_ns: u64,
+    /// Some ends are in use in several networks.
+    pub several: bool,
     /// Flows so far.
     count: u64,
     /// Connections that were asked for lately: when, and where in the table.
@@ -132,6 +138,7 @@ impl Follower {
             fragments: Fragments::default(),
             summary: Summary::default(),
             now_ns: 0,
+            several: false,
             count: 0,
             asked: VecDeque::new(),
         }
@@ -153,7 +160,13 @@ impl Follower {
         }
     }
 
-    fn packet(&mut self, link: u32, bytes: &[u8], time_ns: u64, out: &mut Out<'_, impl Sink>) {
+    fn packet(&mut self, packet: &Packet<'_>, out: &mut Out<'_, impl Sink>) {
+        let Packet {
+            time_ns,
+            link,
+            bytes,
+            ..
+        } = *packet;
         self.summary.packets += 1;
         self.summary.bytes += bytes.len() as u64;
         self.now_ns = self.now_ns.max(time_ns);
@@ -163,53 +176,29 @@ impl Follower {
             }
             self.table.expire(self.now_ns, &mut |flow| out.leave(flow));
         }
-        let datagram = match network::datagram(link, bytes) {
-            Ok(datagram) => datagram,
-            Err(Unread::OtherNetwork) => return,
-            Err(Unread::Link) => {
-                self.summary.unknown_link += 1;
-                return;
-            }
-            Err(Unread::Malformed) => {
-                self.summary.malformed += 1;
-                return;
-            }
-        };
-        match datagram.fragment {
-            None => self.datagram(&datagram, time_ns, out),
-            Some(fragment) => {
-                if let Some(whole) = self.fragments.add(&datagram, fragment, self.now_ns) {
-                    self.datagram(&whole.datagram(), time_ns, out);
-                }
-            }
+        let way = Way::new(packet);
+        // Most packets need none of the rest.
+        if link == 1
+            && let Some(datagram) = network::plain(bytes)
+        {
+            self.datagram(&datagram, way, out);
+        } else {
+            self.layers(Layer::Link(link), bytes, way, out);
         }
     }
 
-    #[inline]
-    fn datagram(&mut self, datagram: &Datagram<'_>, time_ns: u64, out: &mut Out<'_, impl Sink>) {
-        let read = match datagram.protocol {
-            TCP => Tcp::parse(datagram.payload, datagram.wire_bytes)
-                .map(|tcp| self.tcp(datagram, &tcp, time_ns, out)),
-            UDP => Udp::parse(datagram.payload, datagram.wire_bytes)
-                .map(|udp| self.udp(datagram, &udp, time_ns, out)),
-            _ => Some(()),
-        };
-        if read.is_none() {
-            self.summary.malformed += 1;
-        }
-    }
-
-    fn tcp<S: Sink>(
+    pub fn tcp<S: Sink>(
         &mut self,
         datagram: &Datagram<'_>,
         tcp: &Tcp<'_>,
-        time_ns: u64,
+        way: Way,
         out: &mut Out<'_, S>,
     ) {
+        let time_ns = way.time_ns;
         let source = (datagram.source, tcp.source_port);
         let destination = (datagram.destination, tcp.destination_port);
         let (key, from) = Key::of(Transport::Tcp, source, destination);
-        let mut found = self.table.find(&key);
+        let (key, mut found) = self.connection(key, from, tcp, way.network);
         // The same ends again: another connection.
         if tcp.syn
             && !tcp.ack
@@ -242,6 +231,9 @@ impl Follower {
         let Some(flow) = self.table.touch(place, time_ns) else {
             return;
         };
+        if flow.networks[from] == UNSEEN {
+            flow.networks[from] = way.network;
+        }
         let mut sequence = tcp.sequence;
         if tcp.syn {
             flow.set_client(if tcp.ack { 1 - from } else { from });
@@ -282,7 +274,7 @@ impl Follower {
         }
     }
 
-    fn udp<S: Sink>(
+    pub fn udp<S: Sink>(
         &mut self,
         datagram: &Datagram<'_>,
         udp: &Udp<'_>,

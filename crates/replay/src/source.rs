@@ -20,6 +20,8 @@ const BLOCKS: usize = 4;
 /// A zstd window of 32 MiB: what `zstd -19` makes. Larger ones would need more memory than
 /// replay may take.
 const WINDOW_LOG_MAX: u32 = 25;
+/// As much for xz, in KiB, with 1 MiB for itself: what `xz -8` makes.
+const XZ_MAX_KIB: u32 = 33 * 1024;
 
 /// What is read.
 pub struct Input {
@@ -74,23 +76,91 @@ impl Input {
 
     /// Starts reading. What is compressed is recognised by its first bytes.
     pub(crate) fn start(mut self) -> Result<Window, Error> {
-        let mut first = [0; 4];
+        let mut first = [0; 6];
         let length = read_full(&mut self.reader, &mut first)?;
         let first = &first[..length];
         let whole = io::Cursor::new(first.to_vec()).chain(self.reader);
         let reader: Box<dyn Read + Send> = match first {
             [] => return Err(Error::Empty),
-            [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(
-                io::BufReader::with_capacity(64 * 1024, whole),
-            )),
-            [0x28, 0xb5, 0x2f, 0xfd] => {
-                let mut decoder = zstd::stream::read::Decoder::new(whole)?;
-                decoder.window_log_max(WINDOW_LOG_MAX)?;
-                Box::new(decoder)
+            [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(buffered(whole))),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => zstd_reader(whole)?,
+            // Several compressors at once begin with a frame to pass over.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => zstd_reader(whole)?,
+            [0xfd, b'7', b'z', b'X', b'Z', 0] => Box::new(NamedFailures {
+                reader: lzma_rust2::XzReader::new_mem_limit(buffered(whole), true, XZ_MAX_KIB),
+            }),
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => {
+                Box::new(bzip2::read::MultiBzDecoder::new(whole))
             }
-            _ => Box::new(whole),
+            // The second is what Linux' kernel images and old programs have.
+            [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Box::new(Lz4Frames {
+                decoder: lz4_flex::frame::FrameDecoder::new(buffered(whole)),
+            }),
+            other => match packed(other) {
+                Some(program) => return Err(Error::Packed(program)),
+                None => Box::new(whole),
+            },
         };
         Ok(Window::new(reader))
+    }
+}
+
+fn buffered<R: Read>(reader: R) -> io::BufReader<R> {
+    io::BufReader::with_capacity(64 * 1024, reader)
+}
+
+fn zstd_reader(whole: impl Read + Send + 'static) -> Result<Box<dyn Read + Send>, Error> {
+    let mut decoder = zstd::stream::read::Decoder::new(whole)?;
+    decoder.window_log_max(WINDOW_LOG_MAX)?;
+    Ok(Box::new(decoder))
+}
+
+/// What made a compressed file that is not read.
+fn packed(first: &[u8]) -> Option<&'static str> {
+    Some(match first {
+        [0x1f, 0x9d, ..] => "compress",
+        [b'L', b'Z', b'I', b'P', ..] => "lzip",
+        [0x89, b'L', b'Z', b'O', ..] => "lzop",
+        [b'P', b'K', 3, 4, ..] => "zip",
+        [b'7', b'z', 0xbc, 0xaf, ..] => "7-Zip",
+        [b'R', b'a', b'r', b'!', ..] => "RAR",
+        [0xff, 6, 0, 0, b's', b'N'] => "snappy",
+        [0x5d, 0, 0, ..] => "LZMA",
+        _ => return None,
+    })
+}
+
+/// The error of xz for a dictionary beyond the bound names no way out.
+struct NamedFailures<R> {
+    reader: R,
+}
+
+impl<R: Read> Read for NamedFailures<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer).map_err(|error| {
+            if error.kind() != io::ErrorKind::OutOfMemory {
+                return error;
+            }
+            io::Error::other(
+                "its dictionary is larger than 32 MiB, as `xz -9` makes it: decompress the file first",
+            )
+        })
+    }
+}
+
+/// All frames of a file: the decoder says after each that it is at the end.
+struct Lz4Frames<R: Read> {
+    decoder: lz4_flex::frame::FrameDecoder<R>,
+}
+
+impl<R: io::BufRead> Read for Lz4Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let length = self.decoder.read(buffer)?;
+            if length > 0 || buffer.is_empty() || self.decoder.get_mut().fill_buf()?.is_empty() {
+                return Ok(length);
+            }
+        }
     }
 }
 

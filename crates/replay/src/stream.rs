@@ -6,6 +6,8 @@ const HELD_MAX: usize = 24;
 const HELD_MAX_BYTES: usize = 24 * 1024;
 /// Further ahead than any window: another connection, or damage.
 const AHEAD_MAX: i32 = 1 << 25;
+/// What is acknowledged is no further from what was seen than this.
+const NEAR_MAX: u32 = 1 << 20;
 
 /// What comes out, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,16 @@ impl Stream {
     /// Did anything come?
     pub const fn is_started(&self) -> bool {
         self.started
+    }
+
+    /// Can the other side acknowledge bytes up to here?
+    pub const fn is_near(&self, sequence: u32) -> bool {
+        self.started
+            && sequence
+                .wrapping_sub(self.next)
+                .cast_signed()
+                .unsigned_abs()
+                < NEAR_MAX
     }
 
     /// Would a connection that begins here be another one?

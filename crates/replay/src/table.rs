@@ -100,6 +100,12 @@ impl Table {
         Some(flow)
     }
 
+    /// The flow there.
+    #[inline]
+    pub fn peek(&self, place: u32) -> Option<&Flow> {
+        self.slots.get(place as usize)?.flow.as_ref()
+    }
+
     /// What tells the flow there from later ones at the same place.
     pub fn generation(&self, place: u32) -> u32 {
         self.slots[place as usize].generation

@@ -7,7 +7,7 @@ use std::io::{Cursor, Write as _};
 use common::*;
 use proptest::prelude::*;
 use protocols::App;
-use replay::{Damage, Error, FlowRecord, Input, Settings};
+use replay::{Damage, Error, FlowRecord, Input, Settings, What};
 
 fn assert_irc(flows: &[FlowRecord]) {
     assert_eq!(flows.len(), 1);
@@ -35,6 +35,74 @@ fn compressed() {
     gzip.write_all(&plain).unwrap();
     assert_irc(&replay_bytes(gzip.finish().unwrap()).0);
     assert_irc(&replay_bytes(zstd::encode_all(Cursor::new(&plain), 3).unwrap()).0);
+}
+
+fn xz(plain: &[u8], preset: u32) -> Vec<u8> {
+    let options = lzma_rust2::XzOptions::with_preset(preset);
+    let mut xz = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+    xz.write_all(plain).unwrap();
+    xz.finish().unwrap()
+}
+
+fn bzip2(plain: &[u8]) -> Vec<u8> {
+    let mut bzip2 = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+    bzip2.write_all(plain).unwrap();
+    bzip2.finish().unwrap()
+}
+
+fn lz4(plain: &[u8]) -> Vec<u8> {
+    let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    lz4.write_all(plain).unwrap();
+    lz4.finish().unwrap()
+}
+
+#[test]
+fn compressed_by_others() {
+    let plain = pcap(101, false, false, &irc());
+    let (first, second) = plain.split_at(200);
+    for packed in [
+        xz(&plain, 6),
+        bzip2(&plain),
+        lz4(&plain),
+        // In two pieces one after the other, as compressors on several processors make them.
+        [xz(first, 1), xz(second, 1)].concat(),
+        [bzip2(first), bzip2(second)].concat(),
+        [lz4(first), lz4(second)].concat(),
+    ] {
+        assert_irc(&replay_bytes(packed.clone()).0);
+        let cut = Input::new(Cursor::new(packed[..packed.len() * 3 / 4].to_vec()));
+        let replayed = replay::replay(cut, &Settings::default(), |_| {});
+        assert!(replayed.map_or(true, |summary| summary.damage.is_some()));
+    }
+}
+
+/// The dictionary would take more memory than replay may.
+#[test]
+fn a_dictionary_beyond_the_bound_is_named() {
+    let packed = xz(&pcap(101, false, false, &irc()), 9);
+    let replayed = replay::replay(
+        Input::new(Cursor::new(packed)),
+        &Settings::default(),
+        |_| {},
+    );
+    let error = replayed.unwrap_err().to_string();
+    assert!(error.contains("xz -9"), "{error}");
+}
+
+#[test]
+fn other_compressions_are_named() {
+    for (first, name) in [
+        (&b"PK\x03\x04 and so on"[..], "zip"),
+        (b"7z\xbc\xaf\x27\x1c and so on", "7-Zip"),
+        (b"LZIP\x01 and so on", "lzip"),
+    ] {
+        let replayed = replay::replay(Input::new(Cursor::new(first)), &Settings::default(), |_| {});
+        let error = replayed.unwrap_err().to_string();
+        assert!(
+            error.contains(name) && error.contains("not read"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -76,7 +144,9 @@ fn all_link_layers() {
 fn a_link_type_that_is_not_known_is_counted() {
     let (flows, summary) = replay_bytes(pcap(147, false, false, &irc()));
     assert!(flows.is_empty());
-    assert_eq!(summary.unknown_link, summary.packets);
+    let amount = summary.not_read.amount(What::LinkType(147));
+    assert_eq!(amount.packets, summary.packets);
+    assert!(!summary.is_complete());
 }
 
 #[test]

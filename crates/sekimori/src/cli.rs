@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::paths::STATE_DIR_VARIABLE;
 
@@ -22,7 +22,7 @@ use crate::paths::STATE_DIR_VARIABLE;
 )]
 pub struct Cli {
     /// Folder of the journal, the control socket and the pins, instead of the installed places
-    #[arg(long, global = true, value_name = "DIR", env = STATE_DIR_VARIABLE, hide_env = true)]
+    #[arg(long, value_name = "DIR", env = STATE_DIR_VARIABLE, hide_env = true)]
     pub state_dir: Option<PathBuf>,
 
     /// What to do.
@@ -36,7 +36,8 @@ pub enum Command {
     /// Play the whole story on this machine, in a network namespace and cgroup of its own
     #[command(
         after_help = "Plays figures 2, 3 and 4 of the paper with real processes against the real kernel, \
-        then 3 and 4 again while the bot holds an IRC connection.\nExit status 0 only when every scene went as it must."
+        then 3 and 4 again while the bot holds an IRC connection.\nNeeds root: another user is told so, \
+        and the command starts itself again by sudo.\nExit status 0 only when every scene went as it must."
     )]
     Demo(DemoArgs),
     /// Guard this machine
@@ -77,6 +78,7 @@ pub enum Command {
     /// Explain one verdict or finding: the process tree as it was, and the reason
     Explain {
         /// Number of the entry, as `log` shows it
+        #[arg(value_parser = entry_number)]
         id: u64,
         /// Print the entry as JSON
         #[arg(long)]
@@ -85,6 +87,7 @@ pub enum Command {
     /// Show the live process tree with origins and roles
     Tree {
         /// Only this process, its ancestors and its descendants
+        #[arg(value_parser = process_number)]
         pid: Option<u32>,
         /// One JSON object for each process
         #[arg(long)]
@@ -100,8 +103,15 @@ pub enum Command {
     )]
     Replay(ReplayArgs),
     /// Install the systemd unit: closed before the network comes up
+    #[command(
+        after_help = "Installs into this machine, so it takes no --state-dir (and no SEKIMORI_STATE_DIR)."
+    )]
     Install,
     /// Remove everything that `install` and `run` made, pins included
+    #[command(
+        after_help = "Without --state-dir: opens the gate of this machine and removes unit and program.\n\
+        With --state-dir DIR: opens the gate that `run --state-dir DIR` closed, and removes nothing outside of DIR."
+    )]
     Uninstall {
         /// Remove the configuration and the journal too
         #[arg(long)]
@@ -170,6 +180,9 @@ pub struct RunArgs {
     /// Do without the hooks that older kernels lack, to try on a new one what holds on those
     #[arg(long, hide = true)]
     pub older_hooks: bool,
+    /// Do without these programs of the gate, to try what holds when one of them does not run
+    #[arg(long, hide = true, value_name = "PROGRAM")]
+    pub without_hook: Vec<String>,
 }
 
 /// Options of `register`.
@@ -184,6 +197,9 @@ pub struct RegisterArgs {
     /// service for the system]
     #[arg(long, value_enum)]
     pub kind: Option<KindArg>,
+    /// Register even a program that does whatever it is told, such as an interpreter
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Whether to print JSON.
@@ -276,7 +292,117 @@ impl From<KindArg> for policy::Kind {
     }
 }
 
+/// Commands that take no `--state-dir` behind their name: `install` is about this machine alone.
+const WITHOUT_STATE_DIR: [&str; 1] = ["install"];
+const STATE_DIR: &str = "state_dir";
+
+/// The command line as it is parsed, completed and documented.
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let Some(state_dir) = command
+        .get_arguments()
+        .find(|arg| arg.get_id() == STATE_DIR)
+        .cloned()
+    else {
+        return command;
+    };
+    // The variable is read once, in front of the command.
+    let state_dir: Arg = state_dir.env(None::<&str>);
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .filter(|name| !WITHOUT_STATE_DIR.contains(&name.as_str()))
+        .collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |sub| sub.arg(state_dir.clone()))
+    })
+}
+
 /// Reads the command line. Ends the process with status 2 on a usage error.
 pub fn parse() -> Cli {
-    Cli::parse()
+    read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+}
+
+fn read(words: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches_from(words)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    let behind = matches
+        .subcommand()
+        .and_then(|(_, sub)| sub.try_get_one::<PathBuf>(STATE_DIR).ok().flatten());
+    if let Some(folder) = behind {
+        cli.state_dir = Some(folder.clone());
+    }
+    Ok(cli)
+}
+
+fn entry_number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        "expected the number of an entry, as `sekimori log` shows it in the first column, such as 17"
+            .to_owned()
+    })
+}
+
+fn process_number(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| "expected the number of a process, as `ps` shows it, such as 4321".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        read(line.split_whitespace().map(Into::into))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_state_folder_is_named_before_or_behind_a_command() {
+        for line in [
+            "sekimori --state-dir /s status",
+            "sekimori status --state-dir /s",
+            "sekimori uninstall --state-dir /s --purge",
+        ] {
+            assert_eq!(parsed(line).unwrap().state_dir, Some("/s".into()), "{line}");
+        }
+        assert_eq!(parsed("sekimori status").unwrap().state_dir, None);
+    }
+
+    #[test]
+    fn install_takes_no_state_folder() {
+        assert!(parsed("sekimori install --state-dir /s").is_err());
+        let mut command = command();
+        let help = |name: &str, command: &mut clap::Command| {
+            let sub = command.find_subcommand_mut(name).unwrap();
+            sub.render_long_help().to_string()
+        };
+        assert!(!help("install", &mut command).contains("--state-dir <DIR>"));
+        assert!(help("uninstall", &mut command).contains("--state-dir <DIR>"));
+    }
+
+    #[test]
+    fn a_number_that_is_none_says_what_is_expected() {
+        for (line, expected) in [
+            ("sekimori explain abc", "number of an entry"),
+            ("sekimori explain -- -1", "number of an entry"),
+            (
+                "sekimori explain 99999999999999999999",
+                "number of an entry",
+            ),
+            ("sekimori tree abc", "number of a process"),
+        ] {
+            let error = parsed(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let text = error.to_string();
+            assert!(text.contains(expected) && !text.contains("digit"), "{text}");
+        }
+        let Command::Explain { id, .. } = parsed("sekimori explain 17").unwrap().command else {
+            panic!("another command");
+        };
+        assert_eq!(id, 17);
+    }
 }

@@ -39,6 +39,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
                 cgroup: options.cgroup,
                 observe: options.observe,
                 older_hooks: options.older_hooks,
+                without_hooks: options.without_hook,
             };
             keeper::run(options, paths)
         }
@@ -51,7 +52,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Explain { id, json } => explain::run(id, json, &paths),
         Command::Tree { pid, json } => tree::run(pid, json, &paths),
         Command::Replay(options) => replay::run(&options),
-        Command::Install => install::install(),
+        Command::Install => install::install(&paths),
         Command::Uninstall { purge } => install::uninstall(purge, &paths),
         Command::Completions { shell } => documents::completions(shell),
         Command::Manpage => documents::manpage(),

@@ -22,6 +22,14 @@ impl Failure {
         }
     }
 
+    /// The words of the command do not go together.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            status: 2,
+            message: message.into(),
+        }
+    }
+
     /// It is not permitted or not supported here; the message says what is missing.
     pub fn unsupported(message: impl Into<String>) -> Self {
         Self {

@@ -244,6 +244,26 @@ pub fn uninstall(
     }
 }
 
+/// The files that a daemon made in a state folder: journal, registered programs, sockets.
+pub fn files_in(state: &Path) -> Vec<PathBuf> {
+    const OWN: [&str; 4] = ["programs.json", "journal.db", "control.sock", "keeper.sock"];
+    let entries = fs::read_dir(state).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            // SQLite's own files, what was set aside, and what was not finished.
+            OWN.iter().any(|own| {
+                name.strip_prefix(own)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
+            })
+        })
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    files
+}
+
 /// Tells the service manager that started this process how it stands, such as `READY=1` once
 /// the gate is closed. Nothing happens where no service manager asked to be told.
 ///

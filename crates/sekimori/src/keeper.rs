@@ -10,8 +10,11 @@ mod account;
 mod allowance;
 mod answers;
 mod child;
+mod code;
 mod files;
 mod folder;
+mod loading;
+pub mod looker;
 mod pace;
 mod pulse;
 mod root;
@@ -28,8 +31,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use linux::cgroup::Cgroup;
+use linux::code::Looks;
 use linux::confine::Account;
-use linux::gate::{Gate, Ring};
+use linux::gate::{Events, Gate, Ring};
 use linux::hold::Hold;
 use linux::load::{Loaded, Request};
 use linux::pages::FilePages;
@@ -71,19 +75,27 @@ pub struct Options {
     pub observe: bool,
     /// See [`Request::older_hooks`].
     pub older_hooks: bool,
+    /// See [`Request::without_hooks`].
+    pub without_hooks: Vec<String>,
 }
 
 /// The keeper's state.
 pub struct Keeper {
     options: Options,
+    /// What is in force.
     config: Config,
+    /// Keys of the file whose new values wait for a restart.
+    restart_needed: Vec<&'static str>,
     paths: Paths,
     cgroup: Cgroup,
     account: Account,
     registry: Registry,
     pace: pace::Pace,
+    looker: looker::Looker,
     gate: Gate,
     rings: [Ring; 2],
+    code: Events,
+    looks: Looks,
     hold: Hold,
     loaded: Loaded,
     sockets: sockets::Sockets,
@@ -120,6 +132,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         None => Cgroup::root()?,
     };
     let signals = signals::Signals::listen()?;
+    let looker = looker::Looker::new().map_err(|error| Failure::failed(error.to_string()))?;
     // Before the gate: two daemons must not read one ring buffer.
     let sockets = sockets::Sockets::bind(&paths)?;
     let (registry, said) = Registry::open(&paths)?;
@@ -140,6 +153,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
     let hold = Hold::of(&request.pins())?;
     let rings = [gate.events()?, gate.samples()?];
+    let code = gate.code()?;
     if let Err(error) = install::tell_starter("READY=1") {
         trouble(&format!("the service manager does not listen: {error}"));
     }
@@ -147,13 +161,17 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let mut keeper = Keeper {
         options,
         config,
+        restart_needed: Vec::new(),
         paths,
         cgroup,
         account: account::find(),
         registry,
         pace: pace::Pace::default(),
+        looker,
         gate,
         rings,
+        code,
+        looks: Looks::default(),
         hold,
         loaded,
         sockets,
@@ -173,6 +191,9 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     };
     said.into_iter().for_each(|text| keeper.notice(text));
     keeper.notice(keeper.opening_words(closed_after));
+    loading::words(&keeper.loaded)
+        .into_iter()
+        .for_each(|text| keeper.notice(text));
     keeper.share_folder();
     keeper.greet(watcher, true);
     keeper.serve(&signals)?;
@@ -211,6 +232,7 @@ fn request(
         sample: config.packet_watch == PacketWatch::Full,
         watch_calls: config.call_watch.on_this_machine(),
         older_hooks: options.older_hooks,
+        without_hooks: options.without_hooks.clone(),
         rate_per_minute: config.rate_per_minute,
         registered: registry.for_gate(),
     }
@@ -240,6 +262,11 @@ impl Keeper {
         };
         let seeded = if self.loaded.seeded == 0 {
             String::new()
+        } else if self.loaded.carried > 0 {
+            format!(
+                "; the records of {} processes were carried over from an older gate, and {} of {} processes are foreign",
+                self.loaded.carried, self.loaded.foreign, self.loaded.seeded
+            )
         } else {
             format!(
                 "; {} processes are older than the gate, {} of them foreign",
@@ -263,8 +290,20 @@ impl Keeper {
         } else {
             ""
         };
+        let forced: Vec<&str> = self
+            .registry
+            .entries()
+            .iter()
+            .filter(|entry| entry.stored.forced)
+            .map(|entry| entry.stored.path.as_str())
+            .collect();
+        let forced = if forced.is_empty() {
+            String::new()
+        } else {
+            format!("; registered by --force: {}", forced.join(", "))
+        };
         format!(
-            "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{calls}{hint}",
+            "{how} after {} ms on {}: mail ports {ports}{mode}{seeded}{calls}{hint}{forced}",
             closed_after.as_millis(),
             self.cgroup.path.display()
         )
@@ -275,13 +314,17 @@ impl Keeper {
         let mut files = files::Files::new(&self.registry);
         self.verify_all();
         let mut seldom = true;
+        self.look_at_code();
         while !self.is_over() {
-            // The watcher's requests come again and again, all else is as rare as the start.
+            // The watcher's requests and the kernel's come again and again, all else is as rare as the start.
             if seldom {
                 FilePages::find().give_back();
             }
             let woken = self.wait(signals, files.as_ref())?;
-            seldom = !woken.by_watcher_alone();
+            seldom = !woken.is_usual();
+            if woken.code {
+                self.look_at_code();
+            }
             if woken.watcher {
                 self.turn();
             }
@@ -289,7 +332,10 @@ impl Keeper {
                 self.watcher_ended();
             }
             if woken.root {
-                self.answer_root();
+                self.listen_to_root();
+            }
+            if woken.looked {
+                self.take_looks();
                 // A registration may have come or gone.
                 if let Some(files) = &mut files {
                     files.follow(&self.registry);
@@ -312,6 +358,16 @@ impl Keeper {
             self.housekeeping();
         }
         Ok(())
+    }
+
+    /// Takes what was read beside the loop.
+    fn take_looks(&mut self) {
+        while let Some(found) = self.looker.next() {
+            match found {
+                looker::Found::File(found) => self.verified(found),
+                looker::Found::Command(asked) => self.answer_root(asked),
+            }
+        }
     }
 
     fn wait(
@@ -338,6 +394,8 @@ impl Keeper {
             }
             None => waiting.extend([silent(signals), silent(signals)]),
         }
+        waiting.push(readable(self.looker.as_fd()));
+        waiting.push(readable(self.code.as_fd()));
         waiting.extend(self.hold.poll());
         match poll(&mut waiting, timeout.as_ref()) {
             Ok(_) => {}
@@ -351,6 +409,8 @@ impl Keeper {
             files: woken(2),
             watcher: woken(3),
             ended: woken(4),
+            looked: woken(5),
+            code: woken(6),
         })
     }
 
@@ -418,6 +478,13 @@ impl Keeper {
 
     fn end(&mut self) {
         if self.ending.is_none() {
+            self.registry.save_again();
+            for path in self.registry.tombstones() {
+                trouble(&format!(
+                    "{path}: was unregistered, but {} could not be written: it is registered again at the next start",
+                    self.registry.store().path().display()
+                ));
+            }
             self.ending = Some(Instant::now() + LAST_WORDS);
             self.restart_at = None;
             self.waiting.push(News::End);
@@ -451,13 +518,11 @@ impl Keeper {
                 ));
             }
         };
-        if (config.packet_watch, config.call_watch)
-            != (self.config.packet_watch, self.config.call_watch)
-        {
-            self.notice("packet_watch and call_watch change with the next start only".to_owned());
-        }
+        // A key that waits for a restart must not change a single setting of the kernel.
+        let mut next = self.config.clone();
+        let waiting = next.reload(&config);
         let request = request(
-            &config,
+            &next,
             &self.options,
             &self.paths,
             &self.cgroup,
@@ -468,8 +533,12 @@ impl Keeper {
             .and_then(|settings| self.gate.apply_settings(&settings))
         {
             Ok(()) => {
-                self.config = config;
+                self.config = next;
                 self.waiting.push(News::Retention(self.retention()));
+                if !waiting.is_empty() {
+                    self.notice(restart_words(&waiting));
+                }
+                self.restart_needed = waiting;
                 self.notice("configuration read again".to_owned());
             }
             Err(error) => self.notice(format!(
@@ -477,6 +546,15 @@ impl Keeper {
             )),
         }
     }
+}
+
+/// Which keys of the configuration have no effect yet.
+fn restart_words(keys: &[&str]) -> String {
+    format!(
+        "{} changed in the configuration: the new value takes effect only when the daemon restarts \
+         (sudo systemctl restart sekimori); the old value stays in force until then",
+        keys.join(" and ")
+    )
 }
 
 /// Who has something to say.
@@ -487,11 +565,14 @@ struct Woken {
     files: bool,
     watcher: bool,
     ended: bool,
+    looked: bool,
+    code: bool,
 }
 
 impl Woken {
-    const fn by_watcher_alone(&self) -> bool {
-        self.watcher && !(self.signal || self.root || self.files || self.ended)
+    const fn is_usual(&self) -> bool {
+        (self.watcher || self.code)
+            && !(self.signal || self.root || self.files || self.ended || self.looked)
     }
 }
 

@@ -26,6 +26,7 @@ mod render;
 mod setup;
 mod status;
 mod store;
+mod unsuitable;
 mod watcher;
 
 use std::process::ExitCode;

@@ -146,10 +146,11 @@ mod tests {
         let mut hurry = Hurry { lost: 0 };
         let long = "x".repeat(10_000);
         let begun = std::time::Instant::now();
+        // If it waited for each line, this would take as many seconds.
         for _ in 0..1000 {
             hurry.tell(&long, &mut writer);
         }
-        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
+        assert!(begun.elapsed().as_secs() < 300, "{:?}", begun.elapsed());
         let lost = hurry.lost;
         assert!((900..1000).contains(&lost), "{lost}");
         let mut taken = [0; 1 << 16];

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use crate::failure::{Failure, need_root};
 use crate::install;
-use crate::output::trouble;
+use crate::output::{tell, trouble};
 use crate::paths::Paths;
 
 const PKEXEC: &str = "/usr/bin/pkexec";
@@ -34,6 +34,9 @@ pub fn need_root_or_ask(what: &str, arguments: &[OsString], paths: &Paths) -> Re
         && Path::new(install::POLKIT_RULES).exists()
         && Path::new(PKEXEC).exists();
     if can_ask {
+        tell(&format!(
+            "sekimori: {what} needs root; asking polkit for an administrator's permission"
+        ));
         let asked = Command::new(PKEXEC)
             .arg(install::BINARY)
             .arg(what)

@@ -5,6 +5,12 @@
 //! change, because only the machine's own updates can have changed it. So is any file whose
 //! contents are still the same. Everything else waits for the user, and counts as changed
 //! until then.
+//!
+//! Whatever takes a right away reaches the kernel first and the disk second; whatever gives one
+//! reaches the disk first. So a disk that is full keeps nobody's right alive, and no program
+//! has a right that the next start would not know.
+
+mod revoked;
 
 use std::path::Path;
 
@@ -13,8 +19,10 @@ use linux::gate::{Gate, Registered};
 use linux::identity::{self, Program};
 use policy::{Kind, Role};
 
+use crate::keeper::looker::FileFound;
 use crate::paths::Paths;
 use crate::store::{Store, Stored};
+use crate::unsuitable;
 
 /// One registered program.
 #[derive(Clone, Debug)]
@@ -26,6 +34,8 @@ pub struct Entry {
     kept: Stored,
     /// Every path that callers may write for it, when it is a script.
     pub script_paths: Vec<String>,
+    /// The shell that may be handed the script; see [`identity::Program::shell`].
+    shell: [u8; 8],
     /// Its file changed and was not accepted.
     pub suspended: bool,
 }
@@ -36,6 +46,7 @@ impl Entry {
             kept: stored.clone(),
             stored,
             script_paths: Vec::new(),
+            shell: [0; 8],
             suspended: false,
         }
     }
@@ -50,6 +61,11 @@ impl Entry {
             inode: self.stored.inode,
             changed_ns: self.stored.changed_ns,
             suspended: self.suspended,
+            name: Path::new(&self.stored.path)
+                .file_name()
+                .map(|name| policy::name_of(name.as_encoded_bytes()))
+                .unwrap_or_default(),
+            shell: self.shell,
         }
     }
 
@@ -69,6 +85,7 @@ impl Entry {
         self.stored.root_owned = program.root_owned;
         self.stored.script = program.script.is_some();
         self.script_paths = script_paths(program);
+        self.shell = program.shell;
     }
 
     fn accept(&mut self) {
@@ -82,6 +99,8 @@ impl Entry {
 pub struct Registry {
     entries: Vec<Entry>,
     store: Store,
+    /// Paths of programs that lost their registration, which the file still has.
+    tombstones: Vec<String>,
 }
 
 impl Registry {
@@ -95,7 +114,12 @@ impl Registry {
     pub fn open(paths: &Paths) -> Result<(Self, Vec<String>)> {
         let (store, found) = Store::open(paths)?;
         let entries = entries(found.programs);
-        Ok((Self { entries, store }, found.said))
+        let registry = Self {
+            entries,
+            store,
+            tombstones: Vec::new(),
+        };
+        Ok((registry, found.said))
     }
 
     /// Where they are kept.
@@ -138,11 +162,16 @@ impl Registry {
     }
 
     fn save(&mut self, programs: &[Stored]) -> Result<()> {
-        self.store.save(programs)
+        self.store.save(programs)?;
+        self.tombstones.clear();
+        Ok(())
     }
 
-    /// Registers what lies at `path`, on disk and, when there is one, in the gate. Returns the
+    /// Registers the program at `path`: on disk, then in the gate, when there is one. Returns the
     /// registration.
+    ///
+    /// Where the program has another role or kind already, that one is revoked first, and stays
+    /// revoked when the disk does not take the new one.
     ///
     /// # Errors
     ///
@@ -150,108 +179,124 @@ impl Registry {
     pub fn register(
         &mut self,
         path: &Path,
-        role: Role,
-        kind: Kind,
+        as_what: (Role, Kind),
+        force: bool,
         now_ns: u64,
         gate: Option<&mut Gate>,
     ) -> Result<Stored> {
-        if role == Role::Unknown {
-            bail!(
-                "{}: a program cannot be registered as unknown",
-                path.display()
-            );
-        }
-        let program = identity::identify_still(path)?;
-        let path = program
-            .path
-            .to_str()
-            .context("path is not text")?
-            .to_owned();
-        let mut entry = Entry::new(Stored {
-            path: path.clone(),
-            role: role.word().to_owned(),
-            kind: kind.word().to_owned(),
-            script: false,
-            device: 0,
-            inode: 0,
-            changed_ns: 0,
-            sha256: String::new(),
-            root_owned: false,
-            registered_ns: now_ns,
-        });
-        entry.adopt(&program);
-        entry.accept();
-        let mut kept = self.kept();
-        kept.retain(|old| old.path != path);
-        kept.push(entry.kept.clone());
-        kept.sort_by(|a, b| a.path.cmp(&b.path));
-        let old = self.entries.iter().find(|old| old.stored.path == path);
-        let old = old.map(Entry::for_gate);
-        // The gate first: what it has no room for must not wait on the disk for the next start.
-        if let Some(gate) = gate {
-            let new = entry.for_gate();
-            exchange(gate, old.as_ref(), &new)?;
-            if let Err(error) = self.save(&kept) {
-                match &old {
-                    Some(old) => exchange(gate, Some(&new), old)?,
-                    None => gate.unregister(&new)?,
-                }
-                return Err(error);
-            }
-        } else {
-            self.save(&kept)?;
-        }
-        self.entries.retain(|old| old.stored.path != path);
-        self.entries.push(entry.clone());
-        self.entries
-            .sort_by(|a, b| a.stored.path.cmp(&b.stored.path));
-        Ok(entry.stored)
+        let found = identity::identify_still(path);
+        self.register_found(path, found, as_what, force, now_ns, gate)
     }
 
-    /// Takes a registration back. `path` may be the path as registered or one that leads to
-    /// it.
+    /// The same when [`identity::identify_still`] has already looked at the path, which may take
+    /// long.
     ///
     /// # Errors
     ///
-    /// When nothing is registered there.
-    pub fn unregister(&mut self, path: &Path, gate: Option<&mut Gate>) -> Result<String> {
-        let wanted = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let found = self.entries.iter().position(|entry| {
-            Path::new(&entry.stored.path) == wanted || Path::new(&entry.stored.path) == path
+    /// As above.
+    pub fn register_found(
+        &mut self,
+        path: &Path,
+        found: Result<Program, identity::Error>,
+        (role, kind): (Role, Kind),
+        force: bool,
+        now_ns: u64,
+        mut gate: Option<&mut Gate>,
+    ) -> Result<Stored> {
+        let entry = identified(path, found, (role, kind), force, now_ns)?;
+        let path = entry.stored.path.clone();
+        let other = self.entries.iter().position(|old| {
+            let (old, new) = (&old.stored, &entry.stored);
+            old.path == path && (&old.role, &old.kind) != (&new.role, &new.kind)
         });
-        let Some(index) = found else {
-            bail!(
-                "{}: not registered (`sekimori programs` lists what is)",
-                path.display()
-            );
+        let Some(other) = other else {
+            return self.put(entry, gate);
         };
-        let mut kept = self.kept();
-        kept.remove(index);
-        self.save(&kept)?;
-        let entry = self.entries.remove(index);
-        if let Some(gate) = gate {
-            gate.unregister(&entry.for_gate())?;
-        }
-        Ok(entry.stored.path)
+        let old = self.take_out(other, gate.as_deref_mut())?.stored;
+        self.put(entry, gate).map_err(|error| {
+            // Whatever was wrong with the new registration, the old one is no more.
+            let saved = self.save(&self.kept());
+            let error = error.context(format!(
+                "{path}: is not registered as {} ({}) any more, and not as {} ({}) either",
+                old.role,
+                old.kind,
+                role.word(),
+                kind.word()
+            ));
+            match saved {
+                Ok(()) => error,
+                Err(_) => error.context("the old registration comes back at the next start"),
+            }
+        })
     }
 
-    /// Looks at a program's file again. Returns one sentence when something changed.
+    /// Adds an entry, or puts it in the place of one with the same path, role and kind.
+    fn put(&mut self, entry: Entry, mut gate: Option<&mut Gate>) -> Result<Stored> {
+        let path = &entry.stored.path;
+        let mut kept = self.kept();
+        kept.retain(|old| old.path != *path);
+        kept.push(entry.kept.clone());
+        kept.sort_by(|a, b| a.path.cmp(&b.path));
+        let old = self.position(path).map(|at| self.entries[at].for_gate());
+        let new = entry.for_gate();
+        let is_place_taken = old.as_ref().is_some_and(|old| is_same_place(old, &new));
+        // What the gate has no room for must not wait on the disk for the next start: so a place
+        // is taken first, in which the program may nothing.
+        if let Some(gate) = gate.as_deref_mut()
+            && !is_place_taken
+        {
+            let waiting = Registered {
+                suspended: true,
+                ..new.clone()
+            };
+            if let Err(error) = gate.register(&waiting) {
+                give_back(gate, &new, old.as_ref())?;
+                return Err(error.into());
+            }
+        }
+        if let Err(error) = self.save(&kept) {
+            if let Some(gate) = gate
+                && !is_place_taken
+            {
+                give_back(gate, &new, old.as_ref())?;
+            }
+            return Err(error);
+        }
+        let stored = entry.stored.clone();
+        self.entries.retain(|old| old.stored.path != stored.path);
+        self.entries.push(entry);
+        self.entries
+            .sort_by(|a, b| a.stored.path.cmp(&b.stored.path));
+        if let Some(gate) = gate {
+            exchange(gate, old.as_ref(), &new)?;
+        }
+        Ok(stored)
+    }
+
+    /// Takes what a look at a program's file has found. Returns one sentence when something changed.
     ///
     /// # Errors
     ///
     /// When disk or gate cannot be written.
-    pub fn verify(&mut self, index: usize, gate: &mut Gate) -> Result<Option<String>> {
+    pub fn verify(
+        &mut self,
+        index: usize,
+        look: FileFound,
+        gate: &mut Gate,
+    ) -> Result<Option<String>> {
         let Some(entry) = self.entries.get(index) else {
             return Ok(None);
         };
         let path = entry.stored.path.clone();
-        let stamp = identity::stamp_again(Path::new(&path));
-        if !entry.suspended && stamp.as_ref().is_ok_and(|stamp| entry.is_at(*stamp)) {
+        if !entry.suspended && look.stamp.as_ref().is_ok_and(|stamp| entry.is_at(*stamp)) {
             return Ok(None);
         }
         let before = entry.for_gate();
         let was = (entry.stored.sha256.clone(), entry.suspended);
-        let found = identity::identify_again(Path::new(&path)).map_err(anyhow::Error::from);
+        let Some(found) = look.program else {
+            return Ok(None);
+        };
+        let found = found.map_err(anyhow::Error::from);
         let found = found.and_then(|program| match self.owner_of(index, &program) {
             None => Ok(program),
             Some(other) => bail!("{path}: is the same file as {other}, which is registered"),
@@ -296,6 +341,8 @@ impl Registry {
         };
         let after = entry.for_gate();
         // When the disk does not take it, it is tried again, and the next daemon looks anew.
+        // The file alone decides whether it is accepted, so the gate need not wait for the disk.
+        let was_unsaved = self.is_unsaved();
         let saved = if accepted {
             self.save(&self.kept())
         } else {
@@ -304,8 +351,15 @@ impl Registry {
         if before != after {
             exchange(gate, Some(&before), &after)?;
         }
-        saved?;
-        Ok(said)
+        Ok(match saved {
+            Err(error) if !was_unsaved => {
+                let said = said.unwrap_or_else(|| format!("{path} was accepted again"));
+                Some(format!(
+                    "{said}; {error:#}; the daemon tries again every 10 s"
+                ))
+            }
+            _ => said,
+        })
     }
 
     /// The other registered program that is this very file. What somebody puts at a path of his
@@ -321,18 +375,70 @@ impl Registry {
     }
 }
 
+/// What is registered when `path` is, as it is there now.
+fn identified(
+    path: &Path,
+    found: Result<Program, identity::Error>,
+    (role, kind): (Role, Kind),
+    force: bool,
+    now_ns: u64,
+) -> Result<Entry> {
+    if role == Role::Unknown {
+        bail!(
+            "{}: a program cannot be registered as unknown",
+            path.display()
+        );
+    }
+    let program = found?;
+    let objection = unsuitable::objection(path, role, &program.sha256);
+    if let Some(objection) = &objection
+        && !force
+    {
+        bail!("{}: {objection}", path.display());
+    }
+    let text = program.path.to_str().context("path is not text")?;
+    let mut entry = Entry::new(Stored {
+        path: text.to_owned(),
+        role: role.word().to_owned(),
+        kind: kind.word().to_owned(),
+        script: false,
+        device: 0,
+        inode: 0,
+        changed_ns: 0,
+        sha256: String::new(),
+        root_owned: false,
+        registered_ns: now_ns,
+        forced: objection.is_some(),
+    });
+    entry.adopt(&program);
+    entry.accept();
+    Ok(entry)
+}
+
+/// Whether two registrations are the same entries of the gate.
+fn is_same_place(one: &Registered, other: &Registered) -> bool {
+    (one.device, one.inode, &one.script_paths) == (other.device, other.inode, &other.script_paths)
+}
+
+/// Takes out of the gate what a registration that failed has put there.
+fn give_back(gate: &mut Gate, new: &Registered, old: Option<&Registered>) -> Result<()> {
+    gate.unregister(new)?;
+    if let Some(old) = old {
+        // What both have went with the new one.
+        gate.register(old)?;
+    }
+    Ok(())
+}
+
 /// Puts a registration in another's place. When that fails, what was there is there again. Where
 /// both are one entry of the gate it is only overwritten: while it is missing nobody guards it.
 fn exchange(gate: &mut Gate, old: Option<&Registered>, new: &Registered) -> Result<()> {
     if let Err(error) = gate.register(new) {
-        gate.unregister(new)?;
-        if let Some(old) = old {
-            gate.register(old)?;
-        }
+        give_back(gate, new, old)?;
         return Err(error.into());
     }
     if let Some(old) = old
-        && (old.device, old.inode, &old.script_paths) != (new.device, new.inode, &new.script_paths)
+        && !is_same_place(old, new)
     {
         gate.unregister(old)?;
         // What both have went with the old one.
@@ -348,7 +454,10 @@ fn entries(programs: Vec<Stored>) -> Vec<Entry> {
         let path = Path::new(&entry.stored.path);
         if entry.stored.script {
             match identity::identify_again(path) {
-                Ok(program) => entry.script_paths = script_paths(&program),
+                Ok(program) => {
+                    entry.script_paths = script_paths(&program);
+                    entry.shell = program.shell;
+                }
                 Err(_) => entry.suspended = true,
             }
             // Even then the path must lead into the table of scripts, not of files.

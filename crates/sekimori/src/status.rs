@@ -54,6 +54,7 @@ pub fn program(entry: &Entry) -> Value {
         "script": stored.script,
         "sha256": stored.sha256,
         "root_owned": stored.root_owned,
+        "forced": stored.forced,
         "registered": journal::rfc3339(stored.registered_ns),
         "state": if entry.suspended { "changed" } else { "good" },
     })

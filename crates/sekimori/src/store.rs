@@ -57,6 +57,9 @@ pub struct Stored {
     pub root_owned: bool,
     /// When it was registered, nanoseconds since 1970.
     pub registered_ns: u64,
+    /// It runs or sends whatever it is told, and `--force` registered it all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -147,6 +150,16 @@ impl Store {
     /// read-only.
     pub fn is_unsaved(&self) -> bool {
         self.unsaved
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a file is there that was not taken, so that nothing counts as registered.
+    pub const fn is_refused(&self) -> bool {
+        self.refused.is_some()
     }
 
     /// The state folder.

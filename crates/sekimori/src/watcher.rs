@@ -261,6 +261,13 @@ impl Watcher {
             match news {
                 News::Notice(text) => self.notice(text),
                 News::Retention(retention) => self.retention = retention,
+                News::Loaded {
+                    pid,
+                    uid,
+                    destination,
+                    file,
+                    observed,
+                } => self.tell_loaded((pid, uid), destination, file, observed),
                 News::Ping => {
                     let _ = self.link.ask(&Request::Pong);
                 }

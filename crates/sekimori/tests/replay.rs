@@ -66,11 +66,30 @@ fn replay(arguments: &[&str], input: &[u8]) -> Output {
     child.wait_with_output().unwrap()
 }
 
+fn two_lines(output: &Output) -> (Value, Value) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    match lines.as_slice() {
+        [flow, summary] => (flow.clone(), summary.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn json_from_standard_input() {
     let output = replay(&["-", "--json"], &capture());
     assert_eq!(output.status.code(), Some(0));
-    let flow: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let (flow, summary) = two_lines(&output);
+    assert_eq!(summary["type"], "summary");
+    assert_eq!(summary["file"], "-");
+    assert_eq!(summary["complete"], true);
+    assert_eq!(
+        (&summary["packets"], &summary["flows"]),
+        (&6.into(), &1.into())
+    );
     assert_eq!(flow["type"], "flow");
     assert_eq!(flow["file"], "-");
     assert_eq!(flow["proto"], "tcp");
@@ -91,7 +110,10 @@ fn a_table_for_people() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("a.example from <a@a.example>"), "{text}");
     assert!(
-        text.ends_with("1 flows in 6 packets: 0 IRC, 1 mail, 0 not recognised.\n"),
+        text.ends_with(
+            "1 flows in 6 packets: 0 IRC, 1 mail, 0 not recognised.\n\
+             In this capture, no host behaves like a bot.\n"
+        ),
         "{text}"
     );
 }
@@ -102,7 +124,12 @@ fn damage_is_said_and_the_rest_told() {
     bytes.truncate(bytes.len() - 5);
     let output = replay(&["-", "--json"], &bytes);
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
+    let (flow, summary) = two_lines(&output);
+    assert_eq!(flow["type"], "flow");
+    assert_eq!(
+        (&summary["complete"], &summary["damaged"]),
+        (&false.into(), &true.into())
+    );
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said.lines().count(), 1);
     assert!(
@@ -123,4 +150,116 @@ fn what_cannot_be_read_is_named() {
     assert_eq!(replay(&[], b"").status.code(), Some(2));
     let output = replay(&["-"], b"this is a letter to somebody, no capture\n");
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// The same capture with packets of another link type, whose number says nothing to anybody.
+fn unreadable() -> Vec<u8> {
+    let mut bytes = capture();
+    bytes[20..24].copy_from_slice(&147_u32.to_le_bytes());
+    bytes
+}
+
+/// The same capture, of which the packets were cut to 44 bytes.
+fn cut() -> Vec<u8> {
+    let whole = capture();
+    let mut bytes = whole[..24].to_vec();
+    let mut rest = &whole[24..];
+    while let Some((header, after)) = rest.split_at_checked(16) {
+        let length = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
+        let kept = length.min(44);
+        bytes.extend(&header[..8]);
+        bytes.extend(kept.to_le_bytes());
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(&after[..kept as usize]);
+        rest = &after[length as usize..];
+    }
+    bytes
+}
+
+#[test]
+fn what_is_not_read_has_a_status_of_its_own() {
+    let output = replay(&["-", "--json"], &unreadable());
+    assert_eq!(output.status.code(), Some(4));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        said,
+        "sekimori: -: 6 packets were not read: link type 147 (for private use) is not supported\n"
+    );
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["complete"], false);
+    let kind = &summary["not_read"][0];
+    assert_eq!(
+        (&kind["what"], &kind["number"]),
+        (&"link-type".into(), &147.into())
+    );
+    assert_eq!(
+        (&kind["name"], &kind["packets"]),
+        (&"for private use".into(), &6.into())
+    );
+
+    let output = replay(&["-"], &unreadable());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("Nothing is known about the hosts"), "{text}");
+    assert!(!text.to_lowercase().contains("no host behaves"), "{text}");
+}
+
+#[test]
+fn cut_payload_qualifies_the_verdict() {
+    let output = replay(&["-"], &cut());
+    assert_eq!(output.status.code(), Some(4));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.ends_with(
+            "Not all of this capture was read. In the rest, no host behaves like a bot.\n"
+        ),
+        "{text}"
+    );
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("4 packets were cut off by the snap length"),
+        "{said}"
+    );
+    let output = replay(&["-", "--json"], &cut());
+    let (_, summary) = two_lines(&output);
+    assert_eq!(summary["cut"], 4);
+}
+
+/// A file that is not read to its end weighs more than packets that are not read.
+#[test]
+fn a_failure_hides_behind_no_other_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("a"), unreadable()).unwrap();
+    std::fs::write(path("b"), capture()).unwrap();
+    let status = |files: &[&str]| {
+        let files: Vec<String> = files.iter().map(|name| path(name)).collect();
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        replay(&files, b"").status.code()
+    };
+    assert_eq!(status(&["b", "b"]), Some(0));
+    assert_eq!(status(&["b", "a", "b"]), Some(4));
+    assert_eq!(status(&["a", "gone"]), Some(1));
+    assert_eq!(status(&["gone", "a"]), Some(1));
+}
+
+#[test]
+fn the_page_names_what_was_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("r.html");
+    let place = page.to_str().unwrap();
+    let read = |bytes: &[u8]| {
+        replay(&["-", "--html", place], bytes);
+        std::fs::read_to_string(&page).unwrap()
+    };
+    let text = read(&unreadable());
+    assert!(text.contains("<h1>Nothing was read, so nothing is known about the hosts</h1>"));
+    assert!(text.contains("6 packets were not read: link type 147 (for private use)"));
+    let text = read(&cut());
+    assert!(
+        text.contains("<h1>Not everything was read. In the rest, no host behaves like a bot</h1>")
+    );
+    assert!(text.contains("4 packets were cut off by the snap length"));
+    let text = read(&capture());
+    assert!(text.contains("<h1>No host behaves like a bot in what was captured</h1>"));
+    assert!(!text.contains("not read"));
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use roxmltree::{Document, ParsingOptions};
 use rustix::process::{Pid, Signal, kill_process};
@@ -231,9 +231,7 @@ fn the_page_is_made_when_nobody_reads_the_flows() {
     let mut input = child.stdin.take().unwrap();
     input.write_all(&story::capture()).unwrap();
     drop(input);
-    let begun = Instant::now();
     assert!(child.wait().unwrap().success());
-    assert!(begun.elapsed() < Duration::from_secs(60));
     let page = fs::read_to_string(folder.path().join("r.html")).unwrap();
     assert!(text(&page).contains("of 1 capture,"));
 }

@@ -124,7 +124,7 @@ pub fn examine(ground: &mut Ground, starts: u32, watched: Duration) -> Result<Fi
 }
 
 /// The watcher that a keeper has started.
-fn watcher_of(keeper: u32) -> Result<u32> {
+pub fn watcher_of(keeper: u32) -> Result<u32> {
     let path = format!("/proc/{keeper}/task/{keeper}/children");
     let children = fs::read_to_string(&path).with_context(|| path.clone())?;
     let first = children.split_whitespace().next();
@@ -154,7 +154,7 @@ fn memory_bytes(pid: u32, name: &str) -> Result<u64> {
 }
 
 /// All threads together. Finer than the ticks of /proc/PID/stat.
-fn on_cpu_ns(pid: u32) -> Result<u64> {
+pub fn on_cpu_ns(pid: u32) -> Result<u64> {
     let mut sum = 0;
     let mut threads = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {

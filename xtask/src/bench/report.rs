@@ -7,7 +7,7 @@ use super::ground::{Ground, State};
 use super::rounds::{Operation, Samples};
 use super::table::{Row, Target, markdown};
 use super::work::{GROUP, PIECE_BYTES};
-use super::{daemon, machine, replay, storm};
+use super::{daemon, machine, older_irc, replay, storm};
 use crate::workspace::Workspace;
 
 const NS_PER_US: f64 = 1000.0;
@@ -23,6 +23,8 @@ pub struct Measured {
     pub daemon: daemon::Findings,
     /// The storm.
     pub storm: storm::Findings,
+    /// Refusals beside an older IRC connection.
+    pub older_irc: older_irc::Findings,
     /// Replay.
     pub replay: replay::Findings,
     /// Load averages before.
@@ -52,6 +54,7 @@ impl Measured {
         rows.extend(self.process_rows());
         rows.extend(self.packet_rows());
         rows.extend(self.daemon_rows());
+        rows.extend(self.older_irc.rows());
         rows.extend(self.storm_rows());
         rows.extend(self.replay.rows());
         rows

@@ -441,7 +441,7 @@ mod tests {
             *apps.entry(flow.outcome.app).or_default() += 1;
         })
         .unwrap();
-        assert!(summary.damage.is_none() && summary.malformed == 0);
+        assert!(summary.is_complete());
         assert_eq!(
             (summary.flows, summary.packets),
             (written.connections, written.packets)

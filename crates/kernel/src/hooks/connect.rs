@@ -14,6 +14,7 @@ use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use policy::{Kind, Rate, Reason, Tamper, Verdict, may_send};
 
+use super::code;
 use super::flow::{self, Carried};
 use super::verdict::{self, Actor, Judged};
 use crate::kernel_memory::Address;
@@ -167,6 +168,9 @@ fn judge(
     if allowed || observed {
         let mut grant = flow_to(FlowKind::Grant, record, address, port, family);
         grant.observed = observed as u8;
+        if allowed {
+            code::ask_for_look(&mut grant);
+        }
         if !keep(ctx, &grant) {
             // Without a place for the grant the second gate would drop every packet.
             count(Counter::FlowsLost);
@@ -307,7 +311,6 @@ fn flow_to(
         program,
         culprit,
         culprit_pid,
-        reserved: 0,
         address: *address,
         port,
         family,
@@ -316,6 +319,7 @@ fn flow_to(
         origin,
         established: 0,
         observed: 0,
+        looked_at: 0,
     }
 }
 

@@ -14,6 +14,7 @@ use aya_ebpf::macros::cgroup_skb;
 use aya_ebpf::programs::SkBuffContext;
 use policy::Reason;
 
+use super::code;
 use super::flow::{self, Carried};
 use super::holder;
 use super::verdict::{self, Actor, Judged, Left};
@@ -104,7 +105,9 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp, port: u16) -> i32
             holder::take_back(flow, cookie(ctx), Carried::by(tcp.address()), &writer);
         } else {
             notice_state(ctx, tcp, flow);
-            return PASS;
+            // TCP keeps what is dropped here, and sends it when it is looked at.
+            let waits = code::waits_for_look(flow) && tcp.may_carry() && Payload::is_in(ctx);
+            return if waits { DROP } else { PASS };
         }
     }
     refuse(ctx, settings, tcp.pointer(), port, tcp.own_port())

@@ -10,11 +10,11 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_signal};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use policy::{Invocation, Kind, Origin, Role, Tamper, Verdict, may_submit};
+use policy::{ArgumentRules, Invocation, Origin, Role, Tamper, Verdict, may_submit};
 
 use crate::image::{Image, ShellStart, logs_in_from_here, shell_start, signs};
 use crate::kernel_memory::Typed;
-use crate::maps::{PROCESSES, SCRATCH, SETTINGS};
+use crate::maps::{CODE_SEEN, PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
 
 use super::verdict::{self, Actor, Judged, STRANGER};
@@ -39,24 +39,30 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     let record = unsafe { &mut *record };
 
     let mut image = Image::of(binprm, scratch);
-    let mut program = image.file_program();
+    let mut program = image.file_program(scratch);
     let mut how = Invocation::Plain;
     if image.is_script {
         // The kernel gives an interpreter the rights of its file, so a submitter is one here too.
         if program.takes_mail() {
             how = Invocation::Script;
         } else {
-            program = image.script_program(scratch);
+            program = image.script_program();
         }
     } else if program.role == Role::Shell {
         match shell_start() {
             ShellStart::Terminal => how = Invocation::Terminal,
             ShellStart::Script => how = Invocation::Script,
-            ShellStart::NamedScript => program = image.count_as_script(scratch),
+            ShellStart::NamedScript { only_script } => {
+                program = image.count_as_script(only_script);
+            }
         }
     }
     let index = image.index(scratch);
     let before = record.standing();
+    if before.role == Role::Mailer {
+        // What the next program has in memory is other code.
+        let _ = CODE_SEEN.remove(pid);
+    }
     let user = current_user();
     let program = program.started_by(user == 0);
     if how == Invocation::Terminal && before.origin == Origin::System && logs_in_from_here() {
@@ -72,8 +78,8 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         Origin::Foreign => false,
     };
     if is_looked_at {
-        let takes_arguments = program.role == Role::Mailer && program.kind == Kind::Interactive;
-        after.tampered = after.tampered.with(signs(task, takes_arguments));
+        let rules = ArgumentRules::of(program.role, program.kind);
+        after.tampered = after.tampered.with(signs(task, rules));
     }
     record.uid = user;
     record.record_exec(&after, index, pid, 0);

@@ -6,9 +6,10 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
+use policy::Role;
 
 use crate::kernel_memory::Typed;
-use crate::maps::{PROCESSES, THREADS, offset};
+use crate::maps::{CODE_SEEN, PROCESSES, THREADS, offset};
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exit(ctx: BtfTracePointContext) -> i32 {
@@ -20,6 +21,13 @@ pub fn exit(ctx: BtfTracePointContext) -> i32 {
     }
     let live: i32 = task.follow(offset!(task_signal)).read(offset!(signal_live));
     if live == 0 {
+        let is_mailer = PROCESSES.get_ptr(process).is_some_and(|record| {
+            // SAFETY: nothing else removes the record.
+            unsafe { (*record).role == Role::Mailer as u8 }
+        });
+        if is_mailer {
+            let _ = CODE_SEEN.remove(process);
+        }
         let _ = PROCESSES.remove(process);
     }
     0

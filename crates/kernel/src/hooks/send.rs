@@ -14,6 +14,7 @@ use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_sk_storage_get};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
+use super::code;
 use super::flow::Carried;
 use super::holder;
 use super::verdict::Actor;
@@ -57,7 +58,11 @@ fn writes(socket: Typed) {
     let Some(flow) = (unsafe { storage.cast::<Flow>().as_mut() }) else {
         return;
     };
-    if !holder::holds_grant(flow) || holder::may_write(Address::current_task()) {
+    if !holder::holds_grant(flow) {
+        return;
+    }
+    if holder::may_write(Address::current_task()) {
+        code::ask_for_look(flow);
         return;
     }
     // SAFETY: the helper takes the tracepoint's socket.

@@ -6,7 +6,7 @@ use abi::{
 };
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};
-use policy::Program;
+use policy::{Kind, Program, Role};
 
 use crate::kernel_memory::{Address, Typed};
 use crate::maps::{
@@ -80,41 +80,42 @@ impl Image {
         }
     }
 
-    /// What the file that runs is registered as. Of a script that is its interpreter's file, the
-    /// last one's where interpreters are scripts themselves or the kernel is told of more of them.
+    /// What the file that runs is registered as; the beginning of its name is left in the scratch
+    /// space. Of a script that is its interpreter's file, the last one's where interpreters are scripts
+    /// themselves or the kernel is told of more of them.
     #[inline(always)]
-    pub fn file_program(&self) -> Program {
+    pub fn file_program(&self, scratch: &mut Scratch) -> Program {
         let key = RegistrationKey {
             inode: self.key.inode,
             device: self.key.device,
             reserved: 0,
         };
+        scratch.name = 0;
         // SAFETY: nothing is removed from the map while the reference is used.
         match unsafe { REGISTRATIONS.get(&key) } {
-            Some(registration) => registration.program(self.key.changed_ns),
+            Some(registration) => {
+                scratch.name = u64::from_ne_bytes(registration.name);
+                registration.program(self.key.changed_ns)
+            }
             None => Program::UNKNOWN,
         }
     }
 
-    /// What the script in the scratch space is registered as.
+    /// What the script in the scratch space is registered as; the beginning of its name is left there.
     #[inline(always)]
-    pub fn script_program(&self, scratch: &Scratch) -> Program {
-        if self.elsewhere != 0 {
-            return Program::UNKNOWN;
-        }
-        // SAFETY: nothing is removed from the map while the reference is used.
-        match unsafe { SCRIPTS.get(&scratch.script) } {
-            Some(registration) => registration.program(0),
-            None => Program::UNKNOWN,
-        }
+    pub fn script_program(&self) -> Program {
+        unpacked(find_script(u32::from(self.elsewhere), 0))
     }
 
-    /// A shell was started with a script by name, which the scratch space holds: it counts as
-    /// that script, as it would if the script had been started itself.
+    /// A shell was started with a script, whose name the scratch space holds. It counts as that
+    /// script, as it would if the script had been started itself, where `only_script` says that the
+    /// shell reads nothing else and the script's own first line names this shell. In any case the
+    /// script is what people read of.
     #[inline(always)]
-    pub fn count_as_script(&mut self, scratch: &Scratch) -> Program {
+    pub fn count_as_script(&mut self, only_script: bool) -> Program {
         (self.key.script, self.elsewhere) = name_script();
-        self.script_program(scratch)
+        let barred = u32::from(self.elsewhere) | u32::from(!only_script);
+        unpacked(find_script(barred, 1))
     }
 
     /// The program's number; a program that was never seen before gets one, and its path is
@@ -181,6 +182,50 @@ impl Image {
     fn known(&self) -> Option<(u32, u16)> {
         // SAFETY: the value is copied out at once.
         unsafe { PROGRAMS.get(&self.key) }.map(|known| (known.index, known.path.elsewhere))
+    }
+}
+
+/// What the script in the scratch space is registered as, packed into a word; see [`unpacked`]. Nothing
+/// when it is `barred`, or when it was `handed` to another shell than its own first line names,
+/// which the scratch space has the name of. The script's name takes that name's place.
+///
+/// External linkage: the verifier checks it once, and does not follow what it finds any further.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_script(barred: u32, handed: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return UNKNOWN;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`. The caller's reference to it is not used
+    // during the call.
+    let scratch = unsafe { &mut *scratch };
+    let runs_in = core::mem::take(&mut scratch.name);
+    if barred != 0 {
+        return UNKNOWN;
+    }
+    // SAFETY: nothing is removed from the map while the reference is used.
+    let Some(registration) = (unsafe { SCRIPTS.get(&scratch.script) }) else {
+        return UNKNOWN;
+    };
+    let own = u64::from_ne_bytes(registration.shell);
+    if handed != 0 && (own == 0 || own != runs_in) {
+        return UNKNOWN;
+    }
+    scratch.name = u64::from_ne_bytes(registration.name);
+    let program = registration.program(0);
+    program.role as u32 | (program.kind as u32) << 8 | u32::from(program.changed) << 16
+}
+
+/// What nobody registered, packed.
+const UNKNOWN: u32 = Role::Unknown as u32 | (Kind::Batch as u32) << 8;
+
+#[inline(always)]
+fn unpacked(word: u32) -> Program {
+    Program {
+        role: Role::from_code(word as u8),
+        kind: Kind::from_code((word >> 8) as u8),
+        changed: word >> 16 != 0,
+        by_user: false,
     }
 }
 

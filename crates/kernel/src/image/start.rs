@@ -8,7 +8,8 @@
 use abi::SCRIPT_PATH_BYTES;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use policy::{
-    Tamper, is_terminal, keeps_shell_interactive, remote_control_argument, variable_tampers,
+    ArgumentRules, Tamper, argument_sign, is_login_name, is_terminal, keeps_shell_interactive,
+    variable_tampers,
 };
 
 use crate::kernel_memory::Address;
@@ -79,7 +80,11 @@ pub enum ShellStart {
     /// With a command, or fed from a pipe or file.
     Script,
     /// With a script by name; the name is left in the scratch space.
-    NamedScript,
+    NamedScript {
+        /// Nothing has the shell read anything else before: neither an option, nor the name that it
+        /// was started under.
+        only_script: bool,
+    },
 }
 
 /// How the shell that the current task runs was started.
@@ -87,7 +92,8 @@ pub enum ShellStart {
 pub fn shell_start() -> ShellStart {
     match look_at_shell() {
         TERMINAL => ShellStart::Terminal,
-        NAMED_SCRIPT => ShellStart::NamedScript,
+        NAMED_SCRIPT => ShellStart::NamedScript { only_script: true },
+        SCRIPT_AFTER_OPTIONS => ShellStart::NamedScript { only_script: false },
         _ => ShellStart::Script,
     }
 }
@@ -95,6 +101,7 @@ pub fn shell_start() -> ShellStart {
 const TERMINAL: u32 = 0;
 const SCRIPT: u32 = 1;
 const NAMED_SCRIPT: u32 = 2;
+const SCRIPT_AFTER_OPTIONS: u32 = 3;
 
 /// See [`environment_signs`] for why it stands alone.
 #[unsafe(no_mangle)]
@@ -114,17 +121,25 @@ extern "C" fn look_at_shell() -> u32 {
     // The shell's own name, then at most two harmless options. A name that fills a piece may go on,
     // and what it goes on with would pass for the first argument. A longer option is not harmless.
     let name = arguments.at;
-    match arguments.next(&mut scratch.text) {
-        Piece::Text(..) if arguments.at - name < TEXT_BYTES as u64 - 1 => {}
+    let mut named = match arguments.next(&mut scratch.text) {
+        Piece::Text(first, _) if arguments.at - name < TEXT_BYTES as u64 - 1 => {
+            if is_login_name(first) {
+                SCRIPT_AFTER_OPTIONS
+            } else {
+                NAMED_SCRIPT
+            }
+        }
         _ => return SCRIPT,
-    }
+    };
     for _ in 0..3 {
         let argument = arguments.at;
         match arguments.next(&mut scratch.text) {
             Piece::End if stdin_is_terminal(task) => return TERMINAL,
-            Piece::Text(first, second) if second == [0; 8] && keeps_shell_interactive(first) => {}
+            Piece::Text(first, second) if second == [0; 8] && keeps_shell_interactive(first) => {
+                named = SCRIPT_AFTER_OPTIONS;
+            }
             Piece::Text(first, _) if first[0] != b'-' => {
-                return keep_script(argument, scratch);
+                return keep_script(argument, scratch, named);
             }
             _ => return SCRIPT,
         }
@@ -133,7 +148,7 @@ extern "C" fn look_at_shell() -> u32 {
 }
 
 #[inline(always)]
-fn keep_script(name: u64, scratch: &mut Scratch) -> u32 {
+fn keep_script(name: u64, scratch: &mut Scratch, named: u32) -> u32 {
     scratch.script.path = [0; SCRIPT_PATH_BYTES];
     // SAFETY: the destination is as long as said; the helper checks the source.
     let length = unsafe {
@@ -147,20 +162,22 @@ fn keep_script(name: u64, scratch: &mut Scratch) -> u32 {
         scratch.script.path[0] = 0;
         return SCRIPT;
     }
-    NAMED_SCRIPT
+    named
 }
 
-/// Signs of tampering that the new image starts with.
+/// Signs of tampering that the new image starts with. The scratch space has the beginning of its program's
+/// name.
 #[inline(always)]
-pub fn signs(task: Address, take_arguments: bool) -> Tamper {
+pub fn signs(task: Address, rules: ArgumentRules) -> Tamper {
     let mut signs = Tamper::NONE;
     if task.read::<u32>(offset!(task_ptrace)) != 0 {
         signs = signs.with(Tamper::TRACED);
     }
     let memory = task.follow(offset!(task_mm));
     signs = signs.with(Tamper(environment_signs(memory.0) as u8));
-    if take_arguments {
-        signs = signs.with(Tamper(argument_signs(memory.0) as u8));
+    if rules != ArgumentRules::None {
+        let found = argument_signs(memory.0, rules as u32);
+        signs = signs.with(Tamper(found as u8));
     }
     signs
 }
@@ -177,19 +194,20 @@ extern "C" fn environment_signs(memory: u64) -> u32 {
         at: memory.read(offset!(mm_env_start)),
         end: memory.read(offset!(mm_env_end)),
     };
-    look_through(variables, look_at_variable)
+    look_through(variables, ArgumentRules::None, look_at_variable)
 }
 
 /// The same for arguments.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn argument_signs(memory: u64) -> u32 {
+extern "C" fn argument_signs(memory: u64, rules: u32) -> u32 {
     let memory = Address(memory);
     let arguments = Strings {
         at: memory.read(offset!(mm_arg_start)),
         end: memory.read(offset!(mm_arg_end)),
     };
-    look_through(arguments, look_at_argument)
+    let rules = ArgumentRules::from_code(rules as u8);
+    look_through(arguments, rules, look_at_argument)
 }
 
 /// A look at strings, one after the other, until one of them is a sign of tampering.
@@ -197,14 +215,17 @@ struct Look {
     strings: Strings,
     /// The bits of a [`Tamper`]. A word, because the verifier keeps track of words.
     signs: u64,
+    /// Of arguments, the code of their [`ArgumentRules`].
+    rules: u64,
 }
 
 /// Signs in the strings; when there are too many, nobody knows.
 #[inline(always)]
-fn look_through(strings: Strings, step: Step<Look>) -> u32 {
+fn look_through(strings: Strings, rules: ArgumentRules, step: Step<Look>) -> u32 {
     let mut look = Look {
         strings,
         signs: u64::from(Tamper::UNREADABLE.0),
+        rules: rules as u64,
     };
     each(PIECES_MAX, step, &mut look);
     look.signs as u32
@@ -213,27 +234,38 @@ fn look_through(strings: Strings, step: Step<Look>) -> u32 {
 unsafe extern "C" fn look_at_variable(_: u32, look: *mut Look) -> u64 {
     // SAFETY: see `each`.
     let look = unsafe { &mut *look };
-    look.goes_on(Tamper::ENVIRONMENT, variable_tampers)
+    look.goes_on(|_, first, second| {
+        if variable_tampers(first, second) {
+            Tamper::ENVIRONMENT
+        } else {
+            Tamper::NONE
+        }
+    })
 }
 
 unsafe extern "C" fn look_at_argument(_: u32, look: *mut Look) -> u64 {
     // SAFETY: see `each`.
     let look = unsafe { &mut *look };
-    look.goes_on(Tamper::REMOTE_CONTROL, remote_control_argument)
+    let rules = look.rules as u8;
+    look.goes_on(|name, first, second| {
+        argument_sign(ArgumentRules::from_code(rules), name, first, second)
+    })
 }
 
 impl Look {
     /// Looks at one more: 0 to go on, 1 when it is decided.
     #[inline(always)]
-    fn goes_on(&mut self, sign: Tamper, is_sign: impl Fn([u8; 8], [u8; 8]) -> bool) -> u64 {
+    fn goes_on(&mut self, sign: impl Fn([u8; 8], [u8; 8], [u8; 8]) -> Tamper) -> u64 {
         let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
             return 1;
         };
         // SAFETY: this CPU's own slot; see `Scratch`.
-        let text = unsafe { &mut (*scratch).text };
-        let found = match self.strings.next(text) {
-            Piece::Text(first, second) if is_sign(first, second) => sign,
-            Piece::Text(..) => return 0,
+        let scratch = unsafe { &mut *scratch };
+        let found = match self.strings.next(&mut scratch.text) {
+            Piece::Text(first, second) => match sign(scratch.name.to_ne_bytes(), first, second) {
+                Tamper::NONE => return 0,
+                found => found,
+            },
             Piece::End => Tamper::NONE,
             Piece::Unreadable => return 1,
         };

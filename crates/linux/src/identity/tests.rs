@@ -164,11 +164,14 @@ fn a_link_in_somebodys_folder_is_not_roots() {
 
 #[test]
 fn the_interpreter_is_cut_out_as_the_kernel_does() {
-    assert_eq!(interpreter(b"#!/bin/sh"), Some(&b"/bin/sh"[..]));
-    assert_eq!(interpreter(b"#!  /bin/sh\t-e\nexit"), Some(&b"/bin/sh"[..]));
-    assert_eq!(interpreter(b"#!\n/bin/sh"), None);
-    assert_eq!(interpreter(b"#!"), None);
-    assert_eq!(interpreter(b"/bin/sh"), None);
+    assert_eq!(script::interpreter(b"#!/bin/sh"), Some(&b"/bin/sh"[..]));
+    assert_eq!(
+        script::interpreter(b"#!  /bin/sh\t-e\nexit"),
+        Some(&b"/bin/sh"[..])
+    );
+    assert_eq!(script::interpreter(b"#!\n/bin/sh"), None);
+    assert_eq!(script::interpreter(b"#!"), None);
+    assert_eq!(script::interpreter(b"/bin/sh"), None);
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub struct Message<'a> {
     pub prefix: Option<Prefix<'a>>,
     /// A word of letters, or three digits.
     pub command: &'a [u8],
+    /// The last parameter had a colon before it.
+    pub trailing: bool,
     parameters: [&'a [u8]; PARAMETERS_MAX],
     count: usize,
 }
@@ -88,6 +90,7 @@ impl<'a> Message<'a> {
             tags,
             prefix,
             command,
+            trailing: false,
             parameters: [b""; PARAMETERS_MAX],
             count: 0,
         };
@@ -107,6 +110,7 @@ impl<'a> Message<'a> {
             message.count += 1;
             rest = after;
             if trailing.is_some() || last {
+                message.trailing = trailing.is_some();
                 return Some(message);
             }
         }

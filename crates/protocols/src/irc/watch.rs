@@ -5,6 +5,7 @@ use super::facts::{Heard, IrcFacts};
 use crate::facts::Side;
 use crate::lines::Lines;
 use crate::shape::{has_control, is_text};
+use crate::websocket::Frames;
 
 /// Reads on in a connection that is known to be IRC. Holds its facts and at most a line of
 /// each side.
@@ -15,6 +16,8 @@ use crate::shape::{has_control, is_text};
 pub struct Watch {
     facts: Box<IrcFacts>,
     halves: [Half; 2],
+    /// It goes on within WebSocket.
+    frames: Option<Box<[Frames; 2]>>,
 }
 
 #[derive(Debug, Default)]
@@ -32,11 +35,17 @@ impl Watch {
         Self {
             facts: Box::new(facts),
             halves: Default::default(),
+            frames: None,
         }
     }
 
     /// Goes on from these facts, within the lines that the client and the server have begun.
-    pub(crate) fn within(facts: Box<IrcFacts>, client: Lines, server: Lines) -> Self {
+    pub(crate) fn within(
+        facts: Box<IrcFacts>,
+        client: Lines,
+        server: Lines,
+        frames: Option<Box<[Frames; 2]>>,
+    ) -> Self {
         let half = |lines| Half {
             lines,
             ..Half::default()
@@ -44,17 +53,27 @@ impl Watch {
         Self {
             facts,
             halves: [half(client), half(server)],
+            frames,
         }
     }
 
     /// Takes the next bytes that `side` sent; tells what is new in each line that they end.
     pub fn feed(&mut self, side: Side, bytes: &[u8], mut heard: impl FnMut(Heard<'_>)) {
+        let Some(mut frames) = self.frames.take() else {
+            return self.read(side, bytes, &mut heard);
+        };
+        frames[side.index()].feed(bytes, &mut |inside| self.read(side, inside, &mut heard));
+        self.frames = Some(frames);
+    }
+
+    fn read(&mut self, side: Side, bytes: &[u8], heard: &mut impl FnMut(Heard<'_>)) {
         let half = &mut self.halves[side.index()];
         if half.mute || bytes.is_empty() {
             return;
         }
         if !is_text(bytes) && has_control(bytes) {
-            half.mute = true;
+            // Encryption lasts; other bytes may be there to end the listening.
+            half.mute = matches!(bytes, [0x14..=0x17, 3, 0..=4, ..]);
             half.lines.clear();
             return;
         }
@@ -68,11 +87,14 @@ impl Watch {
         }
         let facts = &mut self.facts;
         half.lines
-            .feed(bytes, |line, _| facts.hear(side, line, &mut heard));
+            .feed(bytes, |line, _| facts.hear(side, line, heard));
     }
 
     /// Some bytes of this side are missing.
     pub fn gap(&mut self, side: Side) {
+        if let Some(frames) = &mut self.frames {
+            frames[side.index()].gap();
+        }
         let half = &mut self.halves[side.index()];
         half.lines.clear();
         half.torn = true;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod wraps;
+
 use std::io::Cursor;
 
 use replay::{FlowRecord, Input, Settings, Summary};

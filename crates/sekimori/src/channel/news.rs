@@ -1,6 +1,7 @@
 //! What the keeper sends: first of all what the watcher has to know, then answers and news.
 //! The watcher trusts it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,19 @@ pub struct Retention {
 pub enum News {
     /// Something for the journal.
     Notice(String),
+    /// A mailer with a grant runs code of others, and its grants have ended.
+    Loaded {
+        /// The mailer.
+        pid: u32,
+        /// Its user.
+        uid: u32,
+        /// Where its mail was to go.
+        destination: SocketAddr,
+        /// The file; none where it could not be seen in time what the mailer runs.
+        file: Option<String>,
+        /// The gate only observes.
+        observed: bool,
+    },
     /// The configuration was read again.
     Retention(Retention),
     /// Say [`Request::Pong`](super::request::Request::Pong).

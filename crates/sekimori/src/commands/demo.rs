@@ -1,5 +1,6 @@
 //! `demo`.
 
+use std::io::{BufRead as _, IsTerminal as _, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
@@ -26,11 +27,16 @@ pub fn run(options: &DemoArgs) -> Result<ExitCode, Failure> {
     demo::tell(&mut stage, options.json, style())
 }
 
-/// Becomes sudo with the same arguments. Returns only when that fails.
+/// Says that it is about to become root, lets a person at a terminal say no, and becomes sudo with
+/// the same arguments. Returns only when that fails.
 fn again_as_root() -> Failure {
-    tell(
-        "sekimori: demo needs root for its own network namespace and cgroup; starting it through sudo",
-    );
+    let simulate = "`sekimori demo --simulate` plays the scenes without root and without a kernel";
+    tell(&format!(
+        "sekimori: demo needs root for a network namespace and a cgroup of its own, and starts itself again by sudo; {simulate}"
+    ));
+    if std::io::stdin().is_terminal() && !is_agreed() {
+        return Failure::unsupported(format!("demo was not started; {simulate}"));
+    }
     let own = std::env::current_exe().unwrap_or_else(|_| "sekimori".into());
     let error = Command::new("sudo")
         .arg("--")
@@ -38,6 +44,15 @@ fn again_as_root() -> Failure {
         .args(std::env::args_os().skip(1))
         .exec();
     Failure::unsupported(format!(
-        "demo needs root, and sudo cannot be started: {error}; `sekimori demo --simulate` plays the scenes without a kernel"
+        "demo needs root, and sudo cannot be started: {error}; {simulate}"
     ))
+}
+
+/// Whether the person at the terminal wants sudo to be started. Enter is enough.
+fn is_agreed() -> bool {
+    tell("Start it by sudo now? [Y/n]");
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().take(64).read_line(&mut answer);
+    read.is_ok_and(|count| count > 0)
+        && matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes")
 }

@@ -3,10 +3,9 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
+use crate::cli;
 use crate::failure::Failure;
 use crate::output::not_said;
 
@@ -23,7 +22,7 @@ pub fn manpage() -> Result<ExitCode, Failure> {
 /// A completion script.
 pub fn completion_text(shell: Shell) -> Vec<u8> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "sekimori", &mut text);
+    clap_complete::generate(shell, &mut cli::command(), "sekimori", &mut text);
     text
 }
 
@@ -34,7 +33,7 @@ pub fn completion_text(shell: Shell) -> Vec<u8> {
 /// Never in practice: it is written to memory.
 pub fn manpage_text() -> Result<Vec<u8>, Failure> {
     let mut text = Vec::new();
-    clap_mangen::Man::new(Cli::command())
+    clap_mangen::Man::new(cli::command())
         .render(&mut text)
         .map_err(|error| Failure::failed(format!("manual page: {error}")))?;
     Ok(text)
@@ -46,4 +45,24 @@ fn print(text: &[u8]) -> Result<ExitCode, Failure> {
         not_said(&error);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_completion_offers_a_state_folder_to_install() {
+        let bash = String::from_utf8(completion_text(Shell::Bash)).unwrap();
+        let offered = |command: &str| {
+            let (_, rest) = bash
+                .split_once(&format!("        sekimori__{command})"))
+                .or_else(|| bash.split_once(&format!("        sekimori__subcmd__{command})")))
+                .unwrap();
+            let (block, _) = rest.split_once(";;").unwrap();
+            block.contains("--state-dir")
+        };
+        assert!(!offered("install"));
+        assert!(offered("uninstall") && offered("status"));
+    }
 }

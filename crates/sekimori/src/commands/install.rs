@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap_complete::Shell;
+use engine::printable;
 use linux::pins::Pins;
 
 use super::documents;
@@ -14,10 +15,18 @@ use crate::failure::{Failure, need_root};
 
 use crate::fallback;
 use crate::install::{self, Pieces, Systemd};
-use crate::paths::Paths;
+use crate::output::say;
+use crate::paths::{Paths, STATE_DIR_VARIABLE};
 
 /// `install`.
-pub fn install() -> Result<ExitCode, Failure> {
+pub fn install(paths: &Paths) -> Result<ExitCode, Failure> {
+    if !paths.installed {
+        return Err(Failure::usage(format!(
+            "install is about this machine and takes no --state-dir (or {STATE_DIR_VARIABLE}); nothing was installed. \
+             To guard from {} without installing: sekimori run --state-dir {0}",
+            paths.state.display()
+        )));
+    }
     need_root("install")?;
     let executable = Path::new("/proc/self/exe");
     let texts = vec![
@@ -59,6 +68,9 @@ fn is_alone(paths: &Paths) -> anyhow::Result<()> {
 /// `uninstall`.
 pub fn uninstall(purge: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     need_root("uninstall")?;
+    if !paths.installed {
+        return uninstall_folder(purge, paths);
+    }
     let pins = Pins::new(&paths.pins, linux::load::OBJECT);
     let mut open_gate = || {
         is_alone(paths)?;
@@ -74,6 +86,50 @@ pub fn uninstall(purge: bool, paths: &Paths) -> Result<ExitCode, Failure> {
         &mut open_gate,
         &mut io::stdout(),
     )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `uninstall --state-dir DIR`: the gate that `run --state-dir DIR` left, and nothing of the
+/// machine's.
+fn uninstall_folder(purge: bool, paths: &Paths) -> Result<ExitCode, Failure> {
+    let pins = Pins::new(&paths.pins, linux::load::OBJECT);
+    let folder = printable(&paths.state.display().to_string()).into_owned();
+    let files = install::files_in(&paths.state);
+    let is_gate = pins.base().exists() && (pins.any_gate() || pins.is_mounted());
+    if !is_gate && (files.is_empty() || !purge) {
+        return Err(Failure::usage(format!(
+            "{folder}: no gate of `run --state-dir` is there; nothing was removed. \
+             uninstall without --state-dir removes Sekimori from this machine"
+        )));
+    }
+    is_alone(paths)?;
+    if is_gate {
+        pins.remove_all()?;
+        if pins.is_mounted() {
+            return Err(Failure::failed(format!(
+                "{}: the gate is open, but its bpffs cannot be unmounted: something uses it, or has pinned other things there",
+                printable(&paths.pins.display().to_string())
+            )));
+        }
+        say(&format!("opened the gate of {folder}"));
+    }
+    if purge {
+        for file in &files {
+            std::fs::remove_file(file).map_err(|error| {
+                Failure::failed(format!("{}: cannot be removed: {error}", file.display()))
+            })?;
+            say(&format!(
+                "removed {}",
+                printable(&file.display().to_string())
+            ));
+        }
+        // Others may have put files there.
+        let _ = std::fs::remove_dir(&paths.state);
+    } else if !files.is_empty() {
+        say(&format!(
+            "kept journal and registered programs in {folder} (remove them with: sekimori uninstall --purge --state-dir {folder})"
+        ));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -30,12 +30,15 @@ pub fn register(options: &RegisterArgs, paths: &Paths) -> Result<ExitCode, Failu
     if let Some(kind) = options.kind {
         words.extend(["--kind".into(), Kind::from(kind).word().into()]);
     }
+    if options.force {
+        words.push("--force".into());
+    }
     need_root_or_ask("register", &words, paths)?;
     let kind = match options.kind {
         Some(kind) => kind.into(),
         None => usual_kind(&path, role)?,
     };
-    let done = register_one(&path, role, kind, paths)?;
+    let done = register_one(&path, (role, kind), options.force, paths)?;
     let text = |key: &str| printable(done[key].as_str().unwrap_or("?"));
     say(&format!(
         "registered {} as {} ({})",
@@ -44,6 +47,11 @@ pub fn register(options: &RegisterArgs, paths: &Paths) -> Result<ExitCode, Failu
         text("kind")
     ));
     say(&format!("SHA-256 {}", text("sha256")));
+    if done["forced"] == Value::Bool(true) {
+        say(
+            "note: this program does whatever it is told, so every program that may start it can use its role",
+        );
+    }
     if done["root_owned"] == Value::Bool(false) {
         say(
             "note: others than root can change this file; after a change it waits for you to register it again",
@@ -57,11 +65,17 @@ pub fn register(options: &RegisterArgs, paths: &Paths) -> Result<ExitCode, Failu
 /// # Errors
 ///
 /// One line that names the path.
-pub fn register_one(path: &Path, role: Role, kind: Kind, paths: &Paths) -> Result<Value, Failure> {
+pub fn register_one(
+    path: &Path,
+    (role, kind): (Role, Kind),
+    force: bool,
+    paths: &Paths,
+) -> Result<Value, Failure> {
     let request = RootRequest::Register {
         path: path.to_owned(),
         role: role.word().to_owned(),
         kind: kind.word().to_owned(),
+        force,
     };
     let mut done = Value::Null;
     if ask(&paths.keeper, &request, |value| done = value)? {
@@ -69,7 +83,7 @@ pub fn register_one(path: &Path, role: Role, kind: Kind, paths: &Paths) -> Resul
     }
     let mut registry = open(paths)?;
     let mut gate = pinned_gate(paths)?;
-    let stored = registry.register(path, role, kind, clock::now().0, gate.as_mut())?;
+    let stored = registry.register(path, (role, kind), force, clock::now().0, gate.as_mut())?;
     let entry = registry
         .entries()
         .iter()
@@ -81,16 +95,21 @@ pub fn register_one(path: &Path, role: Role, kind: Kind, paths: &Paths) -> Resul
 pub fn unregister(path: &Path, paths: &Paths) -> Result<ExitCode, Failure> {
     let path = absolute(path)?;
     need_root_or_ask("unregister", &[path.clone().into()], paths)?;
-    let mut done = None;
+    let mut said = None;
     let request = RootRequest::Unregister { path: path.clone() };
     if !ask(&paths.keeper, &request, |value| {
-        done = value["path"].as_str().map(str::to_owned)
+        said = value["text"].as_str().map(str::to_owned)
     })? {
         let mut gate = pinned_gate(paths)?;
-        done = Some(open(paths)?.unregister(&path, gate.as_mut())?);
+        let done = open(paths)?.unregister(&path, gate.as_mut())?;
+        let next = "it comes back when the daemon starts; make room and run this command again before that";
+        if let Some(complaint) = done.complaint(next) {
+            return Err(complaint.into());
+        }
+        said = Some(done.words());
     }
-    let path = done.unwrap_or_else(|| path.display().to_string());
-    say(&format!("{} is not registered any more", printable(&path)));
+    let said = said.unwrap_or_else(|| format!("{} is not registered any more", path.display()));
+    say(&printable(&said));
     Ok(ExitCode::SUCCESS)
 }
 

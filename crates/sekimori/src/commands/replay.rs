@@ -25,8 +25,12 @@ use crate::render::{self, Style};
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 const BAR_COLUMNS: u64 = 30;
 
+/// Exit status of a replay that did its work, but of captures that hold something it cannot
+/// read: to find no bot then says little.
+const NOT_ALL_READ: u8 = 4;
+
 /// `replay`. Exit status 1 when a file could not be read, or not to its end; the others are
-/// read all the same.
+/// read all the same. 4 when packets were not read in which conversations could be.
 pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
     let style = style();
     let screen = Arc::new(Mutex::new(Screen::default()));
@@ -36,7 +40,7 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
         .transpose()?;
     // Who does not read the flows any more may still want the page.
     locked(&screen).needed = page.is_none();
-    let mut failed = 0;
+    let mut ended = Ended::All;
     for file in &options.files {
         let name = file.display().to_string();
         let mut counts = Counts::default();
@@ -62,28 +66,41 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
             Ok(summary) => {
                 if options.json {
                     screen.findings_json(&findings, &name);
+                    screen.line(&render::summary_json(&name, Ok(&summary), findings.len()));
                 } else {
                     screen.line(&closing(&summary, &counts));
+                    screen.line(&render::verdict(&summary, findings.len()));
                     screen.findings(&findings, style);
                 }
                 screen.flush();
-                failed += u32::from(!report(&name, &summary));
+                ended = ended.max(report(&name, &summary));
             }
             Err(error) => {
+                if options.json {
+                    screen.line(&render::summary_json(&name, Err(&error), 0));
+                }
                 screen.flush();
                 trouble(&format!("{name} {error}"));
-                failed += 1;
+                ended = Ended::Failed;
             }
         }
     }
     if let Some(page) = page {
         page.write()?;
     }
-    Ok(if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    Ok(match ended {
+        Ended::All => ExitCode::SUCCESS,
+        Ended::Part => ExitCode::from(NOT_ALL_READ),
+        Ended::Failed => ExitCode::FAILURE,
     })
+}
+
+/// How much was read, the best first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Ended {
+    All,
+    Part,
+    Failed,
 }
 
 fn read(
@@ -114,14 +131,11 @@ impl<P: FnMut(&FlowRecord)> Sink for Weigher<'_, P> {
     }
 }
 
-/// Says on standard error what was wrong with a file that could be read. `false` when it
-/// could not be read to its end.
-fn report(name: &str, summary: &Summary) -> bool {
-    if summary.unknown_link > 0 {
-        trouble(&format!(
-            "{name} has {} packets of a link type that is not supported; they were left out",
-            summary.unknown_link
-        ));
+/// Reports on standard error what was wrong with a file that could be read.
+fn report(name: &str, summary: &Summary) -> Ended {
+    let not_read = render::not_read(summary);
+    for what in &not_read {
+        trouble(&format!("{name}: {what}"));
     }
     if summary.evicted > 0 {
         trouble(&format!(
@@ -130,13 +144,14 @@ fn report(name: &str, summary: &Summary) -> bool {
         ));
     }
     match &summary.damage {
-        None => true,
+        None if not_read.is_empty() => Ended::All,
+        None => Ended::Part,
         Some(damage) => {
             trouble(&format!(
                 "{name} {damage}; the {} packets before it were read",
                 summary.packets
             ));
-            false
+            Ended::Failed
         }
     }
 }

@@ -61,7 +61,7 @@ fn register_all(plan: &Plan, paths: &Paths) -> usize {
     let mut rows = Vec::new();
     let mut failed = 0;
     for (path, role, kind) in plan.registrations() {
-        match register_one(path, role, kind, paths) {
+        match register_one(path, (role, kind), false, paths) {
             Ok(_) => rows.push(vec![
                 role.word().to_owned(),
                 kind.word().to_owned(),

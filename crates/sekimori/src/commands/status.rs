@@ -80,6 +80,18 @@ fn print(status: &Value) {
         let cgroup = engine::printable(cgroup);
         say(&format!("Guarded: cgroup {cgroup} and all below."));
     }
+    let waiting: Vec<&str> = status["restart_needed"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if !waiting.is_empty() {
+        say(&format!(
+            "Configuration: {} changed; restart the daemon for the new value (sudo systemctl restart sekimori).",
+            engine::printable(&waiting.join(" and "))
+        ));
+    }
     if status.get("programs").is_some() {
         let suspended = number("/programs/suspended");
         say(&format!(
@@ -94,7 +106,7 @@ fn print(status: &Value) {
         ));
     }
     say(&format!(
-        "Processes: {} known, {} foreign; {} of these are older than the gate and foreign until they are started anew.",
+        "Processes: {} known, {} foreign; {} of these are older than the gate and foreign until they are started again (sudo sekimori tree shows them).",
         number("/processes/known"),
         number("/processes/foreign"),
         number("/processes/foreign_until_started_anew")

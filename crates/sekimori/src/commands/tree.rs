@@ -50,6 +50,9 @@ pub fn run(pid: Option<u32>, json: bool, paths: &Paths) -> Result<ExitCode, Fail
             origin: origin(process["origin"].as_str().unwrap_or("")),
             is_culprit: process["is_culprit"] == Value::Bool(true),
             seeded: process["seeded"] == Value::Bool(true),
+            tampered: process["tampered"]
+                .as_array()
+                .is_some_and(|signs| !signs.is_empty()),
         })
         .collect();
     say(render::tree(&processes, None, style()).trim_end());

@@ -141,6 +141,6 @@ mod tests {
         let begun = Instant::now();
         let second = connect(&path, MOMENT).unwrap_err();
         assert_eq!(second.kind(), ErrorKind::WouldBlock);
-        assert!((MOMENT..MOMENT * 50).contains(&begun.elapsed()));
+        assert!(begun.elapsed() >= MOMENT);
     }
 }

@@ -45,6 +45,9 @@ pub enum RootRequest {
         role: String,
         /// Word of the kind.
         kind: String,
+        /// Register even what does whatever it is told.
+        #[serde(default)]
+        force: bool,
     },
     /// Take a registration back.
     Unregister {

@@ -188,7 +188,7 @@ fn register(paths: &Paths, init: &Path, desktop: &Path, mailer: &Path) -> Result
         (mailer, Role::Mailer),
     ];
     for (path, role) in programs {
-        registry.register(path, role, Kind::Interactive, clock::now().0, None)?;
+        registry.register(path, (role, Kind::Interactive), false, clock::now().0, None)?;
     }
     Ok(())
 }

@@ -88,15 +88,7 @@ impl Keeper {
             Request::OlderIrc => {
                 Packet::Answer(self.search.older_irc(self.config.irc_ports.clone()))
             }
-            Request::Open { inodes } => {
-                let open: Vec<u64> = procfs::connections()
-                    .into_iter()
-                    .filter(|one| one.established)
-                    .map(|one| one.inode)
-                    .collect();
-                let is_open = |inode: &u64| u8::from(open.contains(inode));
-                Packet::Answer(inodes.iter().map(is_open).collect())
-            }
+            Request::Open { inodes } => Packet::Answer(self.search.open(&inodes)),
             Request::Warn {
                 uid,
                 urgent,
@@ -127,6 +119,8 @@ impl Keeper {
             "mailers": entries.iter().filter(|entry| entry.stored.role == "mailer").count(),
             "suspended": entries.iter().filter(|entry| entry.suspended).count(),
         });
+        status["configuration"] = self.config.shown().into();
+        status["restart_needed"] = self.restart_needed.clone().into();
         status["keeper"] = process(std::process::id());
         status["keeper"]["owners_not_looked_for"] = self.search.put_off().into();
         status["watcher"] = process(watcher);

@@ -25,6 +25,39 @@ const IRC_AT_ONCE: u32 = 3;
 const IRC_EVERY: Duration = Duration::from_secs(10);
 const IRC_SEARCH_MAX: Duration = Duration::from_millis(500);
 
+/// How long what was read of open connections counts at least.
+const OPEN_KEPT: Duration = Duration::from_secs(1);
+/// How many times as long as it took to read: so the reads take a fiftieth of a processor at most.
+const OPEN_KEPT_TIMES: u32 = 50;
+
+/// Which of some connections are still open, as far as that was read.
+#[derive(Debug, Default)]
+struct Open {
+    closed: HashSet<u64>,
+    /// When it is read again.
+    due: Option<Instant>,
+}
+
+impl Open {
+    /// One byte for each inode: 1 when it is open. The table of connections may be long, and every
+    /// report of the gate is a reason to ask. So an answer may be some seconds old.
+    fn ask(
+        &mut self,
+        inodes: &[u64],
+        now: Instant,
+        read: impl FnOnce(&HashSet<u64>) -> (HashSet<u64>, Duration),
+    ) -> Vec<u8> {
+        if self.due.is_none_or(|due| now >= due) {
+            let asked: HashSet<u64> = inodes.iter().copied().collect();
+            let (open, took) = read(&asked);
+            self.closed = asked.difference(&open).copied().collect();
+            self.due = Some(now + took + OPEN_KEPT.max(took * OPEN_KEPT_TIMES));
+        }
+        let is_open = |inode: &u64| u8::from(!self.closed.contains(inode));
+        inodes.iter().map(is_open).collect()
+    }
+}
+
 /// What was found, and what may still be looked for.
 #[derive(Debug)]
 pub struct Search {
@@ -34,6 +67,7 @@ pub struct Search {
     put_off: u64,
     irc_searches: Allowance,
     irc: Vec<u8>,
+    open: Open,
 }
 
 impl Default for Search {
@@ -45,6 +79,7 @@ impl Default for Search {
             put_off: 0,
             irc_searches: Allowance::new(IRC_AT_ONCE, IRC_EVERY),
             irc: Vec::new(),
+            open: Open::default(),
         }
     }
 }
@@ -68,6 +103,16 @@ impl Search {
             self.irc = find();
         }
         self.irc.clone()
+    }
+
+    /// Which of these sockets are still connected, a byte for each. The answer may be a second old,
+    /// more where the table of connections is very long.
+    pub fn open(&mut self, inodes: &[u64]) -> Vec<u8> {
+        self.open.ask(inodes, Instant::now(), |asked| {
+            let begun = Instant::now();
+            let open = procfs::established(asked);
+            (open, begun.elapsed())
+        })
     }
 
     /// How many owners were not looked for, because there was too much to look for.
@@ -172,6 +217,31 @@ mod tests {
         let answers: Vec<_> = (0..100).map(|_| ask(now)).collect();
         assert_eq!((&*answers[0], &*answers[99]), (&[1][..], &[3][..]));
         assert_eq!(ask(now + IRC_EVERY * 2), [4]);
+    }
+
+    #[test]
+    fn open_connections_are_read_seldom_and_their_end_is_seen() {
+        let mut open = Open::default();
+        let begun = Instant::now();
+        let mut reads = 0;
+        let mut ask = |after, still: &[u64], took| {
+            open.ask(&[5, 6], begun + after, |_| {
+                reads += 1;
+                (still.iter().copied().collect(), took)
+            })
+        };
+        let quick = Duration::from_millis(8);
+        for wake in 0..100 {
+            assert_eq!(ask(Duration::from_millis(wake), &[5, 6], quick), [1, 1]);
+        }
+        assert_eq!(ask(OPEN_KEPT * 2, &[6], quick), [0, 1]);
+        assert_eq!(ask(OPEN_KEPT * 2, &[], quick), [0, 1]);
+        // Where a read takes long, the next one waits for longer.
+        let slow = Duration::from_millis(200);
+        assert_eq!(ask(OPEN_KEPT * 4, &[6], slow), [0, 1]);
+        assert_eq!(ask(OPEN_KEPT * 10, &[], slow), [0, 1]);
+        assert_eq!(ask(OPEN_KEPT * 20, &[], slow), [0, 0]);
+        assert_eq!(reads, 4);
     }
 
     #[test]

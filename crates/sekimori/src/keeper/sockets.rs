@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use linux::identity::{self, Program};
 use rustix::io::Errno;
 
 use crate::control::protocol::{Line, RootRequest};
@@ -96,34 +97,60 @@ impl Sockets {
 #[derive(Debug)]
 pub struct Caller(UnixStream);
 
+/// A command of root's that was read, with the file that it is about.
+#[derive(Debug)]
+pub struct Asked {
+    stream: UnixStream,
+    request: RootRequest,
+    found: Option<Result<Program, identity::Error>>,
+}
+
 impl Caller {
-    /// Reads the request and writes the answer.
-    pub fn answer(self, answer: impl FnOnce(RootRequest) -> Vec<Line>) {
+    /// Reads the request, and the file that is to be registered. Takes as long as both take. None
+    /// when there is nothing to be done: then the caller has the answer.
+    pub fn read(self) -> Option<Asked> {
         // Who leaves early has no answer; the rest is as it was.
-        let _ = serve(&self.0, answer);
+        let request = request(&self.0).ok().flatten()?;
+        let found = match &request {
+            RootRequest::Register { path, .. } => Some(identity::identify_still(path)),
+            RootRequest::Unregister { .. } => None,
+        };
+        Some(Asked {
+            stream: self.0,
+            request,
+            found,
+        })
     }
 }
 
-fn serve(
-    stream: &UnixStream,
-    answer: impl FnOnce(RootRequest) -> Vec<Line>,
-) -> std::io::Result<()> {
+impl Asked {
+    /// Writes the answer. Some lines go into the socket at once.
+    pub fn answer(
+        self,
+        answer: impl FnOnce(RootRequest, Option<Result<Program, identity::Error>>) -> Vec<Line>,
+    ) {
+        let lines = answer(self.request, self.found);
+        let _ = write_lines(&self.stream, &lines);
+    }
+}
+
+fn request(stream: &UnixStream) -> std::io::Result<Option<RootRequest>> {
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     // The file's mode says so too; the kernel vouches for this.
     let who = rustix::net::sockopt::socket_peercred(stream)?;
     if !who.uid.is_root() {
-        return write_lines(
-            stream,
-            &[failed(3, "only root may do this (try sudo)".to_owned())],
-        );
+        let refusal = failed(3, "only root may do this (try sudo)".to_owned());
+        return write_lines(stream, &[refusal]).map(|()| None);
     }
     let line = read_line(stream, PATIENCE)?;
-    let lines = match serde_json::from_slice(&line) {
-        Ok(request) => answer(request),
-        Err(error) => vec![failed(1, format!("request not understood: {error}"))],
-    };
-    write_lines(stream, &lines)
+    match serde_json::from_slice(&line) {
+        Ok(request) => Ok(Some(request)),
+        Err(error) => {
+            let words = failed(1, format!("request not understood: {error}"));
+            write_lines(stream, &[words]).map(|()| None)
+        }
+    }
 }
 
 /// Connects to a socket. Does not wait.

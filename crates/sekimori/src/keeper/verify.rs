@@ -1,15 +1,17 @@
-//! The registered files are looked at again: at the start, and when they have changed.
+//! The registered files are looked at again: at the start, and when they have changed. The look itself
+//! happens beside the loop.
 
 use std::time::Instant;
 
 use super::Keeper;
+use super::looker::FileFound;
 use crate::output::trouble;
 
 impl Keeper {
-    /// Looks at all of them.
+    /// Has all of them looked at.
     pub(super) fn verify_all(&mut self) {
         for index in 0..self.registry.entries().len() {
-            self.verify(index);
+            self.look_at(index);
         }
     }
 
@@ -21,7 +23,7 @@ impl Keeper {
                 && (self.registry.entries()[index].stored.root_owned
                     || self.pace.changed(&path, now))
             {
-                self.verify(index);
+                self.look_at(index);
             }
         }
         self.pace
@@ -32,16 +34,31 @@ impl Keeper {
     pub(super) fn verify_due(&mut self) {
         for path in self.pace.due(Instant::now()) {
             if let Some(index) = self.registry.position(&path) {
-                self.verify(index);
+                self.look_at(index);
             }
         }
     }
 
-    fn verify(&mut self, index: usize) {
-        match self.registry.verify(index, &mut self.gate) {
+    /// Takes what a look has found. One that began before the registration was changed has seen
+    /// another file than the one that counts, perhaps, and is done again.
+    pub(super) fn verified(&mut self, found: FileFound) {
+        let Some(index) = self.registry.position(&found.path) else {
+            return;
+        };
+        if self.registry.entries()[index].for_gate() != found.before {
+            return self.look_at(index);
+        }
+        match self.registry.verify(index, found, &mut self.gate) {
             Ok(Some(said)) => self.notice(said),
             Ok(None) => {}
             Err(error) => trouble(&format!("{error:#}")),
+        }
+    }
+
+    fn look_at(&mut self, index: usize) {
+        if let Some(entry) = self.registry.entries().get(index) {
+            let (path, before) = (entry.stored.path.clone(), entry.for_gate());
+            self.looker.look_at(path, before, entry.stored.root_owned);
         }
     }
 }

@@ -157,6 +157,14 @@ fn not_a_mailer(refused: &Refused<'_>) -> Vec<String> {
 
 /// A mailer or submitter that somebody drives.
 fn foreign(refused: &Refused<'_>) -> Vec<String> {
+    // A known program that fell when the gate came up is not foreign by what it is.
+    let is_seeded = refused.links.last().is_some_and(|link| link.seeded);
+    if is_seeded && refused.role != Role::Unknown && refused.culprit == Some(refused.program) {
+        return vec![format!(
+            "Close {} and start it again, without what is named above; it is older than the gate.",
+            name(refused.program)
+        )];
+    }
     let Some(culprit) = refused.culprit.filter(|culprit| !culprit.is_empty()) else {
         return vec![format!(
             "Close {} and start it again; it is older than the gate.",

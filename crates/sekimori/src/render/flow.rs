@@ -96,6 +96,7 @@ pub fn flow_details(flow: &FlowRecord) -> String {
             Tunnel::HttpConnect => "through HTTP CONNECT",
             Tunnel::Socks4 => "through SOCKS 4",
             Tunnel::Socks5 => "through SOCKS 5",
+            Tunnel::WebSocket => "over WebSocket",
         }
         .to_owned()
     }));

@@ -47,6 +47,8 @@ pub struct Rest {
     pub flows: u64,
     /// How many of them could not be read to their end.
     pub damaged: u64,
+    /// How many of them hold what was not read.
+    pub not_read: u64,
     /// Suspicious hosts in them.
     pub hosts: u64,
 }
@@ -68,6 +70,8 @@ pub struct Capture {
     pub notes: Vec<String>,
     /// The first of the notes says that not all of it could be read.
     pub damaged: bool,
+    /// Packets were not read in which conversations could be; the notes name them.
+    pub not_read: bool,
     /// Hosts that behave like bots, strongest evidence first.
     pub hosts: Vec<Host>,
     /// More of them, beyond those that the page has room for.
@@ -83,6 +87,8 @@ pub struct Host {
     pub suspicion: Suspicion,
     /// What it did; none when it was not kept.
     pub activity: Option<Box<Activity>>,
+    /// What some hosts of its capture did was forgotten, because there were too many.
+    pub forgotten: bool,
 }
 
 /// Some flows together.
@@ -169,24 +175,43 @@ impl Report {
 
     /// Was all of every capture read?
     fn whole(&self) -> bool {
-        self.rest.damaged == 0 && self.files.iter().all(|file| !file.damaged)
+        self.rest.damaged == 0
+            && self.rest.not_read == 0
+            && self
+                .files
+                .iter()
+                .all(|file| !file.damaged && !file.not_read)
     }
 
     fn verdict(&self) -> String {
         match self.count_hosts() {
-            0 => "No host behaves like a bot".to_owned(),
+            0 if self.whole() => "No host behaves like a bot in what was captured".to_owned(),
+            0 if self.flows() == 0 => {
+                "Nothing was read, so nothing is known about the hosts".to_owned()
+            }
+            0 => "Not everything was read. In the rest, no host behaves like a bot".to_owned(),
             1 => "1 host behaves like a bot".to_owned(),
             hosts => count(hosts, "", "hosts behave like bots"),
         }
     }
 
+    fn flows(&self) -> u64 {
+        let flows: u64 = self.files.iter().map(|file| file.flows).sum();
+        flows + self.rest.flows
+    }
+
     fn header(&self) -> Markup {
         let hosts = self.count_hosts();
+        let class = match (hosts, self.whole()) {
+            (0, true) => "good",
+            (0, false) => "unsure",
+            _ => "bad",
+        };
         let files = self.files.len() as u64 + self.rest.captures;
         let sum = |of: fn(&Capture) -> u64| self.files.iter().map(of).sum::<u64>();
         let read = format!(
             "{} in {} of {}",
-            count(sum(|file| file.flows) + self.rest.flows, "flow", "flows"),
+            count(self.flows(), "flow", "flows"),
             count(
                 sum(|file| file.packets) + self.rest.packets,
                 "packet",
@@ -205,7 +230,7 @@ impl Report {
             .filter_map(|file| Some(file.span_ns?.1))
             .max();
         html! {
-            header class=(if hosts > 0 { "bad" } else { "good" }) {
+            header class=(class) {
                 p.product { span lang="ja" { "関守" } " Sekimori · replay report" }
                 h1 { (self.verdict()) }
                 p.read {
@@ -222,7 +247,7 @@ impl Report {
                     }
                 }
                 @if !self.whole() {
-                    p.damage { strong { "Not everything could be read." } " See " a href="#captures" { "the captures" } "." }
+                    p.damage { strong { "Not everything could be read." } " See " a href="#captures" { "the captures" } " for what is missing." }
                 }
             }
         }

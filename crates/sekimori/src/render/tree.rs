@@ -24,6 +24,8 @@ pub struct Process {
     pub is_culprit: bool,
     /// It was read from /proc instead of being recorded as it began.
     pub seeded: bool,
+    /// It shows signs of tampering, or a process that it descends from does.
+    pub tampered: bool,
 }
 
 /// The processes as a forest, children under their parents, by pid. With `root` only that
@@ -72,6 +74,9 @@ pub fn tree(processes: &[Process], root: Option<u32>, style: Style) -> String {
         text += &style.origin(process.origin);
         if process.seeded {
             text += &style.paint(Tone::Faint, " (older than the gate)");
+        }
+        if process.tampered {
+            text += &style.paint(Tone::Bad, " (signs of tampering)");
         }
         if process.is_culprit {
             text += &style.paint(Tone::Bad, "  ◀ culprit");
@@ -132,6 +137,7 @@ mod tests {
             origin,
             is_culprit: false,
             seeded: false,
+            tampered: false,
         }
     }
 

@@ -15,6 +15,7 @@ use policy::{Kind, Role};
 use super::desktop::{DesktopEntry, exec_targets, mailto_defaults};
 use super::{Fitness, Found, Mailer, Part, Service};
 use crate::catalog::{Catalog, Entry, Installed};
+use crate::unsuitable::Tools;
 
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 const ENTRIES_MAX: usize = 10_000;
@@ -129,9 +130,10 @@ type Look<'a> = &'a dyn Fn(&Path) -> Result<Program, identity::Error>;
 /// [`find`] with another way to look at files.
 pub(super) fn find_with(catalog: &Catalog, around: &Surroundings, look: Look<'_>) -> Found {
     let installed = catalog.installed_below(&around.root, look);
+    let tools = Tools::below(&around.root);
     let mut found = Found::default();
     for one in &installed {
-        let part = part_of_catalog(one, around);
+        let part = part_of_catalog(one, around, &tools);
         match (one.entry.role, one.entry.kind, &one.entry.part_of) {
             (_, _, Some(mailer)) => found.helpers.push((mailer.clone(), part)),
             (Role::Mailer, Kind::Service, None) => {
@@ -142,6 +144,7 @@ pub(super) fn find_with(catalog: &Catalog, around: &Surroundings, look: Look<'_>
         }
     }
     for (id, entry, own) in menu_entries(around) {
+        let around = (around, &tools);
         add_menu_entry(&mut found, &installed, around, look, &id, &entry, own);
     }
     let defaults = default_ids(around);
@@ -192,22 +195,23 @@ impl Found {
     }
 }
 
-fn part_of_catalog(one: &Installed<'_>, around: &Surroundings) -> Part {
+fn part_of_catalog(one: &Installed<'_>, around: &Surroundings, tools: &Tools) -> Part {
     let listed = around.inside(&one.listed);
-    Part::new(
+    let part = Part::new(
         &one.entry.name,
         one.entry.role,
         one.entry.kind,
         &listed,
         &one.program,
         |path| around.inside(path),
-    )
+    );
+    without_tools(part, tools)
 }
 
 fn add_menu_entry(
     found: &mut Found,
     installed: &[Installed<'_>],
-    around: &Surroundings,
+    (around, tools): (&Surroundings, &Tools),
     look: Look<'_>,
     id: &str,
     entry: &DesktopEntry,
@@ -267,10 +271,10 @@ fn add_menu_entry(
             fitness: Fitness::Unfit(why),
         });
     } else {
-        parts.push(part_at(around, look, &name, kind, &path));
+        parts.push(part_at((around, tools), look, &name, kind, &path));
         for target in script_targets(around, &path) {
             if !parts.iter().any(|part| part.path == target) {
-                parts.push(part_at(around, look, &name, kind, &target));
+                parts.push(part_at((around, tools), look, &name, kind, &target));
             }
         }
     }
@@ -294,11 +298,30 @@ fn add_menu_entry(
     }
 }
 
-fn part_at(around: &Surroundings, look: Look<'_>, name: &str, kind: Kind, path: &Path) -> Part {
+fn part_at(
+    (around, tools): (&Surroundings, &Tools),
+    look: Look<'_>,
+    name: &str,
+    kind: Kind,
+    path: &Path,
+) -> Part {
     let program = look(&around.host(path)).map_err(|error| error.to_string());
-    Part::new(name, Role::Mailer, kind, path, &program, |path| {
+    let part = Part::new(name, Role::Mailer, kind, path, &program, |path| {
         around.inside(path)
-    })
+    });
+    without_tools(part, tools)
+}
+
+/// What does whatever it is told is never offered: a menu entry may start a mailer by it, and so
+/// may a file of the machine's own catalog.
+fn without_tools(part: Part, tools: &Tools) -> Part {
+    match tools.objection(&part.path, part.role, None) {
+        Some(objection) => Part {
+            fitness: Fitness::Unfit(format!("{}: {objection}", part.path.display())),
+            ..part
+        },
+        None => part,
+    }
 }
 
 /// What the launch script at `path` starts, if it is one.

@@ -29,7 +29,8 @@ impl Tree {
     }
 
     fn binary(&self, path: &str) -> &Self {
-        self.put(path, "\x7fELF")
+        // Files of the same contents would be taken for copies of each other.
+        self.put(path, &format!("\x7fELF {path}"))
     }
 
     fn entry(&self, path: &str, name: &str, exec: &str, more: &str) -> &Self {
@@ -282,6 +283,51 @@ fn what_only_calls_itself_a_mailer_is_not_offered() {
         .collect();
     assert!(whys[0].contains("sekimori register /home/u/bin/evil --as mailer --kind interactive"));
     assert!(whys[1].contains("flatpak"));
+}
+
+/// A menu entry, a launch script or the machine's own catalog may lead to an interpreter.
+#[test]
+fn what_does_whatever_it_is_told_is_never_offered() {
+    let tree = Tree::new();
+    for tool in ["python3.11", "socat", "curl", "env", "busybox"] {
+        tree.binary(&format!("/usr/bin/{tool}"));
+        let (file, exec) = (
+            format!("/usr/share/applications/{tool}.desktop"),
+            format!("{tool} %u"),
+        );
+        tree.entry(&file, tool, &exec, "");
+    }
+    symlink("python3.11", tree.folder.path().join("usr/bin/mailer")).unwrap();
+    tree.entry(
+        "/usr/share/applications/link.desktop",
+        "Link",
+        "mailer %u",
+        "",
+    )
+    .put(
+        "/usr/bin/mail-script",
+        "#!/bin/sh\nexec /usr/bin/python3.11 /opt/m.py\n",
+    )
+    .entry(
+        "/usr/share/applications/s.desktop",
+        "Script",
+        "mail-script %u",
+        "",
+    );
+    let found = tree.find();
+    let offered: Vec<_> = found
+        .mailers
+        .iter()
+        .filter(|mailer| mailer.registrable())
+        .collect();
+    // The script itself is a program of its own.
+    let names: Vec<_> = offered.iter().map(|mailer| mailer.name.as_str()).collect();
+    assert_eq!(names, ["Script"]);
+    let all = (0..found.mailers.len()).collect();
+    assert_eq!(
+        paths(&plan(&found, &Choice::Mailers(all))),
+        ["/usr/bin/mail-script"]
+    );
 }
 
 #[test]

@@ -104,6 +104,7 @@ pub fn carry_over_main(path: &Path) -> Result<ExitCode, Failure> {
         sha256: old.sha256,
         root_owned: old.root_owned,
         registered_ns: old.registered_ns,
+        forced: false,
     });
     let carried = Carried {
         programs: programs.collect(),

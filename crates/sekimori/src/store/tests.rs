@@ -15,6 +15,7 @@ fn stored(path: &str) -> Stored {
         sha256: "00".to_owned(),
         root_owned: true,
         registered_ns: 4,
+        forced: false,
     }
 }
 

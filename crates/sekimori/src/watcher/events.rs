@@ -1,13 +1,14 @@
 //! Reports and samples of the kernel programs → events → actions.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use abi::Counter;
-use engine::{Action, Entry, Event, FindingEntry};
+use engine::{Action, Culprit, Entry, Event, FindingEntry, Judged};
 use linux::decode::{self, Names};
 use linux::gate::Events;
 use linux::sample;
-use policy::Tamper;
+use policy::{Reason, Tamper};
 
 use super::names::Asked;
 use super::{EVENTS_AT_ONCE, LOSSES_AFTER, Watcher};
@@ -124,6 +125,49 @@ impl Watcher {
         if count > 0 && self.losses_due.is_none() {
             self.losses_due = Some(Instant::now() + LOSSES_AFTER);
         }
+    }
+
+    /// A mailer's grant was ended because of the code that it runs: a refusal whose culprit is the file.
+    pub(super) fn tell_loaded(
+        &mut self,
+        (pid, uid): (u32, u32),
+        destination: SocketAddr,
+        file: Option<String>,
+        observed: bool,
+    ) {
+        let (link, known) = (&mut self.link, &mut self.known);
+        let mut names = Asked { link, known };
+        let record = names.process(pid).unwrap_or_default();
+        let mut actor = decode::actor(pid, uid, &record, &mut names);
+        if actor.program.is_empty()
+            && let Some(path) = names.path(pid)
+        {
+            actor.program = path;
+        }
+        let sign = match file {
+            Some(_) => Tamper::LOADED_CODE,
+            None => Tamper::UNREADABLE,
+        };
+        actor.tampered = actor.tampered.with(sign);
+        if let Some(file) = file {
+            actor.lineage.culprit = Some(Culprit {
+                program: file.into(),
+                pid,
+            });
+        }
+        let event = Event::Verdict {
+            actor,
+            judged: Judged::Packet {
+                destination,
+                cookie: 0,
+            },
+            reason: Reason::Tampered,
+            observed,
+        };
+        let now = clock::now();
+        let actions = self.engine.handle(event, now);
+        self.perform(actions, now);
+        self.outbox.flush();
     }
 
     /// Says what was lost since it was last said.

@@ -13,8 +13,8 @@ use std::time::Duration;
 pub(super) use handed::{Notified, answer_connect, hand_over_connects, next_connect};
 pub(super) use ring::{RingHands, connect_by_ring, write_by_ring};
 pub(super) use socket::{
-    connect_to_bytes, disconnect, fill_up, inherited_socket, reset_on_close, send_frame,
-    set_fast_open_connect, set_ip_options,
+    connect_to_bytes, disconnect, drop_all_that_comes_in, fill_up, inherited_socket,
+    reset_on_close, send_frame, set_fast_open_connect, set_ip_options, set_number,
 };
 
 /// What `fork` returned.

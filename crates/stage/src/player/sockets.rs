@@ -161,6 +161,19 @@ pub(super) fn connect_plainly(
     Ok(TcpStream::from(socket))
 }
 
+/// The usual way, but the last packet of the handshake waits for what is written first.
+pub(super) fn connect_deferred(
+    server: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream, SmtpFailure> {
+    let socket = open(server, None).map_err(|e| SmtpFailure::System("make a socket", e))?;
+    bound(&socket, limit).map_err(|e| SmtpFailure::System("set a time limit", e))?;
+    calls::set_number(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 5)
+        .map_err(|e| SmtpFailure::System("defer the handshake", e))?;
+    connect(&socket, &server).map_err(|e| SmtpFailure::System("connect", e.into()))?;
+    Ok(TcpStream::from(socket))
+}
+
 /// The usual way, with options in the header of every IP packet.
 pub(super) fn connect_with_options(
     server: SocketAddr,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stage::{Sandbox, SandboxOptions};
 
-pub const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(60);
 pub const INIT: &str = env!("CARGO_BIN_EXE_stage-init");
 pub const PLAYER: &str = env!("CARGO_BIN_EXE_stage-player");
 

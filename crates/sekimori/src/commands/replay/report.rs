@@ -87,6 +87,7 @@ impl Collector {
                 capture.bytes = summary.bytes;
                 capture.flows = summary.flows;
                 capture.damaged = summary.damage.is_some();
+                capture.not_read = !summary.not_read.telling().is_empty();
                 capture.notes = notes(summary, &timeline);
             }
             Err(error) => {
@@ -111,6 +112,7 @@ impl Collector {
                     address,
                     suspicion: suspicion.clone(),
                     activity: timeline.take(address),
+                    forgotten: timeline.left() > 0,
                 });
             } else {
                 capture.hosts_more += 1;
@@ -125,6 +127,7 @@ impl Collector {
             rest.packets += capture.packets;
             rest.flows += capture.flows;
             rest.damaged += u64::from(capture.damaged);
+            rest.not_read += u64::from(capture.not_read);
             rest.hosts += capture.hosts_more;
         }
     }
@@ -216,23 +219,12 @@ fn notes(summary: &Summary, timeline: &Timeline) -> Vec<String> {
             summary.packets
         ));
     }
+    notes.extend(crate::render::not_read(summary));
     let mut note = |number: u64, what: &str| {
         if number > 0 {
             notes.push(format!("{number} {what}"));
         }
     };
-    note(
-        summary.unknown_link,
-        "packets are of a link type that is not supported; they were left out",
-    );
-    note(
-        summary.malformed,
-        "packets have headers that are cut off or make no sense",
-    );
-    note(
-        summary.fragments_given_up,
-        "fragmented datagrams are not whole",
-    );
     note(
         summary.evicted,
         "flows were told before their end, because there were too many at the same time",

@@ -41,6 +41,7 @@ fn files(report: &Report) -> Markup {
                 "And " (count(rest.captures, "more capture", "more captures")) " with " (count(rest.flows, "flow", "flows"))
                 ", for which this page has no room."
                 @if rest.damaged > 0 { " Of these, " (grouped(rest.damaged)) " could not be read to the end." }
+                @if rest.not_read > 0 { " Of " (grouped(rest.not_read)) ", some packets were not read." }
             }
         }
     }

@@ -38,8 +38,14 @@ pub fn section(
                         (Picture { host: &address, id: &id, activity, since_ns: host.suspicion.since.0 })
                     }
                 }
+                None if host.forgotten => p.missing {
+                    "There is no picture. There were too many hosts in this capture to keep what all of them did, "
+                    "or this host opened no connection that a picture shows."
+                }
                 None => p.missing {
-                    "There is no picture: too many hosts were busy in this capture, and what this one did was not kept."
+                    "There is no picture: in this capture, the host opened no connection that a picture shows "
+                    "(IRC, mail, name lookups, attempts without an answer). The evidence comes from what others said of it, "
+                    "or from connections of other protocols."
                 }
             }
             (evidence(host))

@@ -98,6 +98,7 @@ fn host(address: IpAddr, flows: &[FlowRecord], since_ns: u64, evidence: Vec<Evid
             evidence,
         },
         activity: timeline.take(address),
+        forgotten: false,
     }
 }
 
@@ -147,6 +148,7 @@ fn found() -> Host {
         address,
         suspicion: findings[0].clone(),
         activity: reader.timeline.take(address),
+        forgotten: false,
     }
 }
 
@@ -333,6 +335,7 @@ fn captures_beyond_the_room_are_counted() {
         packets: 1000,
         flows: 23,
         damaged: 1,
+        not_read: 0,
         hosts: 0,
     };
     let said = checked(&page(&report));
@@ -490,14 +493,17 @@ fn from_the_first_to_the_last_moment_that_can_be() {
 }
 
 #[test]
-fn what_was_not_kept_is_said() {
+fn a_missing_picture_has_its_reason() {
     let mut one = bot();
     one.activity = None;
-    let page = page(&report(vec![one]));
-    says(
-        &checked(&page),
-        "There is no picture: too many hosts were busy",
-    );
+    let said = checked(&page(&report(vec![one])));
+    says(&said, "the host opened no connection that a picture shows");
+    assert!(!said.contains("too many hosts"), "{said}");
+    let mut one = bot();
+    one.activity = None;
+    one.forgotten = true;
+    let said = checked(&page(&report(vec![one])));
+    says(&said, "There were too many hosts in this capture");
 }
 
 proptest! {

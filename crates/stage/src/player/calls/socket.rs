@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use super::check;
@@ -40,6 +40,51 @@ pub(in crate::player) fn set_ip_options(socket: &OwnedFd, options: &[u8]) -> io:
             libc::IP_OPTIONS,
             options.as_ptr().cast(),
             options.len() as u32,
+        )
+    };
+    check(libc::c_long::from(result)).map(drop)
+}
+
+/// Has the kernel drop whatever comes in on a socket, by a filter that takes nothing.
+pub(in crate::player) fn drop_all_that_comes_in(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let mut take_nothing = libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: &raw mut take_nothing,
+    };
+    // SAFETY: the kernel reads the program and the one instruction that it points to.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as u32,
+        )
+    };
+    check(libc::c_long::from(result)).map(drop)
+}
+
+/// Sets an option whose value is a number.
+pub(in crate::player) fn set_number(
+    socket: BorrowedFd<'_>,
+    level: i32,
+    option: i32,
+    number: i32,
+) -> io::Result<()> {
+    // SAFETY: the kernel reads one number.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const number).cast(),
+            size_of_val(&number) as u32,
         )
     };
     check(libc::c_long::from(result)).map(drop)

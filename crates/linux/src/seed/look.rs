@@ -1,0 +1,559 @@
+//! A look at a process that is older than the gate: does it run only its own program?
+//!
+//! The exec hook looks at arguments and environment before a program's first instruction. Here both
+//! may have been rewritten since, by code that was loaded in between. What such code cannot rewrite is the
+//! kernel's own list of mapped files. So all three are read, and what cannot be read counts against
+//! the process.
+//!
+//! Memory that belongs to no file tells nothing about most programs: a compiler that works while the
+//! program runs (JavaScript, closures of libffi) makes such memory too. It counts against programs that
+//! have no use for it: shells, and mailers and submitters that have loaded no such compiler.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata};
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use policy::{ArgumentRules, Kind, Role, Tamper, argument_sign, variable_tampers};
+
+use crate::identity::{belongs_to_root, stamp};
+
+/// Bytes that are read of the arguments and of the environment: what Linux lets a program have, as a
+/// rule. The exec hook reads as much.
+const TEXT_MAX: u64 = 2 << 20;
+/// Bytes that are read of the list of mappings. A mail client with everything open has 1 MiB of them.
+const MAPPINGS_MAX: u64 = 32 << 20;
+/// Threads whose tracer is looked for.
+const THREADS_MAX: usize = 4096;
+const FUSE_MAGIC: u64 = 0x6573_5546;
+
+/// Parts of the names of libraries that make code while they run.
+const COMPILERS: [&str; 18] = [
+    "libffi",
+    "libpcre",
+    "libmozjs",
+    "libxul",
+    "javascriptcore",
+    "libLLVM",
+    "liborc",
+    "libQt",
+    "libgallium",
+    "libglapi",
+    "libGL",
+    "libluajit",
+    "libv8",
+    "libnode",
+    "libjvm",
+    "libmono",
+    "libcoreclr",
+    "libruby",
+];
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The environment, as the exec hook does for this process.
+    pub environment: bool,
+    /// The arguments, as the exec hook does.
+    pub arguments: ArgumentRules,
+    /// The beginning of the program's name, as it is registered.
+    pub name: [u8; 8],
+    /// Memory that belongs to no file counts too.
+    pub loose_code: bool,
+}
+
+impl Wanted {
+    /// What of a process with this program, when it is a part of the machine or the user's own.
+    pub fn of(role: Role, kind: Kind, name: [u8; 8], environment: bool) -> Self {
+        let interactive = kind == Kind::Interactive;
+        Self {
+            environment,
+            arguments: ArgumentRules::of(role, kind),
+            name,
+            loose_code: match role {
+                Role::Shell | Role::Submitter => true,
+                Role::Mailer => !interactive,
+                _ => false,
+            },
+        }
+    }
+}
+
+/// Signs that a process does not run its own program only, and the first of them in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// The signs.
+    pub tamper: Tamper,
+    /// What people are told.
+    pub why: Option<String>,
+}
+
+impl Signs {
+    /// Of a process that could not be looked at.
+    pub fn unreadable(what: &str) -> Self {
+        let mut signs = Self::default();
+        signs.add(Tamper::UNREADABLE, || format!("{what} could not be read"));
+        signs
+    }
+
+    fn add(&mut self, sign: Tamper, why: impl FnOnce() -> String) {
+        self.tamper = self.tamper.with(sign);
+        self.why.get_or_insert_with(why);
+    }
+}
+
+/// Looks at a process.
+pub fn look(pid: u32, wanted: Wanted) -> Signs {
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let mut signs = Signs::default();
+    let before = stamp(&folder.join("exe")).ok();
+    if is_traced(&folder) {
+        signs.add(Tamper::TRACED, || "another process traces it".to_owned());
+    }
+    if wanted.environment {
+        match strings(&folder.join("environ")) {
+            Some(environment) => {
+                if let Some(variable) = first_of(&environment, variable_tampers) {
+                    let name = variable
+                        .split(|byte| *byte == b'=')
+                        .next()
+                        .unwrap_or_default();
+                    signs.add(Tamper::ENVIRONMENT, || {
+                        format!(
+                            "{} is set in its environment",
+                            String::from_utf8_lossy(name)
+                        )
+                    });
+                }
+            }
+            None => signs.add(Tamper::UNREADABLE, || {
+                "its environment could not be read".to_owned()
+            }),
+        }
+    }
+    if wanted.arguments != ArgumentRules::None {
+        let sign = |first, second| argument_sign(wanted.arguments, wanted.name, first, second);
+        match strings(&folder.join("cmdline")) {
+            Some(arguments) => {
+                if let Some(argument) = first_of(&arguments, |a, b| sign(a, b).any()) {
+                    let (first, second) = halves(argument);
+                    signs.add(sign(first, second), || {
+                        format!("it was started with {}", String::from_utf8_lossy(argument))
+                    });
+                }
+            }
+            None => signs.add(Tamper::UNREADABLE, || {
+                "its arguments could not be read".to_owned()
+            }),
+        }
+    }
+    look_at_code(&folder, wanted, &mut signs);
+    if before.is_none() || stamp(&folder.join("exe")).ok() != before {
+        signs.add(Tamper::UNREADABLE, || {
+            "it changed while it was looked at".to_owned()
+        });
+    }
+    signs
+}
+
+/// Whether a process traces any of its threads.
+fn is_traced(folder: &Path) -> bool {
+    let Ok(threads) = fs::read_dir(folder.join("task")) else {
+        return true;
+    };
+    threads.flatten().take(THREADS_MAX).any(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        let tracer = status
+            .lines()
+            .find_map(|line| line.strip_prefix("TracerPid:"));
+        tracer.is_some_and(|tracer| tracer.trim() != "0")
+    })
+}
+
+/// What a file of strings in /proc holds; none when it cannot be read to its end.
+fn strings(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(TEXT_MAX + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= TEXT_MAX).then_some(bytes)
+}
+
+/// The first of the strings that begins as one that counts.
+fn first_of(strings: &[u8], counts: impl Fn([u8; 8], [u8; 8]) -> bool) -> Option<&[u8]> {
+    strings.split(|byte| *byte == 0).find(|string| {
+        let (first, second) = halves(string);
+        counts(first, second)
+    })
+}
+
+/// The first and the second eight bytes of a string, filled up with zero bytes.
+fn halves(string: &[u8]) -> ([u8; 8], [u8; 8]) {
+    let (mut first, mut second) = ([0; 8], [0; 8]);
+    for (slot, byte) in first.iter_mut().chain(&mut second).zip(string) {
+        *slot = *byte;
+    }
+    (first, second)
+}
+
+/// One executable mapping, as /proc/PID/maps has it.
+#[derive(Debug, PartialEq, Eq)]
+struct Mapping<'a> {
+    range: &'a OsStr,
+    device: &'a [u8],
+    inode: u64,
+    path: &'a OsStr,
+}
+
+impl<'a> Mapping<'a> {
+    /// Reads a line: range, access, offset, device, inode, path. None when it is not executable.
+    fn read(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.splitn(6, |byte| *byte == b' ');
+        let range = OsStr::from_bytes(fields.next()?);
+        let access = fields.next()?;
+        let device = fields.nth(1)?;
+        let inode = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let path = fields.next().unwrap_or_default();
+        let path = OsStr::from_bytes(path.trim_ascii_start());
+        (access.get(2) == Some(&b'x')).then_some(Self {
+            range,
+            device,
+            inode,
+            path,
+        })
+    }
+
+    /// Memory of no file. The kernel names its own parts (`[vdso]`), and a stack that old programs
+    /// have executable.
+    fn is_loose(&self) -> bool {
+        self.inode == 0
+            && !self.path.as_bytes().starts_with(b"[v")
+            && self.path != "[stack]"
+            && self.path != "[uprobes]"
+    }
+}
+
+/// The first file of others than root that a process runs code of. An error where that cannot be read.
+pub fn loaded_code(pid: u32) -> Result<Option<PathBuf>, &'static str> {
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let text = mappings(&folder).ok_or("the list of its files could not be read")?;
+    let own = users_folder(&folder);
+    let exe = fs::metadata(folder.join("exe")).map(|exe| exe.ino());
+    let mut seen = HashSet::new();
+    for mapping in text.split(|byte| *byte == b'\n').filter_map(Mapping::read) {
+        let path = Path::new(mapping.path);
+        let is_new = mapping.inode != 0 && seen.insert((mapping.device, mapping.inode));
+        // Its own program has been looked at when it was started.
+        let is_own = own.as_ref().is_some_and(|own| path.starts_with(own))
+            || exe.as_ref().is_ok_and(|exe| *exe == mapping.inode)
+                && fs::read_link(folder.join("exe")).is_ok_and(|exe| exe == path);
+        if is_new && !is_own && matches!(whose(&folder, &mapping), Whose::Others) {
+            return Ok(Some(path.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// The list of mappings as /proc has it. None when it cannot be read to its end; a process with a
+/// program has at least that program's own code.
+fn mappings(folder: &Path) -> Option<Vec<u8>> {
+    let mut text = Vec::new();
+    let file = File::open(folder.join("maps")).ok()?;
+    file.take(MAPPINGS_MAX).read_to_end(&mut text).ok()?;
+    (!text.is_empty() && (text.len() as u64) < MAPPINGS_MAX).then_some(text)
+}
+
+fn look_at_code(folder: &Path, wanted: Wanted, signs: &mut Signs) {
+    let text = mappings(folder).unwrap_or_default();
+    let mappings: Vec<_> = text
+        .split(|byte| *byte == b'\n')
+        .filter_map(Mapping::read)
+        .collect();
+    if mappings.is_empty() {
+        return signs.add(Tamper::UNREADABLE, || {
+            "the list of its files could not be read".to_owned()
+        });
+    }
+    let own = users_folder(folder);
+    let mut is_loose = false;
+    // A program may have many pieces of one file.
+    let mut seen = HashSet::new();
+    for mapping in &mappings {
+        if mapping.inode == 0 {
+            is_loose |= mapping.is_loose();
+            continue;
+        }
+        if !seen.insert((mapping.device, mapping.inode, mapping.path)) {
+            continue;
+        }
+        match whose(folder, mapping) {
+            Whose::Roots => {}
+            Whose::Memory => is_loose = true,
+            Whose::Others
+                if own
+                    .as_ref()
+                    .is_some_and(|own| Path::new(mapping.path).starts_with(own)) => {}
+            Whose::Others => signs.add(Tamper::LOADED_CODE, || {
+                let path = mapping.path.to_string_lossy();
+                format!("it has loaded {path}, which others than root can write")
+            }),
+            Whose::Unknown => signs.add(Tamper::UNREADABLE, || {
+                format!(
+                    "{}, which it has loaded, could not be read",
+                    mapping.path.to_string_lossy()
+                )
+            }),
+        }
+    }
+    let compiles = |mapping: &Mapping<'_>| {
+        let path = mapping.path.to_string_lossy();
+        COMPILERS.iter().any(|part| path.contains(part))
+    };
+    if is_loose && wanted.loose_code && !mappings.iter().any(compiles) {
+        signs.add(Tamper::LOADED_CODE, || {
+            "it runs code that belongs to no file".to_owned()
+        });
+    }
+}
+
+/// The folder of a program that users can write to, which has been registered all the same. What
+/// lies beside such a program is as trustworthy as the program.
+fn users_folder(folder: &Path) -> Option<PathBuf> {
+    let exe = folder.join("exe");
+    let is_roots = belongs_to_root(&fs::metadata(&exe).ok()?);
+    let path = fs::read_link(&exe).ok()?;
+    let parent = path
+        .parent()
+        .filter(|parent| parent.components().count() > 2);
+    parent.filter(|_| !is_roots).map(Path::to_owned)
+}
+
+/// Who can have written the code in a mapping.
+enum Whose {
+    /// Root alone.
+    Roots,
+    /// The process itself, while it ran.
+    Memory,
+    /// Users.
+    Others,
+    /// It cannot be told.
+    Unknown,
+}
+
+fn whose(folder: &Path, mapping: &Mapping<'_>) -> Whose {
+    let link = folder.join("map_files").join(trimmed(mapping.range));
+    // This reaches the very file that is mapped, also when an upgrade has put another one in its place.
+    let (path, metadata) = match fs::metadata(&link) {
+        Ok(metadata) => (link, metadata),
+        Err(_) => match beside(folder, mapping) {
+            Some(found) => found,
+            None => return Whose::Unknown,
+        },
+    };
+    // A device's memory holds no code of a program's.
+    if !metadata.is_file() {
+        return Whose::Memory;
+    }
+    if belongs_to_root(&metadata) && !is_users_mount(folder, &path, &metadata) {
+        return Whose::Roots;
+    }
+    // What a compiler makes while a program runs lies in files without a name: memfd, shared memory,
+    // or files in /tmp that are removed at once. It does not begin as a library does.
+    if metadata.nlink() == 0 && !begins_as_a_program(&path) {
+        return Whose::Memory;
+    }
+    Whose::Others
+}
+
+/// Whether a file lies on a FUSE file system that a user has mounted: that user says whose its files
+/// are. Those that root has mounted, the file system of a virtual machine among them, are root's.
+fn is_users_mount(folder: &Path, path: &Path, metadata: &Metadata) -> bool {
+    let is_fuse = rustix::fs::statfs(path)
+        .map_or(true, |system| u64::from(system.f_type as u32) == FUSE_MAGIC);
+    if !is_fuse {
+        return false;
+    }
+    let device = metadata.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let mounts = fs::read_to_string(folder.join("mountinfo")).unwrap_or_default();
+    !is_roots_fuse(&mounts, &format!("{major}:{minor}"))
+}
+
+/// Whether root has mounted the FUSE file system with this device, by the process's list of mounts.
+fn is_roots_fuse(mounts: &str, device: &str) -> bool {
+    let line = mounts
+        .lines()
+        .find(|line| line.split(' ').nth(2) == Some(device));
+    // The options of the file system are the last field.
+    let options = line.and_then(|line| line.split(" - ").nth(1)?.split(' ').nth(2));
+    options.is_some_and(|options| {
+        options.split(',').all(|option| {
+            option
+                .strip_prefix("user_id=")
+                .is_none_or(|user| user == "0")
+        })
+    })
+}
+
+/// The file where the process sees it, for machines that do not let root use `map_files`. Only when
+/// it is still the same one.
+fn beside(folder: &Path, mapping: &Mapping<'_>) -> Option<(PathBuf, Metadata)> {
+    let below = Path::new(mapping.path).strip_prefix("/").ok()?;
+    let path = folder.join("root").join(below);
+    let metadata = fs::metadata(&path).ok()?;
+    (metadata.ino() == mapping.inode).then_some((path, metadata))
+}
+
+/// Whether a file begins as ELF does. One that cannot be read may.
+fn begins_as_a_program(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    match File::open(path).and_then(|mut file| file.read_exact(&mut magic)) {
+        Ok(()) => &magic == b"\x7fELF",
+        Err(error) => error.kind() != std::io::ErrorKind::UnexpectedEof,
+    }
+}
+
+/// A range as `map_files` names it: without zeros at the front, which `maps` writes.
+fn trimmed(range: &OsStr) -> PathBuf {
+    let text = range.to_string_lossy();
+    let number = |text: &str| {
+        let short = text.trim_start_matches('0');
+        if short.is_empty() {
+            "0".to_owned()
+        } else {
+            short.to_owned()
+        }
+    };
+    match text.split_once('-') {
+        Some((begin, end)) => format!("{}-{}", number(begin), number(end)).into(),
+        None => text.into_owned().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Wanted = Wanted {
+        environment: true,
+        arguments: ArgumentRules::Mailer,
+        name: [0; 8],
+        loose_code: true,
+    };
+
+    #[test]
+    fn lines_of_mappings_are_read() {
+        let line = b"7f3a1c000000-7f3a1c021000 r-xp 00001000 fe:01 4711                       /tmp/a b.so (deleted)";
+        let mapping = Mapping::read(line).unwrap();
+        assert_eq!((mapping.device, mapping.inode), (&b"fe:01"[..], 4711));
+        assert_eq!(mapping.path, "/tmp/a b.so (deleted)");
+        let data = b"7f3a1c000000-7f3a1c021000 rw-p 00000000 00:00 0 ";
+        assert_eq!(Mapping::read(data), None);
+        let loose = |line: &[u8]| Mapping::read(line).unwrap().is_loose();
+        assert!(loose(b"7f3a1c000000-7f3a1c021000 rwxp 00000000 00:00 0 "));
+        assert!(!loose(
+            b"7ffd3a5f2000-7ffd3a5f4000 r-xp 00000000 00:00 0                          [vdso]"
+        ));
+        assert_eq!(
+            trimmed("00400000-00452000".as_ref()),
+            Path::new("400000-452000")
+        );
+        assert_eq!(Mapping::read(b""), None);
+    }
+
+    #[test]
+    fn file_systems_that_users_mount_are_told_from_roots() {
+        let mounts = "36 25 0:31 / /mnt rw,nosuid - fuse.sshfs anna@host: rw,user_id=1000,group_id=1000\n\
+                      37 25 0:32 / / rw - virtiofs root rw\n\
+                      38 25 0:33 / /win rw - fuseblk /dev/sda1 rw,user_id=0,group_id=0,allow_other\n";
+        assert!(!is_roots_fuse(mounts, "0:31"));
+        assert!(is_roots_fuse(mounts, "0:32"));
+        assert!(is_roots_fuse(mounts, "0:33"));
+        assert!(!is_roots_fuse(mounts, "0:34"));
+    }
+
+    #[test]
+    fn the_first_string_that_counts_is_found() {
+        let environment = b"HOME=/home/a\0LD_PRELOAD=/tmp/x.so\0PATH=/bin\0";
+        assert_eq!(
+            first_of(environment, variable_tampers),
+            Some(&b"LD_PRELOAD=/tmp/x.so"[..])
+        );
+        assert_eq!(first_of(b"HOME=/LD_PRELOAD\0\0", variable_tampers), None);
+        assert_eq!(first_of(b"", variable_tampers), None);
+    }
+
+    /// A program of the machine's, with a clean environment.
+    fn sleeper() -> std::process::Child {
+        std::process::Command::new("/bin/sleep")
+            .arg("60")
+            .env_clear()
+            .spawn()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_plain_program_shows_no_signs() {
+        let mut child = sleeper();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let signs = look(child.id(), ALL);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(signs, Signs::default());
+    }
+
+    /// A copy of a program at `path`, which is this user's, with these variables.
+    fn copied(path: &Path, user: u32, variable: (&str, &str)) -> std::process::Child {
+        fs::copy("/bin/sleep", path).unwrap();
+        std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+        let mut command = std::process::Command::new(path);
+        let child = command
+            .arg("60")
+            .env_clear()
+            .env(variable.0, variable.1)
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        child
+    }
+
+    #[test]
+    fn who_can_write_the_file_decides_and_not_whether_it_is_still_there() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: needs root, to make files of other users");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        let signs_of = |user, remove, variable| {
+            let mut child = copied(&path, user, variable);
+            if remove {
+                fs::remove_file(&path).unwrap();
+            }
+            let signs = look(child.id(), ALL);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let _ = fs::remove_file(&path);
+            signs.tamper
+        };
+        let clean = ("LANG", "C");
+        // An upgrade has put another file in the place of root's own.
+        assert_eq!(signs_of(0, true, clean), Tamper::NONE);
+        // A program that is installed in a home, with what lies beside it.
+        assert_eq!(signs_of(1000, false, clean), Tamper::NONE);
+        assert_eq!(
+            signs_of(0, false, ("LD_AUDIT", "/tmp/x.so")),
+            Tamper::ENVIRONMENT
+        );
+    }
+
+    #[test]
+    fn a_process_that_is_gone_shows_that_it_cannot_be_read() {
+        let mut child = sleeper();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(look(child.id(), ALL).tamper.any());
+    }
+}
