@@ -20,9 +20,9 @@ pub use event::{
     VerdictEvent, VerdictOrigin,
 };
 pub use lineage::{
-    CHAIN_LENGTH, Link, PATH_DEPTH_MAX, PATH_END_PARTS, PATH_PART_BYTES, PATH_PARTS, ProcessRecord,
-    ProgramEntry, ProgramKey, ProgramPath, Registration, RegistrationKey, SCRIPT_PATH_BYTES,
-    ScriptKey,
+    BEGINNING_LOST, CHAIN_LENGTH, Link, PATH_DEPTH_MAX, PATH_END_PARTS, PATH_PART_BYTES,
+    PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath, Registration,
+    RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
 };
 pub use sample::{
     Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling,

@@ -14,6 +14,8 @@ pub const PATH_END_PARTS: usize = 4;
 /// Deeper paths are not walked up to the root. A path that a program names in one call has half as
 /// many components at most.
 pub const PATH_DEPTH_MAX: usize = 4096;
+/// Marks a path of which only the end is known, as gates of layouts before 7 kept deep paths.
+pub const BEGINNING_LOST: u16 = 2;
 /// Bytes for one component, the closing zero included. Longer names are cut.
 pub const PATH_PART_BYTES: usize = 64;
 /// Bytes of a script's path, the closing zero included. Longer paths are never registered.
@@ -64,7 +66,7 @@ pub struct ProgramPath {
     pub script: [u8; SCRIPT_PATH_BYTES],
     /// How many components were walked, kept or not.
     pub filled: u32,
-    /// 1 when the walk reached the root.
+    /// 1 when the walk reached the root, [`BEGINNING_LOST`] for a path that an older gate has cut.
     pub complete: u16,
     /// 1 when this is what another mount namespace than the machine's calls it, where whoever made
     /// that namespace may call a file whatever it likes.

@@ -24,97 +24,23 @@ const FOLDERS: [&str; 6] = [
 /// Programs that run the program they are given, and add nothing of their own. Sorted.
 ///
 /// Interpreters are not among them: what a shell or Perl does, its script says.
-const STARTERS: [&str; 90] = [
-    "busybox",
-    "capsh",
-    "catchsegv",
-    "cgexec",
-    "choom",
-    "chpst",
-    "chroot",
-    "chronic",
-    "chrt",
-    "coresched",
-    "coreutils",
-    "cpulimit",
-    "cset",
-    "daemonize",
-    "dbus-launch",
-    "dbus-run-session",
-    "doas",
-    "dtach",
-    "eatmydata",
-    "entr",
-    "env",
-    "envdir",
-    "execcap",
-    "fakechroot",
-    "faketime",
-    "find",
-    "firejail",
-    "flatpak-spawn",
-    "flock",
-    "gamemoderun",
-    "gpg-agent",
-    "i386",
-    "ifne",
-    "ionice",
-    "lckdo",
-    "linux32",
-    "linux64",
-    "ltrace",
-    "mispipe",
-    "nice",
-    "nocache",
-    "nohup",
-    "nsenter",
-    "numactl",
-    "parallel",
-    "perf",
-    "pkexec",
-    "prlimit",
-    "proot",
-    "proxychains4",
-    "rlwrap",
-    "run-parts",
-    "runcon",
-    "runuser",
-    "schedtool",
-    "screen",
-    "script",
-    "setarch",
-    "setlock",
-    "setpriv",
-    "setsid",
-    "setuidgid",
-    "sg",
-    "softlimit",
-    "ssh-agent",
-    "start-stop-daemon",
-    "stdbuf",
-    "strace",
-    "su",
-    "su-rs",
-    "sudo",
-    "sudo-rs",
-    "sudo.ws",
-    "systemd-cat",
-    "systemd-inhibit",
-    "systemd-run",
-    "taskset",
-    "time",
-    "timeout",
-    "toybox",
-    "trickle",
-    "uclampset",
-    "unbuffer",
-    "unshare",
-    "valgrind",
-    "watch",
-    "x86_64",
-    "xargs",
-    "xinit",
-    "xvfb-run",
+#[rustfmt::skip]
+const STARTERS: [&str; 115] = [
+    "abduco", "argv0", "busybox", "bwrap", "capsh", "catchsegv", "cgexec", "cgrun", "choom",
+    "chpst", "chronic", "chroot", "chrt", "coresched", "coreutils", "cpulimit", "cset",
+    "daemonize", "dbus-launch", "dbus-run-session", "doas", "dtach", "eatmydata", "entr", "env",
+    "envdir", "envuidgid", "execcap", "fakechroot", "faketime", "find", "firejail",
+    "flatpak-spawn", "flock", "gamemoderun", "gosu", "gpg-agent", "i386", "i686", "ifne",
+    "ionice", "lckdo", "linux32", "linux64", "ltrace", "mangohud", "mispipe", "nice", "nocache",
+    "nohup", "nsenter", "numactl", "opendoas", "optirun", "parallel", "perf", "pipexec", "pkexec",
+    "prime-run", "primusrun", "prlimit", "proot", "proxychains", "proxychains4", "rlwrap",
+    "run-one", "run-parts", "run0", "runcon", "runuser", "schedtool", "schroot", "screen",
+    "script", "setarch", "setlock", "setpriv", "setsid", "setuidgid", "sg", "softlimit",
+    "ssh-agent", "start-stop-daemon", "startx", "stdbuf", "strace", "su", "su-exec", "su-rs",
+    "sudo", "sudo-rs", "sudo.ws", "systemd-cat", "systemd-inhibit", "systemd-run",
+    "systemd-socket-activate", "taskset", "time", "timeout", "torify", "torsocks", "toybox",
+    "trickle", "tsocks", "tsp", "uclampset", "uname26", "unbuffer", "unshare", "valgrind",
+    "watch", "x86_64", "xargs", "xinit", "xvfb-run",
 ];
 
 /// Whether a program only starts the one that it is given, by its whole path.
@@ -134,13 +60,55 @@ pub fn is_starter(path: &str) -> bool {
 /// The culprit for people, of one that the gate recorded.
 pub fn to_blame(links: &[LineageLink], recorded: Option<&Culprit>) -> Option<Culprit> {
     let recorded = recorded?;
-    let other = is_starter(&recorded.program)
-        .then(|| {
-            let place = place(links, recorded)?;
-            started(&links[place + 1..]).or_else(|| starting(&links[..place]))
-        })
-        .flatten();
+    let other = place(links, recorded).and_then(|place| {
+        let (before, after) = (&links[..place], &links[place + 1..]);
+        if links[place].seeded {
+            youngest(after)
+        } else if before.last().is_some_and(|link| link.seeded) && is_distributed(&recorded.program)
+        {
+            // The first program that the gate saw start below an old one may be a tool, too.
+            youngest_of(after, |link| !is_distributed(&link.program))
+                .or_else(|| instead(links, place))
+        } else {
+            instead(links, place)
+        }
+    });
     Some(other.map_or_else(|| recorded.clone(), named))
+}
+
+/// Whom to name in the place of a starter.
+fn instead(links: &[LineageLink], place: usize) -> Option<&LineageLink> {
+    if !is_starter(&links[place].program) {
+        return None;
+    }
+    started(&links[place + 1..]).or_else(|| starting(&links[..place]))
+}
+
+/// The youngest unknown program below a culprit that is older than the gate. Such a culprit is foreign only
+/// because nobody saw how it started, while the programs below were seen. A program that does not
+/// come with the distribution comes before one that does: a bot starts `curl`, and not the other way
+/// round.
+fn youngest(after: &[LineageLink]) -> Option<&LineageLink> {
+    youngest_of(after, |link| !is_distributed(&link.program))
+        .or_else(|| youngest_of(after, |link| !is_starter(&link.program)))
+}
+
+fn youngest_of(
+    after: &[LineageLink],
+    suits: impl Fn(&LineageLink) -> bool,
+) -> Option<&LineageLink> {
+    after
+        .iter()
+        .rev()
+        .filter(|link| is_unknown(link) && !link.seeded)
+        .find(|link| suits(link))
+}
+
+/// Whether the path is one where root alone installs programs.
+fn is_distributed(path: &str) -> bool {
+    const PLACES: [&str; 5] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/"];
+    let is_plain = !path.ends_with(')') && !path.starts_with("/usr/local/");
+    is_plain && PLACES.iter().any(|place| path.starts_with(place))
 }
 
 fn named(link: &LineageLink) -> Culprit {
@@ -289,6 +257,45 @@ mod tests {
         ];
         let culprit = to_blame(&links, Some(&named(&links[2]))).expect("a culprit");
         assert_eq!(&*culprit.program, "/opt/old");
+    }
+
+    #[test]
+    fn below_an_old_culprit_the_youngest_unknown_program_is_named() {
+        let old = |program: &str, pid, role| LineageLink {
+            seeded: true,
+            ..foreign(program, pid, role)
+        };
+        let shell = old("/usr/bin/bash", 20, Role::Shell);
+        let blamed = |below: &[LineageLink]| {
+            let mut links = vec![
+                link("/usr/lib/systemd/systemd", 1, Role::System, Origin::System),
+                shell.clone(),
+            ];
+            links.extend_from_slice(below);
+            let culprit = to_blame(&links, Some(&named(&shell))).expect("a culprit");
+            (culprit.program.to_string(), culprit.pid)
+        };
+        let bot = foreign("/tmp/new", 31, Role::Unknown);
+        let make = foreign("/usr/bin/make", 30, Role::Unknown);
+        let curl = foreign("/usr/bin/curl", 32, Role::Unknown);
+        let mailer = foreign("/usr/bin/msmtp", 33, Role::Mailer);
+        let expected = ("/tmp/new".to_owned(), 31);
+        assert_eq!(blamed(&[bot.clone()]), expected);
+        assert_eq!(
+            blamed(&[make.clone(), bot.clone(), curl.clone(), mailer.clone()]),
+            expected
+        );
+        let older = old("/opt/older", 29, Role::Unknown);
+        assert_eq!(blamed(&[older.clone(), bot.clone()]), expected);
+        assert_eq!(blamed(&[make.clone(), curl.clone()]).0, "/usr/bin/curl");
+        // Nobody else is there to be named.
+        assert_eq!(blamed(&[mailer.clone()]).0, "/usr/bin/bash");
+        assert_eq!(blamed(&[older, mailer]).0, "/usr/bin/bash");
+
+        // The gate itself has passed over the old shell, and came to a tool.
+        let links = [shell, make.clone(), bot, curl];
+        let culprit = to_blame(&links, Some(&named(&make))).expect("a culprit");
+        assert_eq!(&*culprit.program, "/tmp/new");
     }
 
     #[test]

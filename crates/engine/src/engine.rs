@@ -2,26 +2,23 @@
 
 use std::sync::Arc;
 
-use policy::{Reason, Role, Tamper};
+use policy::Reason;
 
 use crate::accounts::Subordinate;
 use crate::answers::{Answer, Answers};
 use crate::attempts::Attempt;
-use crate::blame::{is_starter, to_blame};
+use crate::blame::to_blame;
 use crate::bounded::Bounded;
+use crate::conduct::{conduct, tampering};
 use crate::detect::{DetectSettings, Detector};
-use crate::entry::{
-    Entry, FindingEntry, FindingKind, GrantEntry, JudgedWord, NoticeEntry, VerdictEntry,
-};
+use crate::entry::{Entry, FindingEntry, FindingKind, GrantEntry, NoticeEntry, VerdictEntry};
 use crate::event::{
-    Actor, Culprit, Event, FlowInfo, FlowKind, Judged, Party, Sample, SampleKind, Timestamp,
+    Actor, Event, FlowInfo, FlowKind, Judged, Party, Sample, SampleKind, Timestamp,
 };
 use crate::evidence::{Irc, Scene, gather};
 use crate::limiter::{Limiter, Report};
 use crate::observation::{Observation, Subject};
-use crate::printable::program_name;
 use crate::sampling::{Found, Sampling, Wish};
-use crate::suspicion::Suspicion;
 use crate::warning::{Draft, Warning};
 
 /// A minute: the length in which one culprit is reported once.
@@ -530,42 +527,6 @@ fn subject(actor: &Actor) -> Subject {
     Subject::lineage(actor.uid, culprit, &actor.program, actor.pid)
 }
 
-/// The finding that somebody behaves like a bot, without a refusal. The lineage is not known
-/// here; whoever performs the action may fill it in.
-fn conduct(sample: &Sample, suspicion: Suspicion) -> FindingEntry {
-    let flow = &sample.flow;
-    let starter = flow
-        .culprit
-        .as_ref()
-        .is_some_and(|culprit| is_starter(&culprit.program));
-    let culprit = match &flow.culprit {
-        Some(_) if starter && flow.role == Role::Unknown => Some(Culprit {
-            program: flow.program.clone(),
-            pid: flow.pid,
-        }),
-        other => other.clone(),
-    };
-    FindingEntry {
-        finding: FindingKind::BotSuspected,
-        reason: None,
-        judged: JudgedWord::Conduct,
-        observed: false,
-        suppressed: 0,
-        evidence: suspicion.evidence,
-        culprit_pid: culprit.as_ref().map(|culprit| culprit.pid),
-        culprit: culprit.map(|culprit| culprit.program),
-        program: flow.program.clone(),
-        role: flow.role,
-        pid: flow.pid,
-        uid: flow.uid,
-        comm: String::new(),
-        destination: Some(flow.destination),
-        tampered: Tamper::NONE,
-        lineage: Vec::new(),
-        lost: 0,
-    }
-}
-
 fn finding(report: Report<FindingEntry>) -> Action {
     Action::Append(Entry::Finding(FindingEntry {
         suppressed: report.suppressed,
@@ -579,22 +540,4 @@ fn warn(report: Report<Draft>) -> Action {
 
 fn notice(entry: NoticeEntry) -> Action {
     Action::Append(Entry::Notice(entry))
-}
-
-fn tampering(by: &Party, uid: u32, target: &Party, signs: Tamper) -> NoticeEntry {
-    let what: Vec<_> = signs.words().collect();
-    NoticeEntry {
-        text: format!(
-            "{} (pid {}) tampered with {} (pid {}): {}; it may send no mail until it is started anew",
-            program_name(&by.program),
-            by.pid,
-            program_name(&target.program),
-            target.pid,
-            what.join("; "),
-        ),
-        pid: Some(by.pid),
-        uid: Some(uid),
-        program: Some(by.program.clone()),
-        count: None,
-    }
 }

@@ -254,7 +254,7 @@ fn paths(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
 
 /// Where droppers put their programs. Hidden folders in a home are full of honest tools, so
 /// the usual ones are let off.
-fn dropper_place(path: &str) -> Option<&'static str> {
+pub fn dropper_place(path: &str) -> Option<&'static str> {
     if path.contains("memfd:") {
         return Some("exists in memory only");
     }
@@ -265,10 +265,16 @@ fn dropper_place(path: &str) -> Option<&'static str> {
     if path.ends_with(" (deleted)") {
         return Some("deleted its own file");
     }
-    if ["/tmp/", "/var/tmp/", "/dev/shm/"]
-        .iter()
-        .any(|folder| path.starts_with(folder))
-    {
+    let temporary = [
+        "/tmp/",
+        "/var/tmp/",
+        "/dev/shm/",
+        "/run/shm/",
+        "/run/lock/",
+        "/run/user/",
+        "/var/lock/",
+    ];
+    if temporary.iter().any(|folder| path.starts_with(folder)) {
         return Some("runs from a folder for temporary files");
     }
     let usual = [

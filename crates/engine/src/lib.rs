@@ -11,6 +11,7 @@ mod answers;
 mod attempts;
 mod blame;
 mod bounded;
+mod conduct;
 mod detect;
 mod engine;
 mod entry;
@@ -38,7 +39,7 @@ pub use event::{
     Actor, Culprit, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink, Party, Payload,
     Sample, SampleKind, Timestamp,
 };
-pub use evidence::Evidence;
+pub use evidence::{Evidence, dropper_place};
 pub use observation::{Connection, Observation, Subject, Transport};
 pub use printable::{printable, program_name};
 pub use sampling::Wish;

@@ -95,6 +95,9 @@ fn walked(path: &ProgramPath) -> String {
             "…"
         });
     }
+    if path.complete == abi::BEGINNING_LOST {
+        out.push('…');
+    }
     let from = count.min(PATH_END_PARTS);
     let kept = from.max(count.saturating_sub(PATH_PARTS - PATH_END_PARTS));
     for number in (kept..count).rev() {
