@@ -307,3 +307,72 @@ impl ProcessRecord {
         self.depth = self.depth.saturating_add(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD_SHELL: u32 = 1;
+    const NEW: u32 = 2;
+    const CHILD: u32 = 3;
+
+    fn foreign(role: Role) -> Standing {
+        Standing {
+            role,
+            ..Standing::STRANGER
+        }
+    }
+
+    /// A shell without a known past, as it is read from /proc.
+    fn old_shell() -> ProcessRecord {
+        let mut record = ProcessRecord::of(&Standing::STRANGER);
+        record.record_exec(&foreign(Role::Shell), OLD_SHELL, 10, 1);
+        assert_eq!((record.culprit, record.culprit_assumed), (OLD_SHELL, 1));
+        record
+    }
+
+    #[test]
+    fn a_new_unknown_program_takes_the_blame_from_an_older_one() {
+        let mut record = old_shell();
+        record.record_exec(&foreign(Role::Unknown), NEW, 11, 0);
+        record.record_exec(&foreign(Role::Unknown), CHILD, 12, 0);
+        assert_eq!(
+            (record.culprit, record.culprit_pid, record.culprit_assumed),
+            (NEW, 11, 0)
+        );
+    }
+
+    #[test]
+    fn a_known_program_takes_no_blame_from_an_older_one() {
+        let mut record = old_shell();
+        record.record_exec(&foreign(Role::Mailer), NEW, 11, 0);
+        assert_eq!((record.culprit, record.culprit_assumed), (OLD_SHELL, 1));
+        // Nor does a program that is older than the gate itself.
+        let mut record = old_shell();
+        record.record_exec(&foreign(Role::Unknown), NEW, 11, 1);
+        assert_eq!(record.culprit, OLD_SHELL);
+    }
+
+    #[test]
+    fn a_culprit_that_was_seen_stays() {
+        let mut record = ProcessRecord::of(&Standing {
+            origin: Origin::User,
+            ..Standing::STRANGER
+        });
+        record.record_exec(&foreign(Role::Unknown), NEW, 11, 0);
+        record.record_exec(&foreign(Role::Unknown), CHILD, 12, 0);
+        assert_eq!((record.culprit, record.culprit_pid), (NEW, 11));
+    }
+
+    #[test]
+    fn a_deep_path_keeps_both_ends() {
+        let kept = |depth: usize| {
+            let mut places = [usize::MAX; PATH_PARTS];
+            (0..depth).for_each(|number| places[ProgramPath::slot(number)] = number);
+            places.sort_unstable();
+            places
+        };
+        assert_eq!(kept(12), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(kept(40), [0, 1, 2, 3, 32, 33, 34, 35, 36, 37, 38, 39]);
+    }
+}
