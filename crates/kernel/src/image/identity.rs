@@ -125,9 +125,9 @@ impl Image {
     /// seen: who makes a namespace can call any file there `/usr/bin/ssh`, and run it once.
     #[inline(always)]
     pub fn index(&self, scratch: &mut Scratch) -> u32 {
-        let known = self.known();
-        if let Some((index, 0)) = known {
-            return index;
+        let (known, named_elsewhere) = self.known();
+        if known != 0 && named_elsewhere == 0 {
+            return known;
         }
         let file = self.binprm.address().follow(offset!(bprm_file)).0;
         // A script has two numbers instead, because its path says all that is known of it.
@@ -137,13 +137,15 @@ impl Image {
         } else {
             lies_elsewhere(file) as u16
         };
-        let (index, flags) = match known {
-            Some((index, _)) if elsewhere != 0 => return index,
-            Some((index, _)) => (index, BPF_ANY),
-            None => match next_index() {
+        let (index, flags) = if known == 0 {
+            match next_index() {
                 Some(index) => (index, BPF_NOEXIST),
                 None => return 0,
-            },
+            }
+        } else if elsewhere != 0 {
+            return known;
+        } else {
+            (known, BPF_ANY)
         };
         scratch.entry.index = index;
         scratch.entry.reserved = 0;
@@ -157,13 +159,11 @@ impl Image {
             .insert(&self.key, &scratch.entry, u64::from(flags))
             .is_err()
         {
-            return self.known().map_or_else(
-                || {
-                    count(Counter::ProgramsLost);
-                    0
-                },
-                |(index, _)| index,
-            );
+            let (known, _) = self.known();
+            if known == 0 {
+                count(Counter::ProgramsLost);
+            }
+            return known;
         }
         if let Some(mut event) = reserve::<ProgramEvent>(Counter::ProgramsLost) {
             event.write(ProgramEvent {
@@ -177,11 +177,15 @@ impl Image {
         index
     }
 
-    /// Its number, and whether its name is another mount namespace's.
+    /// Its number, and whether its name is another mount namespace's. The number is 0 when the program is
+    /// not known: an `Option` would leave a register without a value, which the verifier refuses.
     #[inline(always)]
-    fn known(&self) -> Option<(u32, u16)> {
+    fn known(&self) -> (u32, u16) {
         // SAFETY: the value is copied out at once.
-        unsafe { PROGRAMS.get(&self.key) }.map(|known| (known.index, known.path.elsewhere))
+        match unsafe { PROGRAMS.get(&self.key) } {
+            Some(known) => (known.index, known.path.elsewhere),
+            None => (0, 0),
+        }
     }
 }
 
