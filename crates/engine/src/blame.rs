@@ -280,7 +280,7 @@ mod tests {
         let curl = foreign("/usr/bin/curl", 32, Role::Unknown);
         let mailer = foreign("/usr/bin/msmtp", 33, Role::Mailer);
         let expected = ("/tmp/new".to_owned(), 31);
-        assert_eq!(blamed(&[bot.clone()]), expected);
+        assert_eq!(blamed(std::slice::from_ref(&bot)), expected);
         assert_eq!(
             blamed(&[make.clone(), bot.clone(), curl.clone(), mailer.clone()]),
             expected
@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(blamed(&[older.clone(), bot.clone()]), expected);
         assert_eq!(blamed(&[make.clone(), curl.clone()]).0, "/usr/bin/curl");
         // Nobody else is there to be named.
-        assert_eq!(blamed(&[mailer.clone()]).0, "/usr/bin/bash");
+        assert_eq!(blamed(std::slice::from_ref(&mailer)).0, "/usr/bin/bash");
         assert_eq!(blamed(&[older, mailer]).0, "/usr/bin/bash");
 
         // The gate itself has passed over the old shell, and came to a tool.
