@@ -129,12 +129,25 @@ fn is_unknown(link: &LineageLink) -> bool {
 }
 
 /// The unknown program that a starter started, itself or by other starters. `su -c` and its like
-/// hand the command to a shell, which then is as little to blame.
+/// hand the command to a shell, which then is as little to blame as long as it started a program.
 fn started(after: &[LineageLink]) -> Option<&LineageLink> {
-    after
+    let first = |passed_over: fn(&LineageLink) -> bool| {
+        after
+            .iter()
+            .find(|link| {
+                !is_starter(&link.program) && link.role != Role::Shell && !passed_over(link)
+            })
+            .filter(|link| is_unknown(link))
+    };
+    first(is_shell).or_else(|| first(|_| false))
+}
+
+fn is_shell(link: &LineageLink) -> bool {
+    const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "ksh", "mksh", "zsh"];
+    let name = FOLDERS
         .iter()
-        .find(|link| !is_starter(&link.program) && link.role != Role::Shell)
-        .filter(|link| is_unknown(link))
+        .find_map(|folder| link.program.strip_prefix(folder));
+    name.is_some_and(|name| SHELLS.contains(&name))
 }
 
 /// The unknown program that started it.
@@ -221,6 +234,14 @@ mod tests {
             foreign("/tmp/bot", 42, Role::Unknown),
         ];
         assert_eq!(&*blamed(&lineage).program, "/tmp/bot");
+        // Nobody registered this shell.
+        let lineage = [
+            foreign("/usr/bin/unshare", 40, Role::Unknown),
+            foreign("/usr/bin/dash", 40, Role::Unknown),
+            foreign("/tmp/bot", 40, Role::Unknown),
+        ];
+        assert_eq!(&*blamed(&lineage).program, "/tmp/bot");
+        assert_eq!(&*blamed(&lineage[..2]).program, "/usr/bin/dash");
     }
 
     #[test]

@@ -59,9 +59,8 @@ use child::{Restarts, Watcher};
 /// How often what could not be done is tried again, and children are reaped, while there is
 /// something to do. An idle keeper sleeps.
 const ROUND: Duration = Duration::from_secs(10);
-/// Warnings about one user that may be shown at once, and how long until there is one more.
+/// Warnings about one user at once, how long until there is one more, and users who have a share each.
 const WARNINGS_AT_ONCE: u32 = 20;
-/// Users who have an allowance of their own. Others share one.
 const WARNED_USERS: usize = 24;
 const WARNING_EVERY: Duration = Duration::from_secs(3);
 /// How long the watcher may take to write down what is left when the daemon ends.
