@@ -56,8 +56,7 @@ pub use account::NAME as ACCOUNT_NAME;
 use allowance::Allowances;
 use child::{Restarts, Watcher};
 
-/// How often what could not be done is tried again, and children are reaped, while there is
-/// something to do. An idle keeper sleeps.
+/// How often failed work is retried, and children reaped, while there is any. An idle keeper sleeps.
 const ROUND: Duration = Duration::from_secs(10);
 /// Warnings about one user at once, how long until there is one more, and users who have a share each.
 const WARNINGS_AT_ONCE: u32 = 20;
