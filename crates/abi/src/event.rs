@@ -160,6 +160,8 @@ pub struct FlowEvent {
     pub program: u32,
     /// Index of the culprit in its lineage; 0 when there is none.
     pub culprit: u32,
+    /// Process that the culprit was.
+    pub culprit_pid: u32,
     /// Destination port in host order.
     pub port: u16,
     /// 4 or 6.
@@ -171,7 +173,7 @@ pub struct FlowEvent {
     /// Code of the process's [`policy::Origin`].
     pub origin: u8,
     /// Zero.
-    pub reserved: [u8; 10],
+    pub reserved: [u8; 6],
 }
 
 /// A program was seen for the first time since the maps were made. Its path stands in the

@@ -20,8 +20,9 @@ pub use event::{
     VerdictEvent, VerdictOrigin,
 };
 pub use lineage::{
-    CHAIN_LENGTH, Link, PATH_PART_BYTES, PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey,
-    ProgramPath, Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
+    BEGINNING_LOST, CHAIN_LENGTH, Link, PATH_DEPTH_MAX, PATH_END_PARTS, PATH_PART_BYTES,
+    PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath, Registration,
+    RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
 };
 pub use sample::{
     Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling,
@@ -32,7 +33,7 @@ pub use settings::{
 };
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 /// Stands in the object for the number of the kernel's function `bpf_dynptr_from_skb`, which each
 /// kernel numbers for itself: the loader puts that in its place. No helper has this number.
@@ -50,8 +51,8 @@ plain! {
     RegistrationKey = 16,
     Registration = 32,
     ScriptKey = SCRIPT_PATH_BYTES,
-    ProgramPath = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 8,
-    ProgramEntry = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 16,
+    ProgramPath = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 16,
+    ProgramEntry = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 24,
     Link = 12,
     ProcessRecord = 32 + 12 * CHAIN_LENGTH,
     EventHeader = 24,

@@ -6,8 +6,16 @@ use policy::{Blame, Kind, Origin, Program, Role, Standing, Tamper};
 
 /// How many links of a lineage a record keeps. Longer ones lose links in the middle.
 pub const CHAIN_LENGTH: usize = 16;
-/// How many components of a path are kept, counted from the file upwards.
+/// How many components of a path are kept. A longer path keeps its end and its beginning.
 pub const PATH_PARTS: usize = 12;
+/// How many of them are the path's end. The others hold its beginning, which says where a program
+/// lies: in a folder for temporary files, for example. Their number is a power of two.
+pub const PATH_END_PARTS: usize = 4;
+/// Deeper paths are not walked up to the root. A path that a program names in one call has half as
+/// many components at most.
+pub const PATH_DEPTH_MAX: usize = 4096;
+/// Marks a path of which only the end is known, as gates of layouts before 7 kept deep paths.
+pub const BEGINNING_LOST: u16 = 2;
 /// Bytes for one component, the closing zero included. Longer names are cut.
 pub const PATH_PART_BYTES: usize = 64;
 /// Bytes of a script's path, the closing zero included. Longer paths are never registered.
@@ -46,22 +54,44 @@ pub struct ProgramEntry {
 }
 
 /// A path as the kernel walks it: components from the file up to the root.
+///
+/// A path with more than [`PATH_PARTS`] components loses its middle: see [`ProgramPath::slot`].
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(Pod, Zeroable))]
 #[repr(C, align(8))]
 pub struct ProgramPath {
-    /// The components, the file's name first, each closed by a zero byte.
+    /// The components, each closed by a zero byte. See [`ProgramPath::slot`] for their order.
     pub parts: [[u8; PATH_PART_BYTES]; PATH_PARTS],
     /// For a `#!` script, its path as the caller wrote it; else empty.
     pub script: [u8; SCRIPT_PATH_BYTES],
-    /// How many of `parts` are filled.
+    /// How many components were walked, kept or not.
     pub filled: u32,
-    /// 1 when the walk reached the root, 0 when it ran out of parts before.
+    /// 1 when the walk reached the root, [`BEGINNING_LOST`] for a path that an older gate has cut.
     pub complete: u16,
     /// 1 when this is what another mount namespace than the machine's calls it, where whoever made
     /// that namespace may call a file whatever it likes.
     pub elsewhere: u16,
+    /// 1 when the name of a component that is not kept begins with a dot.
+    pub hidden: u32,
+    /// Zero.
+    pub reserved: u32,
 }
+
+impl ProgramPath {
+    /// Where the component with this number lies in `parts`, counted from the file. The first ones
+    /// have places of their own. The others go round in the rest, so that the last ones, which are
+    /// the path's beginning, are those that stay.
+    #[inline(always)]
+    pub const fn slot(number: usize) -> usize {
+        if number < PATH_END_PARTS {
+            number
+        } else {
+            PATH_END_PARTS + ((number - PATH_END_PARTS) & (PATH_PARTS - PATH_END_PARTS - 1))
+        }
+    }
+}
+
+const _: () = assert!((PATH_PARTS - PATH_END_PARTS).is_power_of_two());
 
 /// The key of a registered file: without the change time, so that the gate can tell a
 /// changed file from one that nobody registered.
@@ -163,8 +193,9 @@ pub struct ProcessRecord {
     pub changed: u8,
     /// 1 when this record, or one that it was copied from, came from /proc.
     pub seeded: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// 1 when the culprit is the best that is known, and not a program that was seen to make the
+    /// origin foreign: it is older than the gate, or the first program behind a gap.
+    pub culprit_assumed: u8,
     /// Index of the program that it runs.
     pub program: u32,
     /// Index of the culprit; 0 when there is none.
@@ -194,7 +225,7 @@ impl ProcessRecord {
             vouched: standing.vouched as u8,
             changed: standing.changed as u8,
             seeded: 0,
-            reserved: 0,
+            culprit_assumed: 0,
             program: 0,
             culprit: 0,
             culprit_pid: 0,
@@ -243,7 +274,12 @@ impl ProcessRecord {
         // Behind a gap in what /proc knew, the first program that is known has to answer.
         let nobody = self.culprit == 0 && after.origin == Origin::Foreign;
         let blame = self.standing().blame(after);
-        if nobody || blame != Blame::Nobody {
+        let unknown = after.role == Role::Unknown && after.origin == Origin::Foreign;
+        // An old shell is foreign only because nobody saw it start. Whoever answers is the first
+        // unknown program that it is seen to start.
+        let instead = self.culprit_assumed != 0 && seeded == 0 && unknown;
+        if nobody || instead || blame != Blame::Nobody {
+            self.culprit_assumed = (seeded != 0 || (nobody && !unknown)) as u8;
             self.culprit = if blame == Blame::Caller && self.program != 0 {
                 self.program
             } else {
@@ -269,5 +305,74 @@ impl ProcessRecord {
         };
         self.chain[slot] = link;
         self.depth = self.depth.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD_SHELL: u32 = 1;
+    const NEW: u32 = 2;
+    const CHILD: u32 = 3;
+
+    fn foreign(role: Role) -> Standing {
+        Standing {
+            role,
+            ..Standing::STRANGER
+        }
+    }
+
+    /// A shell without a known past, as it is read from /proc.
+    fn old_shell() -> ProcessRecord {
+        let mut record = ProcessRecord::of(&Standing::STRANGER);
+        record.record_exec(&foreign(Role::Shell), OLD_SHELL, 10, 1);
+        assert_eq!((record.culprit, record.culprit_assumed), (OLD_SHELL, 1));
+        record
+    }
+
+    #[test]
+    fn a_new_unknown_program_takes_the_blame_from_an_older_one() {
+        let mut record = old_shell();
+        record.record_exec(&foreign(Role::Unknown), NEW, 11, 0);
+        record.record_exec(&foreign(Role::Unknown), CHILD, 12, 0);
+        assert_eq!(
+            (record.culprit, record.culprit_pid, record.culprit_assumed),
+            (NEW, 11, 0)
+        );
+    }
+
+    #[test]
+    fn a_known_program_takes_no_blame_from_an_older_one() {
+        let mut record = old_shell();
+        record.record_exec(&foreign(Role::Mailer), NEW, 11, 0);
+        assert_eq!((record.culprit, record.culprit_assumed), (OLD_SHELL, 1));
+        // Nor does a program that is older than the gate itself.
+        let mut record = old_shell();
+        record.record_exec(&foreign(Role::Unknown), NEW, 11, 1);
+        assert_eq!(record.culprit, OLD_SHELL);
+    }
+
+    #[test]
+    fn a_culprit_that_was_seen_stays() {
+        let mut record = ProcessRecord::of(&Standing {
+            origin: Origin::User,
+            ..Standing::STRANGER
+        });
+        record.record_exec(&foreign(Role::Unknown), NEW, 11, 0);
+        record.record_exec(&foreign(Role::Unknown), CHILD, 12, 0);
+        assert_eq!((record.culprit, record.culprit_pid), (NEW, 11));
+    }
+
+    #[test]
+    fn a_deep_path_keeps_both_ends() {
+        let kept = |depth: usize| {
+            let mut places = [usize::MAX; PATH_PARTS];
+            (0..depth).for_each(|number| places[ProgramPath::slot(number)] = number);
+            places.sort_unstable();
+            places
+        };
+        assert_eq!(kept(12), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(kept(40), [0, 1, 2, 3, 32, 33, 34, 35, 36, 37, 38, 39]);
     }
 }

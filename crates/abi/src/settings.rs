@@ -287,6 +287,8 @@ pub struct Flow {
     pub program: u32,
     /// Index of the culprit in its lineage; 0 when there is none.
     pub culprit: u32,
+    /// Process that the culprit was.
+    pub culprit_pid: u32,
     /// Destination in network order; IPv4 in the first four bytes.
     pub address: [u8; 16],
     /// Destination port in host order.
@@ -306,8 +308,6 @@ pub struct Flow {
     pub observed: u8,
     /// Process whose code is being looked at; 0 for none. What it says waits for the look.
     pub looked_at: u32,
-    /// Zero.
-    pub reserved: u32,
 }
 
 /// A mailer's use of its rate: value of the map `rates`. The key is the user in the upper

@@ -304,7 +304,7 @@ pub fn typed_lines<'a>(
         (
             "typed-script",
             format!("script -qec '/bin/bash -i' /dev/null <<< '{send}'"),
-            Path::new("/usr/bin/script"),
+            Path::new("/bin/sh"),
         ),
     ]
 }

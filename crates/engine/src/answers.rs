@@ -25,14 +25,14 @@ pub(crate) struct Answers(Limiter<(), Answer>);
 
 impl Answers {
     pub(crate) fn new() -> Self {
-        Self(Limiter::new(TOLD_EVERY_NS, 1))
+        Self(Limiter::new(TOLD_EVERY_NS, 1, 1))
     }
 
     /// What is to be written about an answer now.
     pub(crate) fn take(&mut self, answer: Answer, now: Timestamp) -> Option<NoticeEntry> {
         // All are equally harmless.
         let gravity = FindingKind::IllegalSend;
-        self.0.offer((), gravity, answer, now).map(told)
+        self.0.offer(0, (), gravity, answer, now).map(told)
     }
 
     /// What was held back and has waited long enough.

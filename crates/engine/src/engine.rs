@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use policy::{Reason, Tamper};
+use policy::Reason;
 
+use crate::accounts::Subordinate;
 use crate::answers::{Answer, Answers};
 use crate::attempts::Attempt;
+use crate::blame::to_blame;
 use crate::bounded::Bounded;
+use crate::conduct::{conduct, tampering};
 use crate::detect::{DetectSettings, Detector, MAIL_PORTS};
-use crate::entry::{
-    Entry, FindingEntry, FindingKind, GrantEntry, JudgedWord, NoticeEntry, VerdictEntry,
-};
+use crate::entry::{Entry, FindingEntry, FindingKind, GrantEntry, NoticeEntry, VerdictEntry};
 use crate::event::{
     Actor, Event, FlowInfo, FlowKind, Judged, Party, Sample, SampleKind, Timestamp,
 };
 use crate::evidence::{Irc, Scene, gather};
 use crate::limiter::{Limiter, Report};
 use crate::observation::{Observation, Subject};
-use crate::printable::program_name;
-use crate::sampling::{self, Found, Sampling, Wish};
-use crate::suspicion::Suspicion;
+use crate::sampling::{Found, Sampling, Wish};
 use crate::warning::{Draft, Warning};
 
 /// A minute: the length in which one culprit is reported once.
@@ -35,12 +34,17 @@ pub struct Settings {
     /// At most one finding for the same culprit, kind and reason, and at most one warning
     /// for the same culprit, in this many nanoseconds.
     pub report_every_ns: u64,
-    /// How many culprits, kinds and reasons are told apart within that time. What is beyond
-    /// is counted together.
+    /// How many culprits, kinds and reasons of one user are told apart within that time. What is
+    /// beyond is counted together, for each user apart.
     pub findings_tracked: usize,
     /// How many different culprits a user is warned about within that time. What is beyond
     /// is one warning with a number.
     pub warnings_tracked: usize,
+    /// How many users have a share of their own in findings and warnings within that time. Users
+    /// beyond have one share together.
+    pub users_tracked: usize,
+    /// How many culprits' refused attempts are counted.
+    pub attempts_tracked: usize,
     /// How many open grants are remembered.
     pub grants_tracked: usize,
     /// How many IRC connections are remembered.
@@ -53,20 +57,25 @@ pub struct Settings {
     pub conduct_max_bytes: usize,
     /// Ports that mail goes to.
     pub mail_ports: Vec<u16>,
+    /// Ids that one user may take for his programs beside his own.
+    pub subordinate: Subordinate,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             report_every_ns: MINUTE_NS,
-            findings_tracked: 512,
-            warnings_tracked: 24,
+            findings_tracked: 48,
+            warnings_tracked: 8,
+            users_tracked: 24,
+            attempts_tracked: 512,
             grants_tracked: 4096,
             irc_tracked: 512,
             samples_tracked: 512,
             lineages_tracked: 4096,
             conduct_max_bytes: 2 * 1024 * 1024,
             mail_ports: MAIL_PORTS.to_vec(),
+            subordinate: Subordinate::default(),
         }
     }
 }
@@ -87,8 +96,9 @@ pub enum Action {
     },
 }
 
-/// A finding is the same when culprit, kind and reason are; without a refusal there is none.
-type FindingKey = (Arc<str>, FindingKind, Option<Reason>);
+/// A finding is the same when user, culprit, kind and reason are; without a refusal there is no
+/// reason.
+type FindingKey = (u32, Arc<str>, FindingKind, Option<Reason>);
 /// A warning is the same when the culprit is, for each user that is to be told.
 type WarningKey = (u32, Arc<str>);
 
@@ -96,9 +106,10 @@ type WarningKey = (u32, Arc<str>);
 ///
 /// Its rule is the paper's (R. Mamiya, Meijo University, "Transmission prevention of
 /// illegal mail and examination of Bot infection detection"): an illegal send while IRC
-/// communication is going on anywhere on the machine is [`FindingKind::BotSuspected`],
-/// without it [`FindingKind::IllegalSend`]. A person chatting with a registered chat program
-/// is no such communication. Beyond the paper, a lineage whose conduct is a bot's (see
+/// communication of the same user is going on is [`FindingKind::BotSuspected`], without it
+/// [`FindingKind::IllegalSend`]. The paper's computer has one user. Where there are several, what
+/// one of them does is no evidence about another, and is not shown to another. A person chatting
+/// with a registered chat program is no such communication. Beyond the paper, a lineage whose conduct is a bot's (see
 /// [`Detector`]) is [`FindingKind::BotSuspected`] too, with or without a refusal.
 #[derive(Debug)]
 pub struct Engine {
@@ -112,9 +123,9 @@ pub struct Engine {
     sampling: Sampling,
     detector: Detector,
     answers: Answers,
-    attempts: Bounded<Arc<str>, Attempt>,
-    /// Processes that were tampered with while they ran, and by whom.
-    tampered: Bounded<u32, Party>,
+    attempts: Bounded<Subject, Attempt>,
+    /// Processes that were tampered with while they ran, with their user, and by whom.
+    tampered: Bounded<(u32, u32), Party>,
     findings: Limiter<FindingKey, FindingEntry>,
     warnings: Limiter<WarningKey, Draft>,
     forgotten: u64,
@@ -138,10 +149,18 @@ impl Engine {
                 mail_ports: settings.mail_ports.clone(),
             }),
             answers: Answers::new(),
-            attempts: Bounded::new(settings.findings_tracked),
+            attempts: Bounded::new(settings.attempts_tracked),
             tampered: Bounded::new(256),
-            findings: Limiter::new(settings.report_every_ns, settings.findings_tracked),
-            warnings: Limiter::new(settings.report_every_ns, settings.warnings_tracked),
+            findings: Limiter::new(
+                settings.report_every_ns,
+                settings.findings_tracked,
+                settings.users_tracked,
+            ),
+            warnings: Limiter::new(
+                settings.report_every_ns,
+                settings.warnings_tracked,
+                settings.users_tracked,
+            ),
             forgotten: 0,
             forgotten_told: 0,
             forgotten_told_at: Timestamp(0),
@@ -166,7 +185,7 @@ impl Engine {
                 reason,
                 observed,
             } => {
-                self.verdict(&actor, &judged, reason, observed, now, &mut actions);
+                self.verdict(actor, &judged, reason, observed, now, &mut actions);
             }
             Event::Answered {
                 own_port,
@@ -190,7 +209,7 @@ impl Engine {
             }
             Event::Sampled(sample) => self.sampled(&sample, now, &mut actions),
             Event::Followed(flow) => {
-                self.sampling.follow(flow.cookie);
+                self.sampling.follow(self.account(flow.uid), flow.cookie);
                 let kind = FlowKind::Irc;
                 self.opened(FlowInfo { kind, ..flow }, now, &mut actions);
             }
@@ -201,7 +220,7 @@ impl Engine {
                 signs,
             } => {
                 actions.push(notice(tampering(&by, uid, &target, signs)));
-                self.tampered.put(target.pid, by);
+                self.tampered.put(self.account(uid), (uid, target.pid), by);
             }
             Event::Lost { what, count } => actions.push(notice(NoticeEntry {
                 text: format!("{count} {what} could not be reported"),
@@ -271,19 +290,23 @@ impl Engine {
 
     fn verdict(
         &mut self,
-        actor: &Actor,
+        mut actor: Actor,
         judged: &Judged,
         reason: Reason,
         observed: bool,
         now: Timestamp,
         actions: &mut Vec<Action>,
     ) {
-        let entry = VerdictEntry::new(actor, judged, reason, observed);
+        // What the gate recorded ties evidence together. What people read names who is to blame.
+        let subject = subject(&actor);
+        let named = to_blame(&actor.lineage.links, actor.lineage.culprit.as_ref());
+        actor.lineage.culprit = named;
+        let entry = VerdictEntry::new(&actor, judged, reason, observed);
         if reason == Reason::Permitted {
             actions.push(Action::Append(Entry::Verdict(entry)));
             return;
         }
-        let found = self.find(actor, judged, reason, &entry, now);
+        let found = self.find(&actor, &subject, judged, reason, &entry, now);
         actions.push(Action::Append(Entry::Verdict(entry)));
         self.report(found, actor.answerable().clone(), now, actions);
     }
@@ -298,63 +321,70 @@ impl Engine {
     ) {
         let (kind, reason, uid) = (found.finding, found.reason, found.uid);
         let draft = Draft::new(&found);
-        let held = self
-            .findings
-            .offer((culprit.clone(), kind, reason), kind, found, now);
+        let account = self.account(uid);
+        let key = (uid, culprit.clone(), kind, reason);
+        let held = self.findings.offer(account, key, kind, found, now);
         actions.extend(held.map(finding));
         actions.extend(
             self.warnings
-                .offer((uid, culprit), kind, draft, now)
+                .offer(account, (uid, culprit), kind, draft, now)
                 .map(warn),
         );
+    }
+
+    /// Whose share of the room a process of this user takes.
+    fn account(&self, uid: u32) -> u32 {
+        self.settings.subordinate.account(uid)
     }
 
     fn find(
         &mut self,
         actor: &Actor,
+        subject: &Subject,
         judged: &Judged,
         reason: Reason,
         entry: &VerdictEntry,
         now: Timestamp,
     ) -> FindingEntry {
-        let culprit = actor.answerable();
         let mut attempt = self
             .attempts
-            .take(culprit)
+            .take(subject)
             .unwrap_or_else(|| Attempt::new(now));
         attempt.add(judged.destination(), now, self.settings.report_every_ns);
 
         let irc: Vec<&Irc> = self
             .irc
             .values()
-            .filter(|irc| !irc.flow.is_users_own_chat())
+            .filter(|irc| irc.flow.uid == actor.uid && !irc.flow.is_users_own_chat())
             .collect();
         let irc_ended: Vec<&Irc> = self
             .irc_ended
             .values()
+            .filter(|irc| irc.flow.uid == actor.uid)
             .filter(|irc| now.since_ns(irc.since) <= IRC_REMEMBERED_NS)
             .collect();
         let mut evidence = gather(&Scene {
             actor,
+            subject,
             judged,
             reason,
             now,
             irc: &irc,
             irc_ended: &irc_ended,
             attempt: &attempt,
-            tamperer: self.tampered.get(&actor.pid),
+            tamperer: self.tampered.get(&(actor.uid, actor.pid)),
         });
         let irc_goes_on = !irc.is_empty();
-        self.attempts.put(culprit.clone(), attempt);
-        let subject = subject(actor);
+        self.attempts
+            .put(self.account(actor.uid), subject.clone(), attempt);
         let refused = Observation::Refused {
             destination: judged.destination(),
         };
         // What comes back is told with this finding.
-        let _ = self.detector.observe(&subject, &refused, now);
-        evidence.extend(self.detector.evidence(&subject, now));
+        let _ = self.detector.observe(subject, &refused, now);
+        evidence.extend(self.detector.evidence(subject, now));
         evidence.sort_by_key(|one| std::cmp::Reverse(one.weight));
-        let like_a_bot = self.detector.suspicion(&subject, now).is_some();
+        let like_a_bot = self.detector.suspicion(subject, now).is_some();
         let finding = if irc_goes_on || like_a_bot {
             FindingKind::BotSuspected
         } else {
@@ -382,10 +412,11 @@ impl Engine {
     }
 
     fn sampled(&mut self, sample: &Sample, now: Timestamp, actions: &mut Vec<Action>) {
-        let subject = sampling::subject(sample);
+        let subject = Subject::of(&sample.flow);
+        let account = self.account(sample.flow.uid);
         let (sampling, detector) = (&mut self.sampling, &mut self.detector);
         let mut suspicion = None;
-        let noted = sampling.take(sample, now, |observation| {
+        let noted = sampling.take(account, sample, now, |observation| {
             // Live, all of them are about this lineage: no conversation accuses another one.
             suspicion = detector
                 .observe(&subject, observation, now)
@@ -393,8 +424,9 @@ impl Engine {
                 .or(suspicion.take());
         });
         if let Some(suspicion) = suspicion {
-            let culprit = sample.flow.culprit.as_ref().unwrap_or(&sample.flow.program);
-            self.report(conduct(sample, suspicion), culprit.clone(), now, actions);
+            let found = conduct(sample, suspicion);
+            let culprit = found.culprit.as_ref().unwrap_or(&found.program).clone();
+            self.report(found, culprit, now, actions);
         }
         let cookie = sample.flow.cookie;
         actions.extend(noted.wish.map(|wish| Action::Sample { cookie, wish }));
@@ -407,7 +439,7 @@ impl Engine {
             // The port says IRC, the bytes say that it is something else.
             Some(Found::Other) => {
                 self.irc.take(&cookie);
-                self.not_irc.put(cookie, ());
+                self.not_irc.put(account, cookie, ());
             }
             None => {}
         }
@@ -422,18 +454,21 @@ impl Engine {
     }
 
     fn opened(&mut self, flow: FlowInfo, now: Timestamp, actions: &mut Vec<Action>) {
+        let account = self.account(flow.uid);
         let forgotten = match flow.kind {
             FlowKind::Grant => {
                 // After a restart the open ones are told again; their birth is journaled.
                 if !self.grants.contains(&flow.cookie) {
                     actions.push(Action::Append(Entry::Grant(GrantEntry::opened(&flow))));
                 }
-                self.grants.put(flow.cookie, flow).is_some()
+                self.grants.put(account, flow.cookie, flow).is_some()
             }
             FlowKind::Irc if self.not_irc.contains(&flow.cookie) => false,
             FlowKind::Irc => {
                 let since = self.irc.take(&flow.cookie).map_or(now, |known| known.since);
-                self.irc.put(flow.cookie, Irc { flow, since }).is_some()
+                self.irc
+                    .put(account, flow.cookie, Irc { flow, since })
+                    .is_some()
             }
             FlowKind::Sampled => false,
         };
@@ -458,7 +493,9 @@ impl Engine {
             FlowKind::Irc => {
                 self.irc.take(&flow.cookie);
                 if !flow.is_users_own_chat() {
-                    self.irc_ended.put(flow.cookie, Irc { flow, since: now });
+                    let account = self.account(flow.uid);
+                    self.irc_ended
+                        .put(account, flow.cookie, Irc { flow, since: now });
                 }
             }
             FlowKind::Sampled => {}
@@ -498,33 +535,7 @@ impl Engine {
 /// Whose conduct a verdict is about.
 fn subject(actor: &Actor) -> Subject {
     let culprit = actor.lineage.culprit.as_ref();
-    let culprit = culprit.map(|culprit| (&culprit.program, culprit.pid));
-    Subject::lineage(culprit, &actor.program, actor.pid)
-}
-
-/// The finding that somebody behaves like a bot, without a refusal. The lineage is not known
-/// here; whoever performs the action may fill it in.
-fn conduct(sample: &Sample, suspicion: Suspicion) -> FindingEntry {
-    let flow = &sample.flow;
-    FindingEntry {
-        finding: FindingKind::BotSuspected,
-        reason: None,
-        judged: JudgedWord::Conduct,
-        observed: false,
-        suppressed: 0,
-        evidence: suspicion.evidence,
-        culprit: flow.culprit.clone(),
-        culprit_pid: sample.culprit_pid,
-        program: flow.program.clone(),
-        role: flow.role,
-        pid: flow.pid,
-        uid: flow.uid,
-        comm: String::new(),
-        destination: Some(flow.destination),
-        tampered: Tamper::NONE,
-        lineage: Vec::new(),
-        lost: 0,
-    }
+    Subject::lineage(actor.uid, culprit, &actor.program, actor.pid)
 }
 
 fn finding(report: Report<FindingEntry>) -> Action {
@@ -540,22 +551,4 @@ fn warn(report: Report<Draft>) -> Action {
 
 fn notice(entry: NoticeEntry) -> Action {
     Action::Append(Entry::Notice(entry))
-}
-
-fn tampering(by: &Party, uid: u32, target: &Party, signs: Tamper) -> NoticeEntry {
-    let what: Vec<_> = signs.words().collect();
-    NoticeEntry {
-        text: format!(
-            "{} (pid {}) tampered with {} (pid {}): {}; it may send no mail until it is started anew",
-            program_name(&by.program),
-            by.pid,
-            program_name(&target.program),
-            target.pid,
-            what.join("; "),
-        ),
-        pid: Some(by.pid),
-        uid: Some(uid),
-        program: Some(by.program.clone()),
-        count: None,
-    }
 }

@@ -161,7 +161,7 @@ pub struct FlowInfo {
     /// Its program.
     pub program: Arc<str>,
     /// The culprit in its lineage.
-    pub culprit: Option<Arc<str>>,
+    pub culprit: Option<Culprit>,
     /// What the program is registered as.
     pub role: Role,
     /// Whose will the process carries.
@@ -223,8 +223,6 @@ pub enum SampleKind {
 pub struct Sample {
     /// The connection, and whose it is.
     pub flow: FlowInfo,
-    /// The process that the culprit was, when there is one.
-    pub culprit_pid: Option<u32>,
     /// What was noticed.
     pub kind: SampleKind,
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempts::Attempt;
 use crate::event::{Actor, FlowInfo, Judged, Party, Timestamp};
+use crate::observation::Subject;
 use crate::printable::program_name;
 use crate::sign::Sign;
 
@@ -44,12 +45,14 @@ pub(crate) struct Irc {
 /// Everything that is known at the moment of a refusal.
 pub(crate) struct Scene<'a> {
     pub(crate) actor: &'a Actor,
+    /// Its lineage.
+    pub(crate) subject: &'a Subject,
     pub(crate) judged: &'a Judged,
     pub(crate) reason: Reason,
     pub(crate) now: Timestamp,
-    /// Open IRC connections that count, oldest first.
+    /// Open IRC connections of the same user that count, oldest first.
     pub(crate) irc: &'a [&'a Irc],
-    /// Closed IRC connections that count; `since` is when they closed.
+    /// Closed IRC connections of the same user that count; `since` is when they closed.
     pub(crate) irc_ended: &'a [&'a Irc],
     pub(crate) attempt: &'a Attempt,
     /// Who tampered with the process while it ran.
@@ -58,6 +61,8 @@ pub(crate) struct Scene<'a> {
 
 /// How many IRC connections are described one by one.
 const IRC_DESCRIBED: usize = 4;
+/// How many programs in droppers' places are described.
+const DROPPERS_DESCRIBED: usize = 3;
 /// From how many refused attempts in a minute on they are evidence: people do not insist.
 const REPEATED_FROM: u64 = 4;
 /// From how many different servers in a minute on they are evidence: a mailer with two
@@ -81,7 +86,7 @@ fn irc(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
         .irc
         .iter()
         .copied()
-        .partition(|irc| same_lineage(scene.actor, &irc.flow));
+        .partition(|irc| same_lineage(scene, &irc.flow));
     for (sign, group) in [(Sign::IrcSameLineage, own), (Sign::IrcElsewhere, elsewhere)] {
         for irc in group.iter().take(IRC_DESCRIBED) {
             let open = seconds(scene.now.since_ns(irc.since));
@@ -102,7 +107,7 @@ fn irc(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
         .irc_ended
         .iter()
         .rev()
-        .find(|irc| same_lineage(scene.actor, &irc.flow))
+        .find(|irc| same_lineage(scene, &irc.flow))
     {
         let ago = seconds(scene.now.since_ns(irc.since));
         evidence.push(Evidence::new(
@@ -121,13 +126,11 @@ fn irc_words(flow: &FlowInfo) -> String {
     )
 }
 
-/// Whether a connection belongs to the lineage that tried to send: the same culprit, or a
-/// process that stands in it. System processes stand in every lineage and say nothing.
-fn same_lineage(actor: &Actor, flow: &FlowInfo) -> bool {
-    let same_culprit = match (&actor.lineage.culprit, &flow.culprit) {
-        (Some(mine), Some(theirs)) => mine.program == *theirs,
-        _ => false,
-    };
+/// Whether a connection belongs to the lineage that tried to send: the same culprit, which is
+/// one process and not just one program, or a process that stands in the lineage. System
+/// processes stand in every lineage and say nothing. The user is the same already.
+fn same_lineage(scene: &Scene<'_>, flow: &FlowInfo) -> bool {
+    let actor = scene.actor;
     let in_chain = || {
         actor
             .lineage
@@ -135,7 +138,7 @@ fn same_lineage(actor: &Actor, flow: &FlowInfo) -> bool {
             .iter()
             .any(|link| link.pid == flow.pid && link.origin != Origin::System)
     };
-    same_culprit || (actor.pid != 0 && actor.pid == flow.pid) || in_chain()
+    Subject::of(flow) == *scene.subject || (actor.pid != 0 && actor.pid == flow.pid) || in_chain()
 }
 
 fn conduct(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
@@ -214,38 +217,64 @@ fn attempts(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
     }
 }
 
+/// The programs that may be a dropper's: the culprit, what tried to send, and what is foreign
+/// between the two.
 fn paths(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
-    let culprit = scene
-        .actor
-        .lineage
-        .culprit
-        .as_ref()
-        .map(|culprit| &culprit.program);
-    let mut paths: Vec<&Arc<str>> = culprit.into_iter().chain([&scene.actor.program]).collect();
-    paths.dedup();
+    let lineage = &scene.actor.lineage;
+    let culprit = lineage.culprit.as_ref().map(|culprit| &culprit.program);
+    let between = lineage
+        .links
+        .iter()
+        .filter(|link| link.origin == Origin::Foreign && link.role == Role::Unknown)
+        .map(|link| &link.program);
+    let mut paths: Vec<&Arc<str>> = Vec::new();
+    for path in culprit
+        .into_iter()
+        .chain([&scene.actor.program])
+        .chain(between)
+    {
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+    }
+    let mut found = 0;
     for path in paths {
         if let Some(place) = dropper_place(path) {
             evidence.push(Evidence::new(
                 Sign::DropperPath,
                 format!("{} {place}", program_name(path)),
             ));
+            found += 1;
+        }
+        if found == DROPPERS_DESCRIBED {
+            return;
         }
     }
 }
 
 /// Where droppers put their programs. Hidden folders in a home are full of honest tools, so
 /// the usual ones are let off.
-fn dropper_place(path: &str) -> Option<&'static str> {
+pub fn dropper_place(path: &str) -> Option<&'static str> {
     if path.contains("memfd:") {
         return Some("exists in memory only");
+    }
+    // Deeper than the gate follows: see `linux::programs`.
+    if path.starts_with('…') {
+        return Some("lies in so many folders that its place cannot be told");
     }
     if path.ends_with(" (deleted)") {
         return Some("deleted its own file");
     }
-    if ["/tmp/", "/var/tmp/", "/dev/shm/"]
-        .iter()
-        .any(|folder| path.starts_with(folder))
-    {
+    let temporary = [
+        "/tmp/",
+        "/var/tmp/",
+        "/dev/shm/",
+        "/run/shm/",
+        "/run/lock/",
+        "/run/user/",
+        "/var/lock/",
+    ];
+    if temporary.iter().any(|folder| path.starts_with(folder)) {
         return Some("runs from a folder for temporary files");
     }
     let usual = [
@@ -320,6 +349,9 @@ mod tests {
             "/home/u/.x/y",
             "memfd:kworker (deleted)",
             "/home/u/x (deleted)",
+            "/tmp/a/b/c/d/e/f/g/…/w/x/y/z",
+            "/home/u/d/d/d/d/d/d/.…/w/x/y/bot",
+            "…/d/d/d/d/d/d/d/…/d/d/d/bot",
         ] {
             assert!(dropper_place(path).is_some(), "{path}");
         }
@@ -328,6 +360,7 @@ mod tests {
             "/home/u/.local/bin/x",
             "/home/u/bin/.x",
             "/tmpfs/x",
+            "/home/u/d/d/d/d/d/d/…/w/x/y/bot",
             "",
         ] {
             assert!(dropper_place(path).is_none(), "{path}");

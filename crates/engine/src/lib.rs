@@ -6,9 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod answers;
 mod attempts;
+mod blame;
 mod bounded;
+mod conduct;
 mod detect;
 mod engine;
 mod entry;
@@ -24,6 +27,8 @@ mod suspicion;
 mod warning;
 mod words;
 
+pub use accounts::Subordinate;
+pub use blame::{is_starter, to_blame};
 pub use detect::{DetectSettings, Detector, MAIL_PORTS};
 pub use engine::{Action, Engine, Settings};
 pub use entry::{
@@ -34,7 +39,7 @@ pub use event::{
     Actor, Culprit, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink, Party, Payload,
     Sample, SampleKind, Timestamp,
 };
-pub use evidence::Evidence;
+pub use evidence::{Evidence, dropper_place};
 pub use observation::{Connection, Observation, Subject, Transport};
 pub use printable::{printable, program_name};
 pub use sampling::Wish;

@@ -1,10 +1,14 @@
-//! At most one report in a period for each key, and no report lost from the count.
+//! At most one report in a period for each key, and no report lost from the count. Each user has
+//! windows of his own, so no user can use up those of another.
 //!
 //! The first report of a key goes out at once and opens its window. What comes while the
 //! window is open is held: counted, and the gravest kept. When the window ends, what was
 //! held goes out as one report and opens the next window; if nothing was held, the key is
 //! forgotten. So the number of reports that went out, plus the numbers they carry, plus
 //! what is held, is always the number that came in.
+//!
+//! A user has a fixed number of windows, and one more for all keys beyond that. The number of
+//! users is bounded too: those who come while every place is taken share the place of the crowd.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -22,11 +26,27 @@ pub(crate) struct Report<V> {
     pub(crate) of_others: bool,
 }
 
+/// Whose windows these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    User(u32),
+    /// Users who came while all places were taken.
+    Crowd,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Slot<K> {
-    Own(K),
-    /// All keys that came while every window was taken.
-    Others,
+    Own(Place, K),
+    /// All keys that came while every window of this place was taken.
+    Others(Place),
+}
+
+impl<K> Slot<K> {
+    const fn place(&self) -> Place {
+        match self {
+            Self::Own(place, _) | Self::Others(place) => *place,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -38,37 +58,43 @@ struct Held<V> {
 #[derive(Debug)]
 pub(crate) struct Limiter<K, V> {
     period_ns: u64,
+    /// Windows of each place.
     capacity: usize,
+    users_max: usize,
     windows: HashMap<Slot<K>, Held<V>>,
+    /// Open windows of each place; the one for other keys is not among them.
+    used: HashMap<Place, usize>,
     /// One end for each window, soonest first: all windows have the same length.
     ends: VecDeque<(Timestamp, Slot<K>)>,
     holding: usize,
 }
 
 impl<K: Clone + Eq + Hash, V> Limiter<K, V> {
-    /// At most one report for a key in `period_ns`, and windows for `capacity` keys.
-    pub(crate) fn new(period_ns: u64, capacity: usize) -> Self {
+    /// At most one report for a key in `period_ns`, and windows for `capacity` keys of each of
+    /// `users_max` users.
+    pub(crate) fn new(period_ns: u64, capacity: usize, users_max: usize) -> Self {
         Self {
             period_ns,
             capacity,
+            users_max,
             windows: HashMap::new(),
+            used: HashMap::new(),
             ends: VecDeque::new(),
             holding: 0,
         }
     }
 
-    /// Lets a report through or holds it. Call [`Limiter::expire`] with the same time first.
+    /// Lets a report about a user through or holds it. The key names the user too, because a
+    /// window of the crowd belongs to one user. Call [`Limiter::expire`] with the same time first.
     pub(crate) fn offer(
         &mut self,
+        user: u32,
         key: K,
         gravity: FindingKind,
         value: V,
         now: Timestamp,
     ) -> Option<Report<V>> {
-        let mut slot = Slot::Own(key);
-        if !self.windows.contains_key(&slot) && self.windows.len() >= self.capacity {
-            slot = Slot::Others;
-        }
+        let slot = self.slot(user, key);
         if let Some(held) = self.windows.get_mut(&slot) {
             self.holding += usize::from(held.count == 0);
             held.count += 1;
@@ -81,13 +107,36 @@ impl<K: Clone + Eq + Hash, V> Limiter<K, V> {
             }
             return None;
         }
-        let of_others = slot == Slot::Others;
+        let of_others = matches!(slot, Slot::Others(_));
         self.open(slot, now);
         Some(Report {
             value,
             suppressed: 0,
             of_others,
         })
+    }
+
+    /// The window that a key belongs to.
+    fn slot(&self, user: u32, key: K) -> Slot<K> {
+        // A window that was opened in the crowd is used up before a place that became free.
+        let [own, crowd] =
+            [Place::User(user), Place::Crowd].map(|place| Slot::Own(place, key.clone()));
+        for slot in [&own, &crowd] {
+            if self.windows.contains_key(slot) {
+                return slot.clone();
+            }
+        }
+        let users = self.used.len() - usize::from(self.used.contains_key(&Place::Crowd));
+        let slot = if self.used.contains_key(&own.place()) || users < self.users_max {
+            own
+        } else {
+            crowd
+        };
+        let used = self.used.get(&slot.place()).copied().unwrap_or(0);
+        if used >= self.capacity {
+            return Slot::Others(slot.place());
+        }
+        slot
     }
 
     /// Ends the windows whose time is over and reports what they held.
@@ -97,12 +146,12 @@ impl<K: Clone + Eq + Hash, V> Limiter<K, V> {
             let Some((_, slot)) = self.ends.pop_front() else {
                 break;
             };
-            let Some(held) = self.windows.remove(&slot) else {
+            let Some(held) = self.close(&slot) else {
                 continue;
             };
             if let Some((_, value)) = held.gravest {
                 self.holding -= 1;
-                let of_others = slot == Slot::Others;
+                let of_others = matches!(slot, Slot::Others(_));
                 reports.push(Report {
                     value,
                     suppressed: held.count - 1,
@@ -129,7 +178,23 @@ impl<K: Clone + Eq + Hash, V> Limiter<K, V> {
         }
     }
 
+    fn close(&mut self, slot: &Slot<K>) -> Option<Held<V>> {
+        let held = self.windows.remove(slot)?;
+        if let (Slot::Own(place, _), Some(used)) = (slot, self.used.get_mut(&slot.place())) {
+            *used -= 1;
+            // Who has only the window for other keys open left has no need of his place: that
+            // window stays his.
+            if *used == 0 {
+                self.used.remove(place);
+            }
+        }
+        Some(held)
+    }
+
     fn open(&mut self, slot: Slot<K>, now: Timestamp) {
+        if let Slot::Own(place, _) = &slot {
+            *self.used.entry(*place).or_default() += 1;
+        }
         self.ends
             .push_back((now.plus_ns(self.period_ns), slot.clone()));
         self.windows.insert(
@@ -165,8 +230,8 @@ mod tests {
 
     #[test]
     fn the_first_goes_out_and_the_rest_waits() {
-        let mut limiter = Limiter::new(PERIOD_NS, 8);
-        let first = limiter.offer("a", FindingKind::IllegalSend, 1, Timestamp(0));
+        let mut limiter = Limiter::new(PERIOD_NS, 8, 4);
+        let first = limiter.offer(1000, "a", FindingKind::IllegalSend, 1, Timestamp(0));
         assert_eq!(
             first,
             Some(Report {
@@ -178,7 +243,7 @@ mod tests {
         assert_eq!(limiter.next_deadline(), None);
         for value in 2..5 {
             assert_eq!(
-                limiter.offer("a", FindingKind::IllegalSend, value, Timestamp(10)),
+                limiter.offer(1000, "a", FindingKind::IllegalSend, value, Timestamp(10)),
                 None
             );
         }
@@ -197,17 +262,52 @@ mod tests {
 
     #[test]
     fn the_gravest_of_those_held_goes_out() {
-        let mut limiter = Limiter::new(PERIOD_NS, 8);
+        let mut limiter = Limiter::new(PERIOD_NS, 8, 4);
         let kinds = [
             FindingKind::IllegalSend,
             FindingKind::BotSuspected,
             FindingKind::IllegalSend,
         ];
         for (value, kind) in kinds.into_iter().enumerate() {
-            let _ = limiter.offer("a", kind, value, Timestamp(0));
+            let _ = limiter.offer(1000, "a", kind, value, Timestamp(0));
         }
         let reports = limiter.expire(Timestamp(60));
         assert_eq!((reports[0].value, reports[0].suppressed), (1, 1));
+    }
+
+    #[test]
+    fn a_user_with_many_keys_holds_back_only_his_own() {
+        let mut limiter = Limiter::new(PERIOD_NS, 8, 4);
+        for key in 0..1000 {
+            let _ = limiter.offer(1000, key, FindingKind::BotSuspected, key, Timestamp(0));
+        }
+        // The other's first reports go out at once, under their own names.
+        for key in 5000..5008 {
+            let report = limiter.offer(1001, key, FindingKind::IllegalSend, key, Timestamp(1));
+            let report = report.expect("a window");
+            assert_eq!((report.value, report.of_others), (key, false));
+        }
+        // What goes out for other keys of one user is never a report of the other.
+        let _ = limiter.offer(1001, 5009, FindingKind::IllegalSend, 5009, Timestamp(1));
+        let held: Vec<_> = limiter.expire(Timestamp(PERIOD_NS)).into_iter().collect();
+        assert!(held.iter().all(|report| report.value < 1000), "{held:?}");
+        assert_eq!(held[0].suppressed, 990);
+    }
+
+    #[test]
+    fn users_beyond_the_bound_share_one_place() {
+        let mut limiter = Limiter::new(PERIOD_NS, 2, 3);
+        for user in 0..100 {
+            let _ = limiter.offer(user, user, FindingKind::IllegalSend, user, Timestamp(0));
+        }
+        // Three users, two windows of the crowd, and one for everybody else.
+        assert_eq!(limiter.open_windows(), 6);
+        let out = limiter.expire(Timestamp(PERIOD_NS));
+        assert_eq!(out.len(), 1);
+        assert_eq!((out[0].suppressed, out[0].of_others), (93, true));
+        // All places are free again.
+        let report = limiter.offer(99, 99, FindingKind::IllegalSend, 99, Timestamp(PERIOD_NS));
+        assert!(report.is_some_and(|report| !report.of_others));
     }
 
     proptest! {
@@ -215,27 +315,29 @@ mod tests {
         /// within a period, and the state stays within its bounds.
         #[test]
         fn nothing_is_lost_and_nobody_is_reported_too_often(
-            steps in prop::collection::vec((0u8..12, 0u64..40, any::<bool>()), 1..300),
+            steps in prop::collection::vec((0u8..24, 0u64..40, any::<bool>()), 1..300),
         ) {
-            let mut limiter = Limiter::new(PERIOD_NS, 5);
+            let mut limiter = Limiter::new(PERIOD_NS, 2, 2);
             let mut now = Timestamp(1000);
             let (mut came, mut told) = (0u64, 0u64);
-            let mut last: HashMap<Option<u8>, Timestamp> = HashMap::new();
+            let mut last: HashMap<u8, Timestamp> = HashMap::new();
             for (key, wait, offers) in steps {
                 now = now.plus_ns(wait);
                 let mut reports = limiter.expire(now);
                 if offers {
                     came += 1;
-                    reports.extend(limiter.offer(key, FindingKind::IllegalSend, key, now));
+                    reports.extend(limiter.offer(u32::from(key % 4), key, FindingKind::IllegalSend, key, now));
                 }
                 for report in reports {
                     told += 1 + report.suppressed;
-                    let who = (!report.of_others).then_some(report.value);
-                    if let Some(before) = last.insert(who, now) {
+                    if report.of_others {
+                        continue;
+                    }
+                    if let Some(before) = last.insert(report.value, now) {
                         prop_assert!(now.since_ns(before) >= PERIOD_NS);
                     }
                 }
-                prop_assert!(limiter.open_windows() <= 6);
+                prop_assert!(limiter.open_windows() <= 4 * 3);
                 prop_assert_eq!(came, told + limiter.held());
                 prop_assert_eq!(limiter.next_deadline().is_some(), limiter.held() > 0);
             }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use protocols::{App, Facts, dns, irc};
 
+use crate::event::{Culprit, FlowInfo};
+
 /// Whose conduct is weighed: everything that one culprit led to, or, in a capture, a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
@@ -13,6 +15,8 @@ pub enum Subject {
     Host(IpAddr),
     /// A culprit, or a program that has none, with all that descends from it.
     Lineage {
+        /// User that the process runs as. What one user does is no evidence about another.
+        uid: u32,
         /// Path of its program; empty when unknown.
         program: Arc<str>,
         /// The process that it was when it began.
@@ -22,11 +26,30 @@ pub enum Subject {
 
 impl Subject {
     /// The lineage of a process: its culprit's, or its own where there is none.
-    pub(crate) fn lineage(culprit: Option<(&Arc<str>, u32)>, program: &Arc<str>, pid: u32) -> Self {
-        let (program, pid) = culprit.unwrap_or((program, pid));
+    pub(crate) fn lineage(
+        uid: u32,
+        culprit: Option<&Culprit>,
+        program: &Arc<str>,
+        pid: u32,
+    ) -> Self {
+        let (program, pid) = culprit.map_or((program, pid), |by| (&by.program, by.pid));
         Self::Lineage {
+            uid,
             program: program.clone(),
             pid,
+        }
+    }
+
+    /// The lineage that a connection belongs to.
+    pub(crate) fn of(flow: &FlowInfo) -> Self {
+        Self::lineage(flow.uid, flow.culprit.as_ref(), &flow.program, flow.pid)
+    }
+
+    /// The user whose share of the room it takes. A capture knows no users.
+    pub(crate) const fn uid(&self) -> u32 {
+        match self {
+            Self::Host(_) => 0,
+            Self::Lineage { uid, .. } => *uid,
         }
     }
 }

@@ -32,25 +32,60 @@ pub fn program_name(path: &str) -> Cow<'_, str> {
         return Cow::Borrowed("an unknown program");
     }
     let safe = printable(path);
-    if safe.contains([' ', '"', '\'', ',', ';']) {
+    if safe.contains(|letter: char| letter.is_whitespace() || "\"',;".contains(letter)) {
         return Cow::Owned(format!("\"{}\"", safe.replace('"', "\\\"")));
     }
     safe
 }
 
-/// Bidirectional controls, zero-width letters and separators are in Unicode's categories Cf,
-/// Zl and Zp; the tag letters are invisible too (Unicode 15, chapter 23).
+/// Letters that nobody sees, or that change how others are shown. Sorted.
+///
+/// These are all code points with the property Default_Ignorable_Code_Point and all of the categories
+/// Cf, Zl and Zp (Unicode 16), and beside them those that are drawn as nothing at all though
+/// their properties do not say so.
+const HIDDEN: [(char, char); 28] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{600}', '\u{605}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{2028}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    // An empty pattern of Braille.
+    ('\u{2800}', '\u{2800}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    // Not assigned, then annotations and the place of an object.
+    ('\u{fff0}', '\u{fffc}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    // Egyptian controls and blanks.
+    ('\u{13430}', '\u{13442}'),
+    ('\u{16fe4}', '\u{16fe4}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    // A note without a head, then musical controls.
+    ('\u{1d159}', '\u{1d159}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    // Tags, and all that Unicode keeps for more of the kind.
+    ('\u{e0000}', '\u{e0fff}'),
+];
+
 fn is_plain(letter: char) -> bool {
-    !(letter.is_control()
-        || matches!(
-            letter,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{fffc}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e0fff}'
-        ))
+    if letter.is_ascii() {
+        return !letter.is_control();
+    }
+    let place = HIDDEN.partition_point(|(_, last)| *last < letter);
+    let hidden = HIDDEN.get(place).is_some_and(|(first, _)| *first <= letter);
+    !letter.is_control() && !hidden
 }
 
 #[cfg(test)]
@@ -69,6 +104,46 @@ mod tests {
     }
 
     #[test]
+    fn no_letter_hides() {
+        assert!(HIDDEN.is_sorted_by(|(_, last), (first, _)| last < first));
+        // The fillers of Hangul, which look like spaces, and others that are drawn as nothing.
+        for letter in [
+            '\u{115f}',
+            '\u{1160}',
+            '\u{3164}',
+            '\u{ffa0}',
+            '\u{34f}',
+            '\u{17b4}',
+            '\u{180b}',
+            '\u{180f}',
+            '\u{2065}',
+            '\u{2800}',
+            '\u{fe0f}',
+            '\u{fff8}',
+            '\u{1bca0}',
+            '\u{1d159}',
+            '\u{1d173}',
+            '\u{e0100}',
+            '\u{e0fff}',
+            '\u{600}',
+            '\u{110bd}',
+            '\u{1343f}',
+        ] {
+            let text = format!("/tmp/a{letter}b");
+            assert_eq!(
+                printable(&text),
+                format!("/tmp/a\\u{{{:x}}}b", u32::from(letter))
+            );
+        }
+        for letter in [
+            '\u{ac}', '\u{ae}', '\u{1161}', '\u{3163}', '\u{3165}', '\u{3000}', '\u{ffa1}',
+            '\u{fffd}',
+        ] {
+            assert!(is_plain(letter), "{letter:?}");
+        }
+    }
+
+    #[test]
     fn usual_names_are_left_alone() {
         for name in ["/usr/bin/mutt", "/home/関守/メール", "/opt/a b/c"] {
             assert!(matches!(printable(name), Cow::Borrowed(same) if same == name));
@@ -79,6 +154,7 @@ mod tests {
     fn a_path_cannot_pose_as_a_sentence() {
         assert_eq!(program_name("/tmp/x is harmless"), "\"/tmp/x is harmless\"");
         assert_eq!(program_name("/tmp/\" y"), "\"/tmp/\\\" y\"");
+        assert_eq!(program_name("/tmp/x\u{3000}is"), "\"/tmp/x\u{3000}is\"");
         assert_eq!(program_name(""), "an unknown program");
     }
 }

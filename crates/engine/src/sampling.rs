@@ -103,23 +103,27 @@ impl Sampling {
     }
 
     /// A connection is IRC, as is known from before.
-    pub(crate) fn follow(&mut self, cookie: u64) {
-        self.flows.put(cookie, Followed::Irc(Box::default()));
+    pub(crate) fn follow(&mut self, account: u32, cookie: u64) {
+        self.flows
+            .put(account, cookie, Followed::Irc(Box::default()));
     }
 
-    /// Takes a sample, and tells what it shows.
+    /// Takes a sample, and tells what it shows. Its connection takes room of `account`.
     pub(crate) fn take(
         &mut self,
+        account: u32,
         sample: &Sample,
         now: Timestamp,
         mut each: impl FnMut(&Observation<'_>),
     ) -> Noted {
         let connection = connection(&sample.flow);
         match &sample.kind {
-            SampleKind::Sent(payload) => self.payload(sample, Side::Client, payload, &mut each),
+            SampleKind::Sent(payload) => {
+                self.payload(account, sample, Side::Client, payload, &mut each)
+            }
             SampleKind::Received(payload) => {
-                self.heard_from(sample, now, &mut each);
-                self.payload(sample, Side::Server, payload, &mut each)
+                self.heard_from(account, sample, now, &mut each);
+                self.payload(account, sample, Side::Server, payload, &mut each)
             }
             SampleKind::Query(bytes) => {
                 for question in dns::parse(bytes).iter().flat_map(|query| &query.questions) {
@@ -167,6 +171,7 @@ impl Sampling {
     /// The first answer on a connection, when its server was not heard from for a while.
     fn heard_from(
         &mut self,
+        account: u32,
         sample: &Sample,
         now: Timestamp,
         each: &mut impl FnMut(&Observation<'_>),
@@ -175,9 +180,9 @@ impl Sampling {
         if MAIL_FETCHED_FROM.contains(&server.port()) {
             return;
         }
-        let key = (subject(sample), server.ip());
+        let key = (Subject::of(&sample.flow), server.ip());
         let last = self.heard.take(&key);
-        self.heard.put(key, now);
+        self.heard.put(account, key, now);
         let quiet_ns = last.map_or(0, |last| now.since_ns(last));
         if quiet_ns >= QUIET_NS {
             each(&Observation::Inbound {
@@ -189,6 +194,7 @@ impl Sampling {
 
     fn payload(
         &mut self,
+        account: u32,
         sample: &Sample,
         side: Side,
         payload: &Payload,
@@ -229,16 +235,10 @@ impl Sampling {
             }
             followed @ (Followed::Known(_) | Followed::Opaque) => followed,
         };
-        self.forgotten += u64::from(self.flows.put(sample.flow.cookie, followed).is_some());
+        let left = self.flows.put(account, sample.flow.cookie, followed);
+        self.forgotten += u64::from(left.is_some());
         noted
     }
-}
-
-/// Whose conduct a sample is.
-pub(crate) fn subject(sample: &Sample) -> Subject {
-    let flow = &sample.flow;
-    let culprit = flow.culprit.as_ref().zip(sample.culprit_pid);
-    Subject::lineage(culprit, &flow.program, flow.pid)
 }
 
 fn connection(flow: &FlowInfo) -> Connection {
@@ -386,7 +386,7 @@ mod tests {
     use policy::{Origin, Role};
 
     use super::*;
-    use crate::event::FlowKind;
+    use crate::event::{Culprit, FlowKind};
 
     fn sample(cookie: u64, kind: SampleKind) -> Sample {
         Sample {
@@ -396,12 +396,14 @@ mod tests {
                 pid: 40,
                 uid: 1000,
                 program: "/tmp/child".into(),
-                culprit: Some("/tmp/bot".into()),
+                culprit: Some(Culprit {
+                    program: "/tmp/bot".into(),
+                    pid: 30,
+                }),
                 role: Role::Unknown,
                 origin: Origin::Foreign,
                 destination: "198.51.100.7:8080".parse().expect("an address"),
             },
-            culprit_pid: Some(30),
             kind,
         }
     }
@@ -427,7 +429,7 @@ mod tests {
 
     fn take(sampling: &mut Sampling, sample: &Sample) -> (Vec<String>, Noted) {
         let mut seen = Vec::new();
-        let noted = sampling.take(sample, Timestamp(0), |observation| {
+        let noted = sampling.take(1000, sample, Timestamp(0), |observation| {
             seen.push(words(observation))
         });
         (seen, noted)

@@ -16,12 +16,14 @@ fn sampled(cookie: u64, kind: SampleKind) -> Event {
             pid: 4242,
             uid: 1000,
             program: "/opt/bot".into(),
-            culprit: Some("/opt/bot".into()),
+            culprit: Some(Culprit {
+                program: "/opt/bot".into(),
+                pid: 4242,
+            }),
             role: Role::Unknown,
             origin: Origin::Foreign,
             destination: "198.51.100.7:8080".parse().expect("an address"),
         },
-        culprit_pid: Some(4242),
         kind,
     })
 }

@@ -156,6 +156,70 @@ fn each_user_is_told_about_his_own_processes() {
     }
 }
 
+/// One user's hundred thousand culprits cost another neither a finding nor a warning, nor do
+/// they make the journal write anything of his under the other's name.
+#[test]
+fn one_user_does_not_silence_another() {
+    let mut engine = Engine::new(Settings::default());
+    let mut told = Vec::new();
+    for number in 0..20_000u32 {
+        let mut actor = bot(&format!("/home/mallory/{number}"), 10_000 + number);
+        actor.uid = 1666;
+        told.extend(engine.handle(connect(actor, 9, Reason::NotAMailer), at(0)));
+        let mut flow = irc(u64::from(number), 10_000 + number, "/home/mallory/chat");
+        flow.uid = 1666;
+        told.extend(engine.handle(Event::FlowOpened(flow), at(0)));
+        if number == 0 {
+            let flow = irc(1 << 40, 4242, "/opt/bot");
+            told.extend(engine.handle(Event::FlowOpened(flow), at(0)));
+        }
+    }
+    let quiet = Settings::default();
+    assert!(warnings(&told).len() <= quiet.warnings_tracked + 1);
+    for number in 0..quiet.warnings_tracked as u32 {
+        let actor = bot(&format!("/opt/bot-{number}"), 4242 + number);
+        let actions = engine.handle(connect(actor, 25, Reason::NotAMailer), at(1));
+        let found = findings(&actions);
+        // His own IRC connection was not pushed out either.
+        assert_eq!(found[0].finding, FindingKind::BotSuspected);
+        assert_eq!((found[0].uid, found[0].suppressed), (1000, 0));
+        let warned = warnings(&actions);
+        assert_eq!((warned[0].uid, warned[0].suppressed), (1000, 0));
+        assert!(warned[0].culprit.is_some());
+    }
+    // What was held back goes out under the name of the user whose it is.
+    let later = engine.tick(at(60));
+    for found in findings(&later) {
+        assert_eq!((found.uid, found.suppressed > 1000), (1666, true));
+    }
+    for warning in warnings(&later) {
+        assert_eq!(warning.uid, 1666);
+        assert!(!warning.body.contains("/opt/bot"), "{}", warning.body);
+    }
+}
+
+/// A user namespace gives a user 65,536 ids more. They are one account.
+#[test]
+fn subordinate_ids_take_one_share() {
+    let settings = Settings {
+        subordinate: Subordinate::read("mallory:100000:65536\n"),
+        ..Settings::default()
+    };
+    let mut engine = Engine::new(settings.clone());
+    let mut told = Vec::new();
+    for number in 0..2000u32 {
+        let mut actor = bot(&format!("/home/mallory/{number}"), 10_000 + number);
+        actor.uid = 100_000 + number;
+        told.extend(engine.handle(connect(actor, 9, Reason::NotAMailer), at(0)));
+    }
+    assert!(warnings(&told).len() <= settings.warnings_tracked + 1);
+    let actions = engine.handle(
+        connect(bot("/opt/bot", 4242), 25, Reason::NotAMailer),
+        at(1),
+    );
+    assert_eq!(warnings(&actions)[0].culprit.as_deref(), Some("/opt/bot"));
+}
+
 #[test]
 fn a_bot_that_is_found_out_while_held_back_is_told_as_a_bot() {
     let mut engine = Engine::new(Settings::default());
@@ -271,7 +335,7 @@ proptest! {
     fn every_refusal_is_told_or_counted(
         steps in prop::collection::vec((0u32..40, 0u64..20, 0u64..999, 0usize..11, any::<bool>()), 1..400),
     ) {
-        let mut engine = Engine::new(Settings { findings_tracked: 16, warnings_tracked: 8, ..Settings::default() });
+        let mut engine = Engine::new(Settings { findings_tracked: 8, warnings_tracked: 4, users_tracked: 3, ..Settings::default() });
         let mut ledger = Ledger::default();
         let mut now = at(0);
         for (who, wait, jitter, reason, chats) in steps {

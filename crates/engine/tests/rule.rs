@@ -76,7 +76,12 @@ fn irc_of_the_same_lineage_is_heavier() {
         refuse(&mut engine, bot("/opt/bot", 4242), Reason::NotAMailer, 1)
     };
     // By culprit, and by a process that stands in the lineage.
-    for flow in [irc(1, 99, "/opt/bot"), irc(1, 4242, "/opt/renamed")] {
+    let child = FlowInfo {
+        pid: 99,
+        program: "/opt/child".into(),
+        ..irc(1, 4242, "/opt/bot")
+    };
+    for flow in [child, irc(1, 4242, "/opt/renamed")] {
         let mut engine = engine();
         engine.handle(Event::FlowOpened(flow), at(0));
         let same = refuse(&mut engine, driven_mailer(), Reason::ForeignOrigin, 1);
@@ -91,6 +96,113 @@ fn irc_of_the_same_lineage_is_heavier() {
                     .unwrap()
         );
     }
+}
+
+/// The same program is not the same lineage: an interpreter runs a chat program and a script.
+#[test]
+fn another_run_of_the_same_program_is_another_lineage() {
+    let mut engine = engine();
+    engine.handle(Event::FlowOpened(irc(1, 99, "/usr/bin/python3.12")), at(0));
+    let found = refuse(
+        &mut engine,
+        bot("/usr/bin/python3.12", 4242),
+        Reason::NotAMailer,
+        1,
+    );
+    assert_eq!(signs(&found), [Sign::OwnEngine, Sign::IrcElsewhere]);
+}
+
+#[test]
+fn what_another_user_does_is_no_evidence_and_is_not_shown() {
+    let mut engine = engine();
+    let others = |cookie, pid, program| FlowInfo {
+        uid: 1001,
+        ..irc(cookie, pid, program)
+    };
+    // Open and closed ones, by the very program and process that tries to send.
+    let closed = others(1, 4242, "/opt/bot");
+    engine.handle(Event::FlowOpened(closed.clone()), at(0));
+    engine.handle(
+        Event::FlowClosed {
+            flow: closed,
+            bytes_sent: 1,
+            bytes_received: 1,
+        },
+        at(1),
+    );
+    engine.handle(Event::FlowOpened(others(2, 4242, "/opt/bot")), at(1));
+    engine.handle(Event::FlowOpened(others(3, 99, "/opt/chat")), at(1));
+    // His refusals, tampering, and conduct.
+    for host in 0..20 {
+        let mut actor = bot("/opt/bot", 4242);
+        actor.uid = 1001;
+        engine.handle(connect(actor, host, Reason::NotAMailer), at(2));
+    }
+    let tampered = Event::Tampered {
+        by: Party {
+            program: path("/home/other/gdb"),
+            pid: 50,
+        },
+        uid: 1001,
+        target: Party {
+            program: path("/opt/bot"),
+            pid: 4242,
+        },
+        signs: Tamper::TRACED,
+    };
+    engine.handle(tampered, at(2));
+    let mut actor = bot("/opt/bot", 4242);
+    actor.tampered = Tamper::TRACED;
+    let actions = engine.handle(connect(actor, 25, Reason::NotAMailer), at(3));
+    let found = findings(&actions)[0];
+    assert_eq!(found.finding, FindingKind::IllegalSend);
+    assert_eq!(signs(found), [Sign::OwnEngine, Sign::Tampering]);
+    let told = format!("{found:?} {:?}", warnings(&actions));
+    for secret in ["192.0.2.66", "/opt/chat", "/home/other"] {
+        assert!(!told.contains(secret), "{told}");
+    }
+    // Nor does root's own program become a bot by what a user does.
+    let mut actor = bot("/opt/backup", 77);
+    actor.uid = 0;
+    assert_eq!(
+        refuse(&mut engine, actor, Reason::NotAMailer, 4).finding,
+        FindingKind::IllegalSend
+    );
+}
+
+#[test]
+fn a_starter_is_not_to_blame_for_what_it_starts() {
+    let mut engine = engine();
+    let mut actor = bot("/tmp/bot", 4243);
+    let nohup = link("/usr/bin/nohup", 4242, Role::Unknown, Origin::Foreign);
+    actor.lineage.links.insert(2, nohup);
+    actor.lineage.culprit = Some(Culprit {
+        program: "/usr/bin/nohup".into(),
+        pid: 4242,
+    });
+    // The gate reports the connection under what it recorded.
+    let chat = FlowInfo {
+        culprit: actor.lineage.culprit.clone(),
+        ..irc(1, 4250, "/tmp/child")
+    };
+    engine.handle(Event::FlowOpened(chat), at(0));
+    let actions = engine.handle(connect(actor, 25, Reason::NotAMailer), at(1));
+    let Action::Append(Entry::Verdict(verdict)) = &actions[0] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(verdict.culprit.as_deref(), Some("/tmp/bot"));
+    let found = findings(&actions)[0];
+    assert_eq!(
+        (found.culprit.as_deref(), found.culprit_pid),
+        (Some("/tmp/bot"), Some(4243))
+    );
+    assert_eq!(
+        signs(found),
+        [Sign::IrcSameLineage, Sign::OwnEngine, Sign::DropperPath]
+    );
+    let warning = warnings(&actions)[0];
+    assert_eq!(warning.culprit.as_deref(), Some("/tmp/bot"));
+    assert!(!warning.body.contains("nohup"), "{}", warning.body);
 }
 
 #[test]

@@ -156,6 +156,14 @@ pub(crate) fn read<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Result<T, Error>
         .ok_or(Error::Short(bytes.len()))
 }
 
+/// The culprit under an index; index 0 means that there is none.
+pub fn culprit(names: &mut impl Names, index: u32, pid: u32) -> Option<Culprit> {
+    (index != 0).then(|| Culprit {
+        program: known(names, index),
+        pid,
+    })
+}
+
 pub(crate) fn known(names: &mut impl Names, index: u32) -> Arc<str> {
     names.name(index).unwrap_or_else(|| "".into())
 }
@@ -247,10 +255,7 @@ pub fn lineage(record: &ProcessRecord, names: &mut impl Names) -> Lineage {
     Lineage {
         links,
         lost: record.depth - kept as u32,
-        culprit: (record.culprit != 0).then(|| Culprit {
-            program: known(names, record.culprit),
-            pid: record.culprit_pid,
-        }),
+        culprit: culprit(names, record.culprit, record.culprit_pid),
     }
 }
 
@@ -265,11 +270,7 @@ fn flow(event: &FlowEvent, names: &mut impl Names) -> Result<FlowInfo, Error> {
         pid: event.header.pid,
         uid: event.header.uid,
         program: known(names, event.program),
-        culprit: if event.culprit == 0 {
-            None
-        } else {
-            names.name(event.culprit)
-        },
+        culprit: culprit(names, event.culprit, event.culprit_pid),
         role: Role::from_code(event.role),
         origin: Origin::from_code(event.origin),
         destination: address(event.address, event.port, event.family)?,

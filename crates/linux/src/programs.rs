@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use abi::{ProgramKey, ProgramPath};
+use abi::{PATH_END_PARTS, PATH_PARTS, ProgramKey, ProgramPath};
 
 use crate::identity::{self, Stamp};
 
@@ -79,34 +79,64 @@ pub fn display_here(key: &ProgramKey, mut path: ProgramPath) -> String {
     display(&path)
 }
 
+/// Stands for the folders in the middle of a deep path.
+const FOLDERS_LEFT_OUT: &str = "/…";
+/// The same when the name of one of them begins with a dot.
+const HIDDEN_LEFT_OUT: &str = "/.…";
+
 fn walked(path: &ProgramPath) -> String {
-    let filled = (path.filled as usize).min(path.parts.len());
+    let count = path.filled as usize;
     let mut out = String::new();
     if path.complete == 0 {
         // A file in no folder, or one too deep down to be walked up to the root.
-        out.push_str(if filled < path.parts.len() {
+        out.push_str(if count < abi::PATH_DEPTH_MAX {
             NO_FOLDER
         } else {
             "…"
         });
     }
-    for part in path.parts[..filled].iter().rev() {
-        out.push('/');
-        out.push_str(&text(part));
-        if part[part.len() - 2] != 0 {
-            out.push('…');
-        }
+    if path.complete == abi::BEGINNING_LOST {
+        out.push('…');
+    }
+    let from = count.min(PATH_END_PARTS);
+    let kept = from.max(count.saturating_sub(PATH_PARTS - PATH_END_PARTS));
+    for number in (kept..count).rev() {
+        push_name(&mut out, path, number);
+    }
+    if kept > from {
+        out.push_str(if path.hidden == 0 {
+            FOLDERS_LEFT_OUT
+        } else {
+            HIDDEN_LEFT_OUT
+        });
+    }
+    for number in (0..from).rev() {
+        push_name(&mut out, path, number);
     }
     out
 }
 
-/// Cuts a path of the file system into the shape that the kernel side uses.
+/// One component, with a mark when it was cut.
+fn push_name(out: &mut String, path: &ProgramPath, number: usize) {
+    let part = &path.parts[ProgramPath::slot(number)];
+    out.push('/');
+    out.push_str(&text(part));
+    if part[part.len() - 2] != 0 {
+        out.push('…');
+    }
+}
+
+/// Brings a path of the file system into the shape that the kernel side uses.
 pub fn parts(path: &str) -> ProgramPath {
     let mut out: ProgramPath = bytemuck::Zeroable::zeroed();
     let mut names = path.split('/').filter(|name| !name.is_empty()).rev();
-    for part in &mut out.parts {
-        let Some(name) = names.next() else { break };
+    for (number, name) in names.by_ref().take(abi::PATH_DEPTH_MAX).enumerate() {
+        let part = &mut out.parts[ProgramPath::slot(number)];
+        if number >= PATH_PARTS && part[0] == b'.' {
+            out.hidden = 1;
+        }
         let length = name.len().min(part.len() - 1);
+        *part = [0; abi::PATH_PART_BYTES];
         part[..length].copy_from_slice(&name.as_bytes()[..length]);
         out.filled += 1;
     }
@@ -137,8 +167,24 @@ mod tests {
     fn what_was_cut_is_shown_as_cut() {
         let long = format!("/tmp/{}", "x".repeat(100));
         assert_eq!(display(&parts(&long)), format!("/tmp/{}…", "x".repeat(63)));
-        let deep = "/d".repeat(20);
-        assert_eq!(display(&parts(&deep)), format!("…{}", "/d".repeat(12)));
+    }
+
+    #[test]
+    fn a_deep_path_keeps_its_beginning_and_its_end() {
+        let twelve = format!("/tmp{}/bot", "/d".repeat(10));
+        assert_eq!(display(&parts(&twelve)), twelve);
+        for folders in [11, 12, 40, 2000] {
+            let deep = format!("/tmp/a{}/z/bot", "/d".repeat(folders));
+            let shown = format!("/tmp/a{}/…/d/d/z/bot", "/d".repeat(6));
+            assert_eq!(display(&parts(&deep)), shown, "{folders}");
+        }
+        let hidden = format!("/home/u{}/.h{}/bot", "/d".repeat(9), "/d".repeat(9));
+        assert_eq!(
+            display(&parts(&hidden)),
+            format!("/home/u{}/.…/d/d/d/bot", "/d".repeat(6))
+        );
+        let endless = "/d".repeat(abi::PATH_DEPTH_MAX + 1);
+        assert!(display(&parts(&endless)).starts_with("…/d/d"));
     }
 
     #[test]

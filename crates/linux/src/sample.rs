@@ -1,13 +1,11 @@
 //! Bytes from the ring buffer of samples → samples for the engine. As in [`crate::decode`],
 //! lengths are checked and unknown codes are errors.
 
-use std::sync::Arc;
-
 use abi::{EventTag, Interest, SampleHead, Sampled};
-use engine::{Culprit, FlowInfo, FlowKind, Payload, Sample, SampleKind, Wish};
+use engine::{FlowInfo, FlowKind, Payload, Sample, SampleKind, Wish};
 use policy::{Origin, Role};
 
-use crate::decode::{Error, Names, address, known, read};
+use crate::decode::{Error, Names, address, culprit, known, read};
 
 /// Decodes one record: when it happened, in nanoseconds since boot, and what.
 ///
@@ -47,17 +45,8 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<(u64, Sample), Err
             bytes_received: head.bytes_received,
         },
     };
-    let culprit = (head.culprit != 0).then(|| Culprit {
-        program: known(names, head.culprit),
-        pid: head.culprit_pid,
-    });
-    let flow = FlowInfo {
-        culprit: culprit.as_ref().map(|culprit| Arc::clone(&culprit.program)),
-        ..flow(head.cookie, &interest_of(&head), names)?
-    };
     let sample = Sample {
-        flow,
-        culprit_pid: culprit.map(|culprit| culprit.pid),
+        flow: flow(head.cookie, &interest_of(&head), names)?,
         kind,
     };
     Ok((head.header.boot_ns, sample))
@@ -120,7 +109,7 @@ fn flow(cookie: u64, interest: &Interest, names: &mut impl Names) -> Result<Flow
         pid: interest.pid,
         uid: interest.uid,
         program: known(names, interest.program),
-        culprit: names.name(interest.culprit),
+        culprit: culprit(names, interest.culprit, interest.culprit_pid),
         role: Role::from_code(interest.role),
         origin: Origin::from_code(interest.origin),
         destination: address(interest.address, interest.port, interest.family)?,
@@ -158,10 +147,8 @@ mod tests {
             sample.flow.destination,
             "198.51.100.7:8080".parse().expect("an address")
         );
-        assert_eq!(
-            (sample.flow.culprit.as_deref(), sample.culprit_pid),
-            (Some("/program/3"), Some(33))
-        );
+        let culprit = sample.flow.culprit.as_ref().expect("a culprit");
+        assert_eq!((&*culprit.program, culprit.pid), ("/program/3", 33));
         let SampleKind::Received(payload) = sample.kind else {
             panic!("{sample:?}")
         };

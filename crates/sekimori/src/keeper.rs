@@ -54,14 +54,14 @@ use crate::paths::Paths;
 use crate::registry::Registry;
 #[cfg(test)]
 pub use account::NAME as ACCOUNT_NAME;
-use allowance::Allowance;
+use allowance::Allowances;
 use child::{Restarts, Watcher};
 
-/// How often what could not be done is tried again, and children are reaped, while there is
-/// something to do. An idle keeper sleeps.
+/// How often failed work is retried, and children reaped, while there is any. An idle keeper sleeps.
 const ROUND: Duration = Duration::from_secs(10);
-/// Warnings that may be shown at once, and how long until there is one more.
+/// Warnings about one user at once, how long until there is one more, and users who have a share each.
 const WARNINGS_AT_ONCE: u32 = 20;
+const WARNED_USERS: usize = 24;
 const WARNING_EVERY: Duration = Duration::from_secs(3);
 /// How long the watcher may take to write down what is left when the daemon ends.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -102,7 +102,7 @@ pub struct Keeper {
     loaded: Loaded,
     sockets: sockets::Sockets,
     notifier: Notifier,
-    warnings: Allowance,
+    warnings: Allowances,
     search: search::Search,
     forward: forward::Forward,
     watcher: Option<Watcher>,
@@ -182,7 +182,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         sockets,
         // The link, not what it leads to now: after an upgrade of the file it still works.
         notifier: Notifier::new("/proc/self/exe".into()),
-        warnings: Allowance::new(WARNINGS_AT_ONCE, WARNING_EVERY),
+        warnings: Allowances::new(WARNINGS_AT_ONCE, WARNING_EVERY, WARNED_USERS),
         search: search::Search::default(),
         forward,
         watcher: None,

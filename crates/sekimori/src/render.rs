@@ -10,6 +10,7 @@ mod flow;
 mod lineage;
 mod log;
 pub mod report;
+mod response;
 mod summary;
 mod table;
 mod tree;

@@ -129,6 +129,17 @@ pub fn objection(path: &Path, role: Role, sha256: &str) -> Option<Objection> {
     Tools::below(Path::new("/")).objection(path, role, Some(sha256))
 }
 
+/// What kind of tool a program is, by the name of its file alone. For advice about programs that need
+/// not be on this machine.
+pub fn tool_named(path: &str) -> Option<Tool> {
+    names::tool(path.rsplit('/').next().unwrap_or_default())
+}
+
+/// Whether a program does whatever it is told, by the name of its file alone.
+pub fn is_tool(path: &str) -> bool {
+    tool_named(path).is_some()
+}
+
 /// The tools that are installed.
 #[derive(Debug)]
 pub struct Tools {

@@ -188,6 +188,7 @@ impl Watcher {
             own_pages,
             engine: Engine::new(Settings {
                 mail_ports: hello.mail_ports.clone(),
+                subordinate: hello.subordinate.clone(),
                 ..Settings::default()
             }),
             known: Known::default(),

@@ -1,4 +1,5 @@
-//! The subjects that are known: bounded in number and in bytes, the longest idle leave first.
+//! The subjects that are known: bounded in number and in bytes. The longest idle of the user who
+//! has most leaves first, so no user pushes out what is known of another's programs.
 
 use std::collections::HashMap;
 
@@ -28,6 +29,8 @@ pub(super) struct Table {
     subjects_max: usize,
     detail_max_bytes: usize,
     held_bytes: usize,
+    /// How many subjects each user has. A user without any has no entry.
+    shares: HashMap<u32, usize>,
     forgotten: u64,
 }
 
@@ -41,6 +44,7 @@ impl Table {
             subjects_max: subjects_max.clamp(1, NONE as usize),
             detail_max_bytes,
             held_bytes: 0,
+            shares: HashMap::new(),
             forgotten: 0,
         }
     }
@@ -86,14 +90,14 @@ impl Table {
         let before = std::mem::replace(&mut slot.bytes, bytes);
         self.held_bytes = (self.held_bytes + bytes).saturating_sub(before);
         while self.held_bytes > self.detail_max_bytes && self.slots.len() > 1 {
-            self.forget_oldest();
+            self.forget_one();
         }
         result
     }
 
     fn insert(&mut self, subject: &Subject) -> u32 {
         while self.slots.len() >= self.subjects_max {
-            self.forget_oldest();
+            self.forget_one();
         }
         let place = self.slots.len() as u32;
         self.slots.push(Slot {
@@ -104,19 +108,43 @@ impl Table {
             newer: NONE,
         });
         self.places.insert(subject.clone(), place);
+        *self.shares.entry(subject.uid()).or_default() += 1;
         self.link(place);
         place
     }
 
-    /// The last slot moves to where the oldest was, so the slots stay without holes.
-    fn forget_oldest(&mut self) {
-        let place = self.oldest;
+    /// The longest idle of the user who has most; where several have as many, the longest idle of
+    /// them all. Whoever has most was mostly the last to come, but rarely far behind the oldest.
+    fn next_to_leave(&self) -> u32 {
+        let most = self.shares.values().max().copied().unwrap_or(0);
+        let mut place = self.oldest;
+        while let Some(slot) = self.slots.get(place as usize) {
+            // The one that is being looked at just now stays.
+            let has_most = self.shares.get(&slot.subject.uid()) == Some(&most);
+            if has_most && place != self.newest {
+                return place;
+            }
+            place = slot.newer;
+        }
+        self.oldest
+    }
+
+    /// The last slot moves to where the one that leaves was, so the slots stay without holes.
+    fn forget_one(&mut self) {
+        let place = self.next_to_leave();
         if place == NONE {
             return;
         }
         self.unlink(place);
         let gone = self.slots.swap_remove(place as usize);
         self.places.remove(&gone.subject);
+        let uid = gone.subject.uid();
+        if let Some(share) = self.shares.get_mut(&uid) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&uid);
+            }
+        }
         self.held_bytes = self.held_bytes.saturating_sub(gone.bytes);
         self.forgotten += 1;
         let Some(moved) = self.slots.get(place as usize) else {
@@ -171,6 +199,27 @@ mod tests {
 
     fn host(number: u8) -> Subject {
         Subject::Host(IpAddr::from([192, 0, 2, number]))
+    }
+
+    #[test]
+    fn one_user_does_not_push_out_what_is_known_of_another() {
+        let lineage = |uid, pid| Subject::Lineage {
+            uid,
+            program: "/opt/x".into(),
+            pid,
+        };
+        let mut table = Table::new(6, usize::MAX);
+        for pid in 0..2 {
+            table.with(&lineage(1001, pid), |state| state.last = Timestamp(7));
+        }
+        for pid in 0..100 {
+            table.with(&lineage(1000, pid), |_| ());
+        }
+        for pid in 0..2 {
+            let state = table.get(&lineage(1001, pid));
+            assert_eq!(state.map(|state| state.last), Some(Timestamp(7)));
+        }
+        assert_eq!((table.len(), table.forgotten()), (6, 96));
     }
 
     proptest! {

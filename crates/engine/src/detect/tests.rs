@@ -245,6 +245,7 @@ fn who_gives_orders_is_not_the_bot() {
 fn live_nobody_is_accused_by_a_server() {
     let mut detector = Detector::new(DetectSettings::default());
     let program = Subject::Lineage {
+        uid: 1000,
         program: "/usr/bin/x".into(),
         pid: 7,
     };

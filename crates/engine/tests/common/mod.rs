@@ -87,7 +87,10 @@ pub fn irc(cookie: u64, pid: u32, program: &str) -> FlowInfo {
         pid,
         uid: 1000,
         program: program.into(),
-        culprit: Some(program.into()),
+        culprit: Some(Culprit {
+            program: program.into(),
+            pid,
+        }),
         role: Role::Unknown,
         origin: Origin::Foreign,
         destination: server(66, 6667),

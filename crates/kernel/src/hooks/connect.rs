@@ -288,9 +288,16 @@ fn flow_to(
 ) -> Flow {
     // SAFETY: the helper has no preconditions.
     let connected_ns = unsafe { bpf_ktime_get_boot_ns() };
-    let (program, culprit, role, origin) = match record {
-        Some(record) => (record.program, record.culprit, record.role, record.origin),
+    let (program, culprit, culprit_pid, role, origin) = match record {
+        Some(record) => (
+            record.program,
+            record.culprit,
+            record.culprit_pid,
+            record.role,
+            record.origin,
+        ),
         None => (
+            0,
             0,
             0,
             policy::Role::Unknown as u8,
@@ -303,6 +310,7 @@ fn flow_to(
         uid: current_user(),
         program,
         culprit,
+        culprit_pid,
         address: *address,
         port,
         family,
@@ -312,7 +320,6 @@ fn flow_to(
         established: 0,
         observed: 0,
         looked_at: 0,
-        reserved: 0,
     }
 }
 

@@ -79,12 +79,13 @@ fn report(tag: EventTag, flow: &Flow, cookie: u64, carried: Carried) {
         address: flow.address,
         program: flow.program,
         culprit: flow.culprit,
+        culprit_pid: flow.culprit_pid,
         port: flow.port,
         family: flow.family,
         kind: flow.kind,
         role: flow.role,
         origin: flow.origin,
-        reserved: [0; 10],
+        reserved: [0; 6],
     });
     match tag {
         EventTag::FlowOpened => submit_quietly(event),

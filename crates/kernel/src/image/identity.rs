@@ -1,8 +1,8 @@
 //! Which program an image is: its file, its script, its registration and its name.
 
 use abi::{
-    Counter, EventTag, PATH_PARTS, ProgramEvent, ProgramKey, ProgramPath, RegistrationKey,
-    SCRIPT_PATH_BYTES,
+    Counter, EventTag, PATH_DEPTH_MAX, PATH_PART_BYTES, PATH_PARTS, ProgramEvent, ProgramKey,
+    ProgramPath, RegistrationKey, SCRIPT_PATH_BYTES,
 };
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};
@@ -12,6 +12,7 @@ use crate::kernel_memory::{Address, Typed};
 use crate::maps::{
     PROGRAMS, PROGRAMS_SEEN, REGISTRATIONS, SCRATCH, SCRIPTS, SETTINGS, Scratch, offset,
 };
+use crate::repeat::each;
 use crate::report::{count, header, reserve};
 
 /// Bits of a program's index that hold the CPU.
@@ -124,9 +125,9 @@ impl Image {
     /// seen: who makes a namespace can call any file there `/usr/bin/ssh`, and run it once.
     #[inline(always)]
     pub fn index(&self, scratch: &mut Scratch) -> u32 {
-        let known = self.known();
-        if let Some((index, 0)) = known {
-            return index;
+        let (known, named_elsewhere) = self.known();
+        if known != 0 && named_elsewhere == 0 {
+            return known;
         }
         let file = self.binprm.address().follow(offset!(bprm_file)).0;
         // A script has two numbers instead, because its path says all that is known of it.
@@ -136,13 +137,15 @@ impl Image {
         } else {
             lies_elsewhere(file) as u16
         };
-        let (index, flags) = match known {
-            Some((index, _)) if elsewhere != 0 => return index,
-            Some((index, _)) => (index, BPF_ANY),
-            None => match next_index() {
+        let (index, flags) = if known == 0 {
+            match next_index() {
                 Some(index) => (index, BPF_NOEXIST),
                 None => return 0,
-            },
+            }
+        } else if elsewhere != 0 {
+            return known;
+        } else {
+            (known, BPF_ANY)
         };
         scratch.entry.index = index;
         scratch.entry.reserved = 0;
@@ -156,13 +159,11 @@ impl Image {
             .insert(&self.key, &scratch.entry, u64::from(flags))
             .is_err()
         {
-            return self.known().map_or_else(
-                || {
-                    count(Counter::ProgramsLost);
-                    0
-                },
-                |(index, _)| index,
-            );
+            let (known, _) = self.known();
+            if known == 0 {
+                count(Counter::ProgramsLost);
+            }
+            return known;
         }
         if let Some(mut event) = reserve::<ProgramEvent>(Counter::ProgramsLost) {
             event.write(ProgramEvent {
@@ -176,11 +177,15 @@ impl Image {
         index
     }
 
-    /// Its number, and whether its name is another mount namespace's.
+    /// Its number, and whether its name is another mount namespace's. The number is 0 when the program is
+    /// not known: an `Option` would leave a register without a value, which the verifier refuses.
     #[inline(always)]
-    fn known(&self) -> Option<(u32, u16)> {
+    fn known(&self) -> (u32, u16) {
         // SAFETY: the value is copied out at once.
-        unsafe { PROGRAMS.get(&self.key) }.map(|known| (known.index, known.path.elsewhere))
+        match unsafe { PROGRAMS.get(&self.key) } {
+            Some(known) => (known.index, known.path.elsewhere),
+            None => (0, 0),
+        }
     }
 }
 
@@ -331,48 +336,74 @@ extern "C" fn walk(file: u64) -> u32 {
     };
     // SAFETY: this CPU's own slot; see `Scratch`. The caller's reference to it is not used
     // during the call.
-    keep_path(Address(file), unsafe { &mut (*scratch).entry.path });
+    let path = unsafe { &mut (*scratch).entry.path };
+    path.filled = 0;
+    path.complete = 0;
+    path.hidden = 0;
+    path.reserved = 0;
+    let file = Address(file);
+    let mut climb = Climb {
+        dentry: file.follow(offset!(file_dentry)).0,
+        mount: file.follow(offset!(file_mnt)).0,
+    };
+    each(PATH_DEPTH_MAX as u32, keep_name, &mut climb);
     0
 }
 
-#[inline(always)]
-fn keep_path(file: Address, path: &mut ProgramPath) {
-    let mut dentry = file.follow(offset!(file_dentry));
-    let mut mount_point = file.follow(offset!(file_mnt));
-    path.filled = 0;
-    path.complete = 0;
-    // Each round keeps one name, so that the verifier meets the same state again in each
-    // round, whichever way it took.
-    for filled in 0..PATH_PARTS {
-        // Twice, because a mount can lie on the root of another, as `/` does on rootfs.
-        for _ in 0..2 {
-            if dentry == mount_point.follow(offset!(vfsmount_root)) {
-                let mount = Address(mount_point.0 - offset!(mount_mnt) as u64);
-                let above = mount.follow(offset!(mount_parent));
-                if above == mount || above.is_null() {
-                    path.complete = 1;
-                    return;
-                }
-                dentry = mount.follow(offset!(mount_mountpoint));
-                mount_point = above.field(offset!(mount_mnt));
+/// Where a walk is. Words, because the verifier keeps track of words.
+struct Climb {
+    /// `struct dentry`.
+    dentry: u64,
+    /// `struct vfsmount`.
+    mount: u64,
+}
+
+/// Keeps one name and goes one folder up: 0 to go on, 1 at the root.
+unsafe extern "C" fn keep_name(number: u32, climb: *mut Climb) -> u64 {
+    // SAFETY: see `each`.
+    let climb = unsafe { &mut *climb };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 1;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`.
+    let path = unsafe { &mut (*scratch).entry.path };
+    let (mut dentry, mut mount_point) = (Address(climb.dentry), Address(climb.mount));
+    // Twice, because a mount can lie on the root of another, as `/` does on rootfs.
+    for _ in 0..2 {
+        if dentry == mount_point.follow(offset!(vfsmount_root)) {
+            let mount = Address(mount_point.0 - offset!(mount_mnt) as u64);
+            let above = mount.follow(offset!(mount_parent));
+            if above == mount || above.is_null() {
+                path.complete = 1;
+                return 1;
             }
+            dentry = mount.follow(offset!(mount_mountpoint));
+            mount_point = above.field(offset!(mount_mnt));
         }
-        let part = &mut path.parts[filled];
-        let name = dentry.follow(offset!(dentry_name));
-        // SAFETY: the destination is as long as said; the helper checks the source.
-        unsafe {
-            bpf_probe_read_kernel_str(
-                part.as_mut_ptr().cast(),
-                part.len() as u32,
-                name.0 as *const _,
-            )
-        };
-        path.filled = filled as u32 + 1;
-        let parent = dentry.follow(offset!(dentry_parent));
-        if dentry == parent {
-            // A file without a place in any folder, such as a memfd.
-            return;
-        }
-        dentry = parent;
     }
+    let number = number as usize;
+    let part = &mut path.parts[ProgramPath::slot(number)];
+    if number >= PATH_PARTS && part[0] == b'.' {
+        path.hidden = 1;
+    }
+    // By this byte user space tells a name that was cut. It must not be that of a longer name
+    // which lay here before.
+    part[PATH_PART_BYTES - 2] = 0;
+    let name = dentry.follow(offset!(dentry_name));
+    // SAFETY: the destination is as long as said; the helper checks the source.
+    unsafe {
+        bpf_probe_read_kernel_str(
+            part.as_mut_ptr().cast(),
+            part.len() as u32,
+            name.0 as *const _,
+        )
+    };
+    path.filled = number as u32 + 1;
+    let parent = dentry.follow(offset!(dentry_parent));
+    if dentry == parent {
+        // A file without a place in any folder, such as a memfd.
+        return 1;
+    }
+    (climb.dentry, climb.mount) = (parent.0, mount_point.0);
+    0
 }

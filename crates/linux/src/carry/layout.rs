@@ -1,6 +1,6 @@
 //! Where the fields of an older gate's entries lie, by their names.
 
-use abi::{CHAIN_LENGTH, Link, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath};
+use abi::{CHAIN_LENGTH, Link, PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath};
 use policy::Tamper;
 
 use crate::btf::Types;
@@ -77,6 +77,8 @@ impl Array {
 pub struct RecordLayout {
     codes: [Number; 6],
     seeded: Number,
+    /// Layouts before 7 do not have it.
+    culprit_assumed: Option<Number>,
     numbers: [Number; 5],
     chain: Array,
     link_numbers: [Number; 2],
@@ -102,6 +104,7 @@ impl RecordLayout {
                 number("changed")?,
             ],
             seeded: number("seeded")?,
+            culprit_assumed: number("culprit_assumed"),
             numbers: [
                 number("program")?,
                 number("culprit")?,
@@ -152,6 +155,10 @@ impl RecordLayout {
         if kept < CHAIN_LENGTH {
             record.depth = kept as u32;
         }
+        record.culprit_assumed = match self.culprit_assumed {
+            Some(assumed) => assumed.code(entry)?,
+            None => u8::from(culprit_is_seeded(&record)),
+        };
         Some(record)
     }
 
@@ -169,6 +176,14 @@ impl RecordLayout {
     }
 }
 
+/// Whether the culprit is older than the gate that recorded it.
+fn culprit_is_seeded(record: &ProcessRecord) -> bool {
+    record.culprit != 0
+        && record.chain.iter().any(|link| {
+            link.program == record.culprit && link.pid == record.culprit_pid && link.seeded != 0
+        })
+}
+
 /// Of a program and its name.
 #[derive(Debug)]
 pub struct ProgramLayout {
@@ -181,6 +196,8 @@ pub struct ProgramLayout {
     filled: Number,
     complete: Number,
     elsewhere: Number,
+    /// Layouts before 7 do not have it. They keep the end of a deep path alone.
+    hidden: Option<Number>,
 }
 
 impl ProgramLayout {
@@ -204,6 +221,7 @@ impl ProgramLayout {
             filled: of_path("filled")?,
             complete: of_path("complete")?,
             elsewhere: of_path("elsewhere")?,
+            hidden: of_path("hidden"),
         })
     }
 
@@ -219,14 +237,27 @@ impl ProgramLayout {
         };
         let path = entry.get(self.path..)?;
         let mut new: ProgramPath = bytemuck::Zeroable::zeroed();
-        let filled = self.parts.count.min(self.filled.short(path)? as usize);
+        let walked = self.filled.short(path)?;
+        let complete = self.complete.read(path)? != 0;
+        let filled = self.parts.count.min(walked as usize);
         for (index, part) in new.parts.iter_mut().enumerate().take(filled) {
             copy_text(self.parts.get(path, index)?, part);
             new.filled += 1;
         }
         copy_text(self.script.all(path)?, &mut new.script);
         let is_whole = new.filled as usize == filled;
-        new.complete = u16::from(is_whole && self.complete.read(path)? != 0);
+        match self.hidden {
+            // The names of a deep path lie in the same places only when there are as many.
+            Some(hidden) if self.parts.count == PATH_PARTS => {
+                new.filled = walked;
+                new.hidden = u32::from(hidden.read(path)? != 0);
+                new.complete = u16::from(complete);
+            }
+            _ if is_whole && complete && walked as usize <= filled => new.complete = 1,
+            // Its beginning is lost, which is not the same as a file in no folder.
+            _ if filled >= PATH_PARTS => new.complete = abi::BEGINNING_LOST,
+            _ => {}
+        }
         new.elsewhere = u16::from(self.elsewhere.read(path)? != 0);
         let entry = ProgramEntry {
             index: self.index.short(entry)?,

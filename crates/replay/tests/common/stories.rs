@@ -201,12 +201,14 @@ fn sampled(cookie: u64, server: Place, kind: SampleKind) -> Event {
             pid: 4242,
             uid: 1000,
             program: BOT.into(),
-            culprit: Some(BOT.into()),
+            culprit: Some(Culprit {
+                program: BOT.into(),
+                pid: 4242,
+            }),
             role: Role::Unknown,
             origin: Origin::Foreign,
             destination: SocketAddr::from(server),
         },
-        culprit_pid: Some(4242),
         kind,
     })
 }

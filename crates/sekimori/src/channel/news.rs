@@ -40,6 +40,8 @@ pub struct Hello {
     pub retention: Retention,
     /// Ports that mail goes to.
     pub mail_ports: Vec<u16>,
+    /// Which user ids share the room of one user. The watcher cannot read the file that says so.
+    pub subordinate: engine::Subordinate,
 }
 
 /// How long entries of the journal are kept.

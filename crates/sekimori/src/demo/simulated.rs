@@ -120,11 +120,7 @@ impl Simulation {
             pid: bot.pid,
             uid: UID,
             program: bot.program.clone(),
-            culprit: bot
-                .lineage
-                .culprit
-                .as_ref()
-                .map(|culprit| culprit.program.clone()),
+            culprit: bot.lineage.culprit.clone(),
             role: bot.role,
             origin: bot.origin,
             destination: IRC_SERVER,

@@ -1,5 +1,6 @@
 //! How often something may be done.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// So many at once, and one more each time that some time has passed.
@@ -34,11 +35,77 @@ impl Allowance {
         self.left = self.left.saturating_sub(1);
         some
     }
+
+    /// Whether nothing of it is used up.
+    fn is_whole(&self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since).as_millis() / self.every.as_millis();
+        u128::from(self.at_once - self.left) <= passed
+    }
+}
+
+/// An allowance for each user, so that none of them uses up another's.
+#[derive(Debug)]
+pub struct Allowances {
+    at_once: u32,
+    every: Duration,
+    users_max: usize,
+    users: HashMap<u32, Allowance>,
+    /// Of those who come while every place is taken.
+    crowd: Allowance,
+}
+
+impl Allowances {
+    /// For each of `users_max` users `at_once` now, and one more after each `every`. Others share one
+    /// such allowance.
+    pub fn new(at_once: u32, every: Duration, users_max: usize) -> Self {
+        Self {
+            at_once,
+            every,
+            users_max,
+            users: HashMap::new(),
+            crowd: Allowance::new(at_once, every),
+        }
+    }
+
+    /// Whether it may be done once more for this user.
+    pub fn take(&mut self, uid: u32, now: Instant) -> bool {
+        if !self.users.contains_key(&uid) && self.users.len() >= self.users_max {
+            // Who has all of it again needs no place.
+            self.users.retain(|_, allowance| !allowance.is_whole(now));
+            if self.users.len() >= self.users_max {
+                return self.crowd.take(now);
+            }
+        }
+        self.users
+            .entry(uid)
+            .or_insert_with(|| Allowance::new(self.at_once, self.every))
+            .take(now)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_user_leaves_another_his_allowance() {
+        const EVERY: Duration = Duration::from_secs(3);
+        let mut allowances = Allowances::new(5, EVERY, 2);
+        let now = Instant::now();
+        for _ in 0..100 {
+            allowances.take(1000, now);
+        }
+        assert!(!allowances.take(1000, now));
+        assert!((0..5).all(|_| allowances.take(1001, now)));
+        assert!(!allowances.take(1001, now));
+        // Two more users share what is left for all others, until a place is free.
+        let crowd = (0..5).filter(|_| allowances.take(1002, now) && allowances.take(1003, now));
+        assert_eq!(crowd.count(), 2);
+        let later = now + EVERY * 6;
+        assert!((0..5).all(|_| allowances.take(1002, later)));
+        assert!((0..5).all(|_| allowances.take(1003, later)));
+        assert_eq!(allowances.users.len(), 2);
+    }
 
     #[test]
     fn there_is_a_bound_at_once_and_in_time() {

@@ -103,7 +103,7 @@ impl Keeper {
     fn warn(&mut self, uid: u32, message: &Message) -> Vec<u8> {
         let missed = if !self.config.notify {
             0
-        } else if self.warnings.take(Instant::now()) {
+        } else if self.warnings.take(uid, Instant::now()) {
             self.notifier.deliver(uid, message) as u32
         } else {
             1

@@ -1,6 +1,7 @@
 //! The life of a watcher, as the keeper leads it: greeted, answered, asked whether it still
 //! works, and followed by the next one when it ends.
 
+use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Instant;
 
@@ -13,6 +14,22 @@ use crate::channel::news::{Hello, News};
 use crate::channel::request::Request;
 use crate::channel::served::Broken;
 use crate::output::trouble;
+
+/// Where subuid(5) keeps the ids that users may take beside their own.
+const SUBORDINATE_IDS: &str = "/etc/subuid";
+/// A longer file is cut.
+const SUBORDINATE_BYTES_MAX: u64 = 256 * 1024;
+
+/// The subordinate user ids of this machine; none where the file is missing.
+fn subordinate_ids() -> engine::Subordinate {
+    let mut text = Vec::new();
+    let read = std::fs::File::open(SUBORDINATE_IDS)
+        .and_then(|file| file.take(SUBORDINATE_BYTES_MAX).read_to_end(&mut text));
+    match read {
+        Ok(_) => engine::Subordinate::read(&String::from_utf8_lossy(&text)),
+        Err(_) => engine::Subordinate::default(),
+    }
+}
 
 impl Keeper {
     /// Gives a new watcher all that it needs, or tries again a little later.
@@ -30,6 +47,7 @@ impl Keeper {
             first,
             retention: self.retention(),
             mail_ports: self.config.mail_ports.clone(),
+            subordinate: subordinate_ids(),
         };
         let descriptors: [BorrowedFd<'_>; 4] = [
             self.rings[0].as_fd(),

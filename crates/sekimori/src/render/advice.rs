@@ -1,10 +1,11 @@
 //! What to do when a refusal was wrong: the exact `register` command, or why none helps.
 
-use engine::{FindingEntry, LineageLink, Sign, VerdictEntry, program_name};
+use engine::{FindingEntry, FindingKind, LineageLink, VerdictEntry, dropper_place, program_name};
 use linux::programs::is_named_elsewhere;
 use policy::{Kind, Origin, Reason, Role};
 
 use super::shell_word;
+use crate::unsuitable::{Tool, is_tool, tool_named};
 
 /// What advice depends on.
 pub(super) struct Refused<'a> {
@@ -42,19 +43,19 @@ impl<'a> Refused<'a> {
     }
 }
 
-/// What to do if a finding is wrong.
+/// What to do if a finding is wrong. A suspected bot is never registered by a command from here: whoever
+/// is in a hurry would run it.
 pub(super) fn advice_on(entry: &FindingEntry) -> Vec<String> {
-    if let Some(reason) = entry.reason {
-        return advice(&Refused::of(entry, reason));
+    match (entry.finding, entry.reason) {
+        (FindingKind::IllegalSend, Some(reason)) => advice(&Refused::of(entry, reason)),
+        (FindingKind::BotSuspected, Some(_)) => vec![
+            "If you know every program above and started it yourself, you need not end it. Its mail stays blocked."
+                .to_owned(),
+        ],
+        (_, None) => vec![
+            "If you know every program above, you need not end it. The gate blocked nothing.".to_owned(),
+        ],
     }
-    let mut lines =
-        vec!["Nothing was stopped, and if you know the program there is nothing to do.".to_owned()];
-    let chats = entry.evidence.iter().any(|one| one.what == Sign::SpeaksIrc);
-    if chats && entry.role == Role::Unknown && !entry.program.is_empty() {
-        lines.push("If it is the chat program that you use:".to_owned());
-        lines.push(command(&entry.program, Role::Chat, None));
-    }
-    lines
 }
 
 /// What to do if it was legitimate: sentences and commands, one a line; commands are
@@ -84,24 +85,23 @@ fn registration(refused: &Refused<'_>) -> Vec<String> {
         }
         Reason::FileChanged => {
             let role = if refused.role == Role::Unknown { Role::Mailer } else { refused.role };
-            vec![
-                "If you changed or upgraded it, register it again:".to_owned(),
-                command(program, role, own_kind(refused).filter(|_| role == Role::Mailer)),
-            ]
+            let kind = own_kind(refused).filter(|_| role == Role::Mailer);
+            let lead = "If you changed or upgraded it, register it again:";
+            proposal(refused, lead, program, role, kind)
         }
         Reason::ForeignOrigin => foreign(refused),
-        Reason::NeedsUser => service(program),
+        Reason::NeedsUser => service(refused, program),
         Reason::NeedsTerminal if refused.role == Role::Submitter => {
             vec![format!("Start what called {} at a terminal.", name(program))]
         }
-        Reason::NeedsTerminal => vec![
-            "Start it at a terminal. If it sends only when a person presses a button:".to_owned(),
-            command(program, Role::Mailer, Some(Kind::Interactive)),
-        ],
-        Reason::NeedsSystem => vec![
-            "Let the system start it, as a service. If you mean to start it yourself:".to_owned(),
-            command(program, Role::Mailer, Some(Kind::Batch)),
-        ],
+        Reason::NeedsTerminal => {
+            let lead = "Start it at a terminal. If it sends only when a person presses a button:";
+            proposal(refused, lead, program, Role::Mailer, Some(Kind::Interactive))
+        }
+        Reason::NeedsSystem => {
+            let lead = "Let the system start it, as a service. If you mean to start it yourself:";
+            proposal(refused, lead, program, Role::Mailer, Some(Kind::Batch))
+        }
         Reason::Tampered => vec![
             "Start it again without what is named above. No registration permits a mailer that was tampered with."
                 .to_owned(),
@@ -125,7 +125,7 @@ fn not_a_mailer(refused: &Refused<'_>) -> Vec<String> {
         .filter(|culprit| *culprit != refused.program)
     {
         match culprit_role(refused) {
-            _ if is_interpreter(culprit) => return script(culprit),
+            _ if !is_registrable(culprit) => return not_registered(refused, culprit),
             Role::Unknown => lines.push(command(
                 culprit,
                 vouching_role(Kind::Batch),
@@ -134,8 +134,8 @@ fn not_a_mailer(refused: &Refused<'_>) -> Vec<String> {
             _ => return wrong_start(refused, culprit),
         }
     }
-    if is_interpreter(refused.program) {
-        return script(refused.program);
+    if !is_registrable(refused.program) {
+        return not_registered(refused, refused.program);
     }
     if refused.program.is_empty() {
         return vec![
@@ -177,8 +177,8 @@ fn foreign(refused: &Refused<'_>) -> Vec<String> {
             name(login)
         )];
     }
-    if is_interpreter(culprit) {
-        return script(culprit);
+    if !is_registrable(culprit) {
+        return not_registered(refused, culprit);
     }
     if culprit_role(refused) != Role::Unknown {
         return wrong_start(refused, culprit);
@@ -209,7 +209,7 @@ fn vouching_role(kind: Kind) -> Role {
 /// The culprit is registered, but was started by the wrong side.
 fn wrong_start(refused: &Refused<'_>, culprit: &str) -> Vec<String> {
     if culprit_role(refused) == Role::Mailer && culprit_began_as_system(refused) {
-        return service(culprit);
+        return service(refused, culprit);
     }
     if culprit_role(refused) == Role::Launcher && culprit_began_as_system(refused) {
         return vec![
@@ -227,22 +227,93 @@ fn wrong_start(refused: &Refused<'_>, culprit: &str) -> Vec<String> {
     )]
 }
 
-fn service(program: &str) -> Vec<String> {
+fn service(refused: &Refused<'_>, program: &str) -> Vec<String> {
+    let lead = "Start it from your desktop or at a terminal. If the system is meant to run it:";
+    proposal(refused, lead, program, Role::Mailer, Some(Kind::Service))
+}
+
+/// A command with what leads to it, or why there is none.
+fn proposal(
+    refused: &Refused<'_>,
+    lead: &str,
+    path: &str,
+    role: Role,
+    kind: Option<Kind>,
+) -> Vec<String> {
+    if is_registrable(path) {
+        vec![lead.to_owned(), command(path, role, kind)]
+    } else {
+        not_registered(refused, path)
+    }
+}
+
+/// Whether a registration would permit one program and not many. Anybody can use a tool, and
+/// anybody can write into a temporary folder.
+fn is_registrable(path: &str) -> bool {
+    !is_tool(path) && dropper_place(path).is_none()
+}
+
+/// Why a program should not be registered, and what to do instead.
+fn not_registered(refused: &Refused<'_>, path: &str) -> Vec<String> {
+    let Some(tool) = tool_named(path) else {
+        return vec![format!(
+            "{} {}: a bot would put its program there too. If you trust this program, move it to a folder that only \
+             root can change, such as /usr/local/bin, start it from there, and register it by its new path.",
+            name(path),
+            dropper_place(path).unwrap_or_default()
+        )];
+    };
+    let (does, sends) = match tool {
+        Tool::Fetcher | Tool::Relay => ("sends", true),
+        Tool::Starter => ("starts", false),
+        Tool::Interpreter | Tool::Shell | Tool::Multicall => ("runs", false),
+    };
+    let first = format!(
+        "{} {does} whatever it is given, so it is not registered itself.",
+        name(path)
+    );
+    let (next, register) = match (script_of(refused), sends) {
+        (Some(script), true) => (
+            format!(
+                "Have {} send with a mailer, such as msmtp, and register the script:",
+                name(script)
+            ),
+            script,
+        ),
+        (Some(script), false) => (
+            format!(
+                "Start {} by its own path, from your desktop or at a terminal, and:",
+                name(script)
+            ),
+            script,
+        ),
+        (None, true) => {
+            return vec![format!(
+                "{first} Send with a mailer, such as msmtp, that you start at a terminal."
+            )];
+        }
+        (None, false) => (
+            "Give your script a #! line, make it executable, start it by its own path, and:"
+                .to_owned(),
+            "PATH-OF-YOUR-SCRIPT",
+        ),
+    };
     vec![
-        "Start it from your desktop or at a terminal. If the system is meant to run it:".to_owned(),
-        command(program, Role::Mailer, Some(Kind::Service)),
+        format!("{first} {next}"),
+        command(register, Role::Mailer, Some(Kind::Batch)),
     ]
 }
 
-fn script(interpreter: &str) -> Vec<String> {
-    vec![
-        format!(
-            "{} runs whatever it is given, so it is not registered itself. Give your script a #! line, make it \
-             executable, start it by its own path, and:",
-            name(interpreter)
-        ),
-        "  sudo sekimori register PATH-OF-YOUR-SCRIPT --as mailer --kind batch".to_owned(),
-    ]
+/// The script in the lineage, or whatever else a tool worked for: the youngest program that nobody
+/// registered and that can be registered.
+fn script_of<'a>(refused: &Refused<'a>) -> Option<&'a str> {
+    let links: &'a [LineageLink] = refused.links;
+    links
+        .iter()
+        .rev()
+        .filter(|link| link.role == Role::Unknown && link.origin == Origin::Foreign)
+        .map(|link| &*link.program)
+        .find(|path| path.starts_with('/') && is_registrable(path) && !is_named_elsewhere(path))
 }
 
 fn command(path: &str, role: Role, kind: Option<Kind>) -> String {
@@ -298,233 +369,5 @@ fn login_before_culprit<'a>(refused: &Refused<'a>) -> Option<&'a str> {
     logs_in.then_some(&*before.program)
 }
 
-/// Whether a program runs whatever it is given. Registering one would let every script send.
-fn is_interpreter(path: &str) -> bool {
-    const NAMES: [&str; 21] = [
-        "ash", "bash", "busybox", "dash", "deno", "env", "fish", "gawk", "java", "ksh", "lua",
-        "mawk", "node", "perl", "php", "python", "ruby", "sh", "tclsh", "wish", "zsh",
-    ];
-    let file = path.rsplit('/').next().unwrap_or_default();
-    // python3.12, perl5.38.2, lua5.4: the version is part of the name.
-    let stem = file
-        .trim_end_matches(|letter: char| letter.is_ascii_digit() || letter == '.' || letter == '-');
-    NAMES.contains(&stem)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::lineage::tests::{figure_4, link};
-    use super::*;
-
-    fn driven(kind: Kind) -> Vec<String> {
-        let mut links = figure_4();
-        links[3].kind = kind;
-        advice(&Refused {
-            reason: Reason::ForeignOrigin,
-            program: "/usr/bin/thunderbird",
-            role: Role::Mailer,
-            culprit: Some("/tmp/update"),
-            culprit_pid: Some(4242),
-            links: &links,
-        })
-    }
-
-    fn alone(program: &str, role: Role) -> Vec<String> {
-        let links = [link(program, 5, role, Origin::Foreign)];
-        let refused = Refused {
-            reason: Reason::NotAMailer,
-            program,
-            role,
-            culprit: Some(program),
-            culprit_pid: Some(5),
-            links: &links,
-        };
-        advice(&refused)
-    }
-
-    #[test]
-    fn the_role_that_is_proposed_is_the_one_that_helps() {
-        assert_eq!(
-            alone("/opt/report", Role::Unknown),
-            ["  sudo sekimori register /opt/report --as mailer --kind batch"]
-        );
-        assert_eq!(
-            driven(Kind::Interactive)[0],
-            "  sudo sekimori register /tmp/update --as launcher"
-        );
-        assert_eq!(
-            driven(Kind::Batch)[0],
-            "  sudo sekimori register /tmp/update --as mailer --kind batch"
-        );
-    }
-
-    /// The policy itself says whether following the advice would have helped.
-    #[test]
-    fn following_the_advice_makes_the_policy_agree() {
-        use policy::{Invocation, Program, Rate, Standing, Tamper, Verdict, may_send};
-        let shell = Standing {
-            origin: Origin::User,
-            role: Role::Shell,
-            kind: Kind::Batch,
-            ..Standing::ROOT
-        };
-        let exec = |from: &Standing, role, kind| {
-            from.after_exec(
-                Program::registered(role, kind),
-                Invocation::Plain,
-                Tamper::NONE,
-            )
-        };
-        for kind in [Kind::Interactive, Kind::Batch] {
-            let starter = exec(&shell, vouching_role(kind), Kind::Batch);
-            let mailer = exec(&starter, Role::Mailer, kind);
-            assert_eq!(
-                may_send(&mailer, Rate::UNLIMITED),
-                Verdict::Allow,
-                "{kind:?}"
-            );
-        }
-        let alone = exec(&shell, Role::Mailer, Kind::Batch);
-        assert_eq!(may_send(&alone, Rate::UNLIMITED), Verdict::Allow);
-    }
-
-    #[test]
-    fn an_interpreter_is_never_proposed() {
-        for program in [
-            "/usr/bin/python3.12",
-            "/bin/sh",
-            "/usr/bin/perl",
-            "/usr/bin/env",
-            "/opt/node-22/bin/node",
-        ] {
-            let lines = alone(program, Role::Unknown);
-            assert!(
-                lines[1].contains("PATH-OF-YOUR-SCRIPT") && !lines[1].contains(program),
-                "{lines:?}"
-            );
-        }
-        // The script's own path is what stands in the lineage when it has a #! line.
-        assert!(
-            alone("/home/u/report.py", Role::Unknown)[0]
-                .contains("register /home/u/report.py --as mailer")
-        );
-    }
-
-    #[test]
-    fn a_login_from_here_is_explained() {
-        let mut links = [
-            link("/usr/sbin/sshd", 10, Role::System, Origin::System),
-            link("/usr/bin/bash", 11, Role::Shell, Origin::Foreign),
-            link("/usr/bin/msmtp", 12, Role::Mailer, Origin::Foreign),
-        ];
-        let said = |links: &[LineageLink]| {
-            advice(&Refused {
-                reason: Reason::ForeignOrigin,
-                program: "/usr/bin/msmtp",
-                role: Role::Mailer,
-                culprit: Some("/usr/bin/bash"),
-                culprit_pid: Some(11),
-                links,
-            })
-        };
-        links[0].kind = Kind::Interactive;
-        assert_eq!(
-            said(&links),
-            [
-                "A shell that /usr/sbin/sshd starts is yours only at a terminal, and not when this machine logs in to itself."
-            ]
-        );
-        // A service manager is none that logs people in.
-        links[0].kind = Kind::Service;
-        assert!(said(&links)[0].contains("#! line"));
-    }
-
-    #[test]
-    fn a_containers_path_is_not_registered() {
-        let said = advice(&Refused {
-            reason: Reason::NotAMailer,
-            program: "/usr/bin/msmtp (as another mount namespace calls it)",
-            role: Role::Unknown,
-            culprit: None,
-            culprit_pid: None,
-            links: &[],
-        });
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(
-            said[0].contains("the path that it has on this machine"),
-            "{said:?}"
-        );
-    }
-
-    #[test]
-    fn a_job_becomes_a_unit() {
-        let links = [
-            link("/usr/lib/systemd/systemd", 1, Role::System, Origin::System),
-            link("/usr/sbin/cron", 5, Role::Launcher, Origin::Foreign),
-            link("/usr/bin/dash", 6, Role::Shell, Origin::Foreign),
-            link("/usr/bin/msmtp", 6, Role::Mailer, Origin::Foreign),
-        ];
-        let said = advice(&Refused {
-            reason: Reason::ForeignOrigin,
-            program: "/usr/bin/msmtp",
-            role: Role::Mailer,
-            culprit: Some("/usr/sbin/cron"),
-            culprit_pid: Some(5),
-            links: &links,
-        });
-        assert!(
-            said[0].contains("What /usr/sbin/cron starts by itself"),
-            "{said:?}"
-        );
-        assert!(said[1].ends_with("--as mailer --kind service"), "{said:?}");
-    }
-
-    #[test]
-    fn a_mailer_that_the_system_starts_is_proposed_as_a_service() {
-        let links = [
-            link("/usr/lib/systemd/systemd", 1, Role::System, Origin::System),
-            link("/usr/bin/msmtp", 5, Role::Mailer, Origin::Foreign),
-        ];
-        let refused = Refused {
-            reason: Reason::ForeignOrigin,
-            program: "/usr/bin/msmtp",
-            role: Role::Mailer,
-            culprit: Some("/usr/bin/msmtp"),
-            culprit_pid: Some(5),
-            links: &links,
-        };
-        assert_eq!(
-            advice(&refused)[1],
-            "  sudo sekimori register /usr/bin/msmtp --as mailer --kind service"
-        );
-    }
-
-    #[test]
-    fn every_reason_but_one_has_advice() {
-        let links = figure_4();
-        for reason in Reason::ALL {
-            let refused = Refused {
-                reason,
-                program: "/usr/bin/thunderbird",
-                role: Role::Mailer,
-                culprit: None,
-                culprit_pid: None,
-                links: &links,
-            };
-            assert_eq!(
-                advice(&refused).is_empty(),
-                reason == Reason::Permitted,
-                "{reason:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_hostile_path_stays_one_word_of_the_command() {
-        let lines = alone("/tmp/x; rm -rf ~\n", Role::Unknown);
-        assert_eq!(
-            lines[0],
-            "  sudo sekimori register $'/tmp/x; rm -rf ~\\x0a' --as mailer --kind batch"
-        );
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::advice::{Refused, advice, advice_on};
 use super::lineage::lineage;
 use super::log::{FromJournal, line, to_seconds};
+use super::response::response;
 use super::{Style, Tone};
 
 /// The explanation of an entry as `log --json` prints it, ending with a line break.
@@ -52,7 +53,7 @@ fn explain_verdict(verdict: &VerdictEntry, head: &(u64, String), style: Style) -
         verdict.culprit_pid,
         style,
     );
-    text += &what_to_do(&advice(&Refused::from(verdict)), style);
+    text += &what_to_do("If this was you:", &advice(&Refused::from(verdict)), style);
     text
 }
 
@@ -90,7 +91,11 @@ fn explain_finding(finding: &FindingEntry, head: &(u64, String), style: Style) -
         style,
     );
     text += &evidence(finding, style);
-    text += &what_to_do(&advice_on(finding), style);
+    if finding.finding == FindingKind::BotSuspected {
+        let steps = response(finding, head.0);
+        text += &what_to_do("If this was not you:", &steps, style);
+    }
+    text += &what_to_do("If this was you:", &advice_on(finding), style);
     text
 }
 
@@ -185,14 +190,11 @@ fn evidence(finding: &FindingEntry, style: Style) -> String {
     text
 }
 
-fn what_to_do(lines: &[String], style: Style) -> String {
+fn what_to_do(title: &str, lines: &[String], style: Style) -> String {
     let Some((first, rest)) = lines.split_first() else {
         return String::new();
     };
-    let mut text = format!(
-        "\n{}\n  {first}\n",
-        style.paint(Tone::Strong, "If this was you:")
-    );
+    let mut text = format!("\n{}\n  {first}\n", style.paint(Tone::Strong, title));
     for line in rest {
         text += &format!("  {line}\n");
     }
@@ -274,8 +276,21 @@ Evidence, strongest first:
    +30  /usr/bin/thunderbird was started on behalf of /tmp/update (pid 4242)
    -10  1 of 4 links of the lineage are older than the gate
 
+If this was not you:
+  End it. First check that these numbers still belong to the programs above:
+    ps -o pid,user,lstart,args -p 4242,4243
+    sudo kill -KILL 4242 4243
+  Look at the file, and look for what starts it again:
+    sudo ls -l /tmp/update
+    sudo grep -rlsF -e /tmp/update /etc /var/spool/cron /root /home
+  Keep a copy for whoever examines it. The copy cannot be run:
+    sudo install -m 0400 /tmp/update /root/sekimori-finding-42
+  Change the passwords that were used or saved on this computer, mail passwords first. Use another computer for it. \
+Then change the password of this account:
+    sudo passwd \"$(id -nu 1000)\"
+
 If this was you:
-    sudo sekimori register /tmp/update --as launcher
+  If you know every program above and started it yourself, you need not end it. Its mail stays blocked.
 "
         );
     }
@@ -347,10 +362,21 @@ How it came to be is not recorded.
 Evidence, strongest first:
    +15  joined #x with key on 192.0.2.66:8080
 
+If this was not you:
+  End it. First check that these numbers still belong to the programs above:
+    ps -o pid,user,lstart,args -p 4243
+    sudo kill -KILL 4243
+  Look at the file, and look for what starts it again:
+    sudo ls -l /opt/chat
+    sudo grep -rlsF -e /opt/chat /etc /var/spool/cron /root /home
+  Keep a copy for whoever examines it. The copy cannot be run:
+    sudo install -m 0400 /opt/chat /root/sekimori-finding-42
+  Change the passwords that were used or saved on this computer, mail passwords first. Use another computer for it. \
+Then change the password of this account:
+    sudo passwd \"$(id -nu 1000)\"
+
 If this was you:
-  Nothing was stopped, and if you know the program there is nothing to do.
-  If it is the chat program that you use:
-    sudo sekimori register /opt/chat --as chat
+  If you know every program above, you need not end it. The gate blocked nothing.
 "
         );
     }
@@ -378,7 +404,8 @@ How it came to be (program, process, role, origin):
      └─ /tmp/update         pid 4242  unknown    foreign  ◀ culprit
 
 If this was you:
-    sudo sekimori register /tmp/update --as mailer --kind batch
+  /tmp/update runs from a folder for temporary files: a bot would put its program there too. If you trust this program, \
+move it to a folder that only root can change, such as /usr/local/bin, start it from there, and register it by its new path.
 "
         );
     }

@@ -53,7 +53,7 @@ pub fn finding_json(finding: &Suspicion, file: &str) -> String {
 fn host(subject: &Subject) -> String {
     match subject {
         Subject::Host(address) => address.to_string(),
-        Subject::Lineage { program, pid } => {
+        Subject::Lineage { program, pid, .. } => {
             format!("{} (pid {pid})", engine::program_name(program))
         }
     }

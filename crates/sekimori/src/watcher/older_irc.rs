@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use abi::ProcessRecord;
 use engine::{Event, FlowInfo, FlowKind};
-use linux::decode::Names as _;
+use linux::decode::{Names as _, culprit};
 use linux::sample;
 use policy::Standing;
 
@@ -73,7 +73,7 @@ impl Watcher {
                 pid: found.pid,
                 uid: found.uid,
                 program,
-                culprit: names.name(record.culprit),
+                culprit: culprit(&mut names, record.culprit, record.culprit_pid),
                 role: standing.role,
                 origin: standing.origin,
                 destination: found.remote,

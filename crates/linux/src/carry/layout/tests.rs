@@ -245,3 +245,16 @@ fn a_program_of_another_layout_keeps_its_number_and_its_name() {
     assert_eq!(entry.index, 77);
     assert_eq!(crate::programs::display(&entry.path), "/bin/mutt");
 }
+
+#[test]
+fn a_culprit_that_is_older_than_its_gate_stays_an_assumed_one() {
+    let (types, id) = other_layout(4);
+    let layout = RecordLayout::of(&types, id).unwrap();
+    let mut entry = other_record(4, 3, 0);
+    // The second link is the culprit.
+    entry[32..40].copy_from_slice(&2_u64.to_ne_bytes());
+    entry[40..44].copy_from_slice(&1002_u32.to_ne_bytes());
+    assert_eq!(layout.read(&entry).unwrap().culprit_assumed, 0);
+    entry[80 + 32 + 1] = 1;
+    assert_eq!(layout.read(&entry).unwrap().culprit_assumed, 1);
+}
