@@ -69,6 +69,11 @@ pub fn to_blame(links: &[LineageLink], recorded: Option<&Culprit>) -> Option<Cul
             // The first program that the gate saw start below an old one may be a tool, too.
             youngest_of(after, |link| !is_distributed(&link.program))
                 .or_else(|| instead(links, place))
+        } else if is_shell(&links[place]) {
+            // A job's shell: what it started is to blame, or else cron and its like, which say
+            // where the job stands.
+            let is_foreign = |link: &&LineageLink| link.origin == Origin::Foreign;
+            started(after).or_else(|| before.last().filter(is_foreign))
         } else {
             instead(links, place)
         }
@@ -194,6 +199,20 @@ mod tests {
     fn the_table_is_sorted_and_without_folders() {
         assert!(STARTERS.is_sorted(), "{STARTERS:?}");
         assert!(STARTERS.iter().all(|name| !name.contains('/')));
+    }
+
+    #[test]
+    fn a_jobs_shell_is_not_the_culprit() {
+        let cron = foreign("/usr/sbin/cron", 20, Role::Launcher);
+        let shell = foreign("/usr/bin/dash", 21, Role::Unknown);
+        let mailer = foreign("/usr/bin/msmtp", 23, Role::Mailer);
+        let mut links = vec![cron, shell.clone(), mailer];
+        let read =
+            |links: &[LineageLink]| to_blame(links, Some(&named(&shell))).expect("a culprit");
+        assert_eq!(read(&links).program.as_ref(), "/usr/sbin/cron");
+        links.insert(2, foreign("/tmp/bot", 22, Role::Unknown));
+        assert_eq!(read(&links).program.as_ref(), "/tmp/bot");
+        assert_eq!(read(&links[1..]).program.as_ref(), "/tmp/bot");
     }
 
     #[test]
