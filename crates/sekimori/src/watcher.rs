@@ -48,6 +48,11 @@ const EVENTS_AT_ONCE: usize = 2048;
 const ROUND: Duration = Duration::from_secs(10);
 /// How often old entries are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// How often reports are looked for that wake nobody, while somebody waits for entries: that of a
+/// permitted connection is one.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// The pause between two steps of indexing an older journal.
+const INDEX_EVERY: Duration = Duration::from_millis(20);
 /// How soon after reports have come it is asked whether others were lost.
 const LOSSES_AFTER: Duration = Duration::from_millis(100);
 
@@ -145,7 +150,7 @@ fn run() -> Result<(), String> {
     let mut watcher = Watcher::new(link, hello, landlock, own_pages);
     #[cfg(debug_assertions)]
     hostile::play(&mut watcher.link);
-    let server = Server::start(control, wake, &watcher.place)
+    let server = Server::start(control, wake, &watcher.place, watcher.outbox.waiters())
         .map_err(|error| format!("control socket: {error}"))?;
     watcher.begin();
     watcher.serve(reports, samples, &server);
@@ -284,7 +289,12 @@ impl Watcher {
         let losses = self
             .losses_due
             .map(|due| due.saturating_duration_since(Instant::now()));
-        let due = [engine, round, losses].into_iter().flatten().min()?;
+        let look = self.outbox.is_awaited().then_some(LOOK_EVERY);
+        let index = self.outbox.is_indexing().then_some(INDEX_EVERY);
+        let due = [engine, round, losses, look, index]
+            .into_iter()
+            .flatten()
+            .min()?;
         Some(Timespec {
             tv_sec: i64::try_from(due.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: due.subsec_nanos().into(),
@@ -302,6 +312,7 @@ impl Watcher {
             self.notice(said);
         }
         self.outbox.flush();
+        self.outbox.index_some(INDEX_EVERY);
         if self
             .pruned
             .is_none_or(|pruned| pruned.elapsed() >= PRUNE_EVERY)

@@ -77,7 +77,10 @@ impl Waiters {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.all.lock().waiters.retain(|waiter| waiter.id != self.id);
+        self.all
+            .lock()
+            .waiters
+            .retain(|waiter| waiter.id != self.id);
     }
 }
 
