@@ -111,11 +111,72 @@ pub struct VerdictEvent {
     pub comm: [u8; 16],
     /// 1 when `record` is the process's; 0 when the gate had none.
     pub known: u32,
-    /// Zero.
-    pub reserved2: u32,
+    /// How many verdicts this event stands for, itself among them.
+    pub count: u32,
     /// The process as it was at that moment.
     pub record: ProcessRecord,
 }
+
+/// What refusals have in common that are counted together: key of the map `folds`. Refusals that differ
+/// in any of this are told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct FoldKey {
+    /// Destination in network order; IPv4 in the first four bytes.
+    pub address: [u8; 16],
+    /// Index of the program.
+    pub program: u32,
+    /// Index of the culprit; 0 when there is none.
+    pub culprit: u32,
+    /// Process that the culprit was.
+    pub culprit_pid: u32,
+    /// User, in the initial user namespace.
+    pub uid: u32,
+    /// Destination port in host order.
+    pub port: u16,
+    /// The socket's own port in host order, where no process is to blame for sure: whose it is
+    /// depends on it. Else 0.
+    pub own_port: u16,
+    /// 4, 6, or 0 for a submitter.
+    pub family: u8,
+    /// Code of the [`VerdictOrigin`].
+    pub judged: u8,
+    /// Code of the [`policy::Reason`].
+    pub reason: u8,
+    /// 1 when the refusal was only noted.
+    pub observed: u8,
+    /// Code of the [`policy::Origin`].
+    pub origin: u8,
+    /// Signs of [`policy::Tamper`].
+    pub tampered: u8,
+    /// 1 when the gate has a record of the process.
+    pub known: u8,
+    /// Zero.
+    pub reserved: [u8; 5],
+}
+
+/// Refusals that are counted together: value of the map `folds`.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct Fold {
+    /// How many were not told yet.
+    pub count: u64,
+    /// When the last one was, in nanoseconds since boot.
+    pub last_ns: u64,
+    /// Since when those are counted that were told at once, in nanoseconds since boot.
+    pub since_ns: u64,
+    /// How many were told at once since then.
+    pub told: u64,
+    /// The first of them. Its tag is 0 until it has been written.
+    pub first: VerdictEvent,
+}
+
+/// So many refusals that are alike are told at once, in each [`FOLD_NS`]. The rest are counted.
+pub const FOLD_AFTER: u64 = 4;
+/// See [`FOLD_AFTER`]: a second, as a power of two.
+pub const FOLD_NS: u64 = 1 << 30;
 
 /// Why a connection is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
