@@ -117,45 +117,6 @@ pub struct VerdictEvent {
     pub record: ProcessRecord,
 }
 
-/// What refusals have in common that are counted together: key of the map `folds`. Refusals that differ
-/// in any of this are told apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
-#[repr(C)]
-pub struct FoldKey {
-    /// Destination in network order; IPv4 in the first four bytes.
-    pub address: [u8; 16],
-    /// Index of the program.
-    pub program: u32,
-    /// Index of the culprit; 0 when there is none.
-    pub culprit: u32,
-    /// Process that the culprit was.
-    pub culprit_pid: u32,
-    /// User, in the initial user namespace.
-    pub uid: u32,
-    /// Destination port in host order.
-    pub port: u16,
-    /// The socket's own port in host order, where no process is to blame for sure: whose it is
-    /// depends on it. Else 0.
-    pub own_port: u16,
-    /// 4, 6, or 0 for a submitter.
-    pub family: u8,
-    /// Code of the [`VerdictOrigin`].
-    pub judged: u8,
-    /// Code of the [`policy::Reason`].
-    pub reason: u8,
-    /// 1 when the refusal was only noted.
-    pub observed: u8,
-    /// Code of the [`policy::Origin`].
-    pub origin: u8,
-    /// Signs of [`policy::Tamper`].
-    pub tampered: u8,
-    /// 1 when the gate has a record of the process.
-    pub known: u8,
-    /// Zero.
-    pub reserved: [u8; 5],
-}
-
 /// Refusals that are counted together: value of the map `folds`.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "user", derive(Pod, Zeroable))]

@@ -17,7 +17,7 @@ mod settings;
 
 pub use event::{
     CodeEvent, CodeLook, EventHeader, EventTag, FOLD_AFTER, FOLD_NS, FlowEvent, FlowKind, Fold,
-    FoldKey, ProgramEvent, TamperEvent, VerdictEvent, VerdictOrigin,
+    ProgramEvent, TamperEvent, VerdictEvent, VerdictOrigin,
 };
 pub use lineage::{
     CHAIN_LENGTH, Link, PATH_PART_BYTES, PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey,
@@ -56,7 +56,6 @@ plain! {
     ProcessRecord = 32 + 12 * CHAIN_LENGTH,
     EventHeader = 24,
     VerdictEvent = 80 + 32 + 12 * CHAIN_LENGTH,
-    FoldKey = 48,
     Fold = 32 + 80 + 32 + 12 * CHAIN_LENGTH,
     FlowEvent = 96,
     ProgramEvent = 64,

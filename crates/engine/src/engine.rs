@@ -150,6 +150,10 @@ impl Engine {
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         let mut actions = self.tick(now);
         let now = self.last;
+        let (event, count) = match event {
+            Event::Repeated { event, count } => (*event, count),
+            once => (once, 1),
+        };
         match event {
             Event::Verdict {
                 actor,
@@ -157,7 +161,11 @@ impl Engine {
                 reason,
                 observed,
             } => {
-                self.verdict(&actor, &judged, reason, observed, now, &mut actions);
+                let entry = VerdictEntry {
+                    count,
+                    ..VerdictEntry::new(&actor, &judged, reason, observed)
+                };
+                self.verdict(&actor, &judged, entry, now, &mut actions);
             }
             Event::Answered {
                 own_port,
@@ -169,7 +177,7 @@ impl Engine {
                     destination,
                     observed,
                 };
-                actions.extend(self.answers.take(answer, now).map(notice));
+                actions.extend(self.answers.take(answer, count, now).map(notice));
             }
             Event::FlowOpened(flow) => self.opened(flow, now, &mut actions),
             Event::FlowClosed {
@@ -199,6 +207,8 @@ impl Engine {
                 count: Some(count),
                 ..NoticeEntry::default()
             })),
+            // Nothing repeats a repetition.
+            Event::Repeated { .. } => {}
             Event::Notice { text } => actions.push(notice(NoticeEntry {
                 text,
                 ..NoticeEntry::default()
@@ -264,12 +274,11 @@ impl Engine {
         &mut self,
         actor: &Actor,
         judged: &Judged,
-        reason: Reason,
-        observed: bool,
+        entry: VerdictEntry,
         now: Timestamp,
         actions: &mut Vec<Action>,
     ) {
-        let entry = VerdictEntry::new(actor, judged, reason, observed);
+        let reason = entry.reason;
         if reason == Reason::Permitted {
             actions.push(Action::Append(Entry::Verdict(entry)));
             return;
@@ -313,7 +322,12 @@ impl Engine {
             .attempts
             .take(culprit)
             .unwrap_or_else(|| Attempt::new(now));
-        attempt.add(judged.destination(), now, self.settings.report_every_ns);
+        attempt.add(
+            judged.destination(),
+            entry.count,
+            now,
+            self.settings.report_every_ns,
+        );
 
         let irc: Vec<&Irc> = self
             .irc

@@ -53,6 +53,9 @@ const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// The pause between two steps of indexing an older journal.
 const INDEX_EVERY: Duration = Duration::from_millis(20);
+/// How soon after reports have come it is asked which refusals were counted together: when those have
+/// come to rest.
+const FOLDS_AFTER: Duration = Duration::from_millis(1500);
 /// How soon after reports have come it is asked whether others were lost.
 const LOSSES_AFTER: Duration = Duration::from_millis(100);
 
@@ -94,6 +97,8 @@ struct Watcher {
     lost_told: events::LostTold,
     /// What was sampled before this moment, in nanoseconds since boot, was handled.
     sampled_until_ns: u64,
+    /// When it is to be asked which refusals were counted together.
+    folds_due: Option<Instant>,
     /// When it is to be asked what was lost.
     losses_due: Option<Instant>,
     begun: Instant,
@@ -199,6 +204,8 @@ impl Watcher {
             retention: hello.retention,
             hello,
             sampled_until_ns: 0,
+            // The gate counted on while no watcher was there.
+            folds_due: Some(Instant::now()),
             losses_due: None,
             begun: Instant::now(),
             pruned: None,
@@ -291,7 +298,10 @@ impl Watcher {
             .map(|due| due.saturating_duration_since(Instant::now()));
         let look = self.outbox.is_awaited().then_some(LOOK_EVERY);
         let index = self.outbox.is_indexing().then_some(INDEX_EVERY);
-        let due = [engine, round, losses, look, index]
+        let folds = self
+            .folds_due
+            .map(|due| due.saturating_duration_since(Instant::now()));
+        let due = [engine, round, losses, folds, look, index]
             .into_iter()
             .flatten()
             .min()?;
@@ -304,6 +314,9 @@ impl Watcher {
     fn housekeeping(&mut self) {
         let actions = self.engine.tick(clock::now());
         self.perform(actions, clock::now());
+        if self.folds_due.is_some_and(|due| due <= Instant::now()) {
+            self.take_folds();
+        }
         if self.losses_due.is_some_and(|due| due <= Instant::now()) {
             self.losses_due = None;
             self.tell_losses();

@@ -38,6 +38,7 @@ fn all() -> Vec<Request> {
             interest: interest(),
         },
         Request::OlderIrc,
+        Request::Folded,
         Request::Open { inodes: vec![] },
         Request::Open {
             inodes: vec![9; OPEN_MAX],
