@@ -49,7 +49,7 @@ fn sixteen_readers_of_one_user_harm_nobody() {
         }
         // Readers go on until everything has been written down.
         let told = || {
-            let told: u64 = refusals_told(&scene);
+            let told = refusals_told(&scene);
             (told + theatre.counter("events_lost") >= COUNT).then_some(())
         };
         let told = wait_until(LONG, told);
@@ -67,11 +67,10 @@ fn sixteen_readers_of_one_user_harm_nobody() {
     assert!(longest <= LOG_BYTES_MAX, "{longest} bytes");
     assert_eq!(theatre.counter("events_lost"), 0);
     assert_eq!(refusals_told(&scene), COUNT);
-    wait_until(LIMIT, || (scene.findings().len() >= 1).then_some(())).expect("a finding");
+    wait_until(LIMIT, || (!scene.findings().is_empty()).then_some(())).expect("a finding");
 }
 
 /// How many refusals the journal tells of.
 fn refusals_told(scene: &Scene) -> u64 {
-    let count = |entry: &serde_json::Value| entry["count"].as_u64().unwrap_or(1);
-    scene.refusals().iter().map(count).sum()
+    scene.refusals().len() as u64
 }

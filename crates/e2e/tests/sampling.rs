@@ -151,11 +151,7 @@ fn many_connections_disturb_nothing() {
     visited(second);
     visited(visit());
 
-    let refused = || {
-        let mut log = scene.theatre.log();
-        log.retain(|entry| word(entry, "verdict") == "refuse");
-        (log.len() == ATTEMPTS).then_some(())
-    };
+    let refused = || (scene.refusals().len() == ATTEMPTS).then_some(());
     wait_until(LIMIT, refused).expect("every verdict");
     for lost in ["events_lost", "flows_lost", "processes_lost"] {
         assert_eq!(scene.theatre.counter(lost), 0, "{lost}");
