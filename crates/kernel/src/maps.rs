@@ -106,7 +106,7 @@ pub static EVENTS: RingBuf<u8, { 1024 * 1024 }> = RingBuf::new();
 /// Refusals that are counted and not told one by one, by a number over all that they have in common. User space takes out what has come to rest. When
 /// it is full, refusals of other kinds are told one by one. It takes memory as it fills.
 #[btf_map(name = "folds")]
-pub static FOLDS: HashMap<u64, Fold, 8192, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+pub static FOLDS: HashMap<u64, Fold, 16384, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// Sampled connections. See [`FLOWS`].
 #[btf_map(name = "samplings")]

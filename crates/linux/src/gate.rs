@@ -226,10 +226,14 @@ impl Gate {
     pub fn take_folds(&mut self, now_ns: u64, limit: usize) -> (Vec<VerdictEvent>, bool) {
         let (mut taken, mut resting, mut left) = (Vec::new(), Vec::new(), false);
         for (key, value) in self.folds.iter().filter_map(Result::ok) {
+            if taken.len() >= limit {
+                left = true;
+                break;
+            }
             let fold: Fold = bytemuck::cast(value);
             // What counts on is told by the kernel. One without a tag is being written.
             let rests = now_ns.saturating_sub(fold.last_ns) > FOLD_NS;
-            if !rests || fold.first.header.tag == 0 || taken.len() >= limit {
+            if !rests || fold.first.header.tag == 0 {
                 left = true;
                 continue;
             }
