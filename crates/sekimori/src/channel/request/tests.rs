@@ -119,7 +119,7 @@ fn what_is_out_of_bounds_is_refused() {
         &[][..],
         &[0],
         // The first number that is no request's, and one without the fields that its request has.
-        &[15],
+        &[16],
         &[10],
         &[255; 64],
         &[13, 0, 0, 0, 0, 2, 0, 0],
