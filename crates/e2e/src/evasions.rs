@@ -171,6 +171,7 @@ pub const VARIABLES: &[&str] = &[
     "QT_QPA_PLATFORM_PLUGIN_PATH=/tmp",
     "SASL_PATH=/tmp",
     "PERLLIB=/tmp",
+    "GITPERLLIB=/tmp",
     "SHELLOPTS=xtrace",
     "MOZ_MARIONETTE=1",
     "LIBGL_DRIVERS_PATH=/tmp",

@@ -3,9 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, PERSON, SERVER, Terminal, Theatre, evasions, is_missing, wait_until, word};
+use e2e::{
+    LIMIT, Options, PERSON, SERVER, Terminal, Theatre, evasions, is_missing, wait_until, word,
+};
 use serde_json::Value;
-use stage::SmtpServer;
+use stage::{SmtpServer, Start};
 
 struct Scene {
     theatre: Theatre,
@@ -337,4 +339,49 @@ fn a_shell_on_a_terminal_of_the_desktop_is_the_users() {
     );
     assert!(wait_until(LIMIT, || (server.connection_count() == 1).then_some(())).is_some());
     assert_eq!(server.messages().len(), 1);
+}
+
+/// The bot may start the user's mailer as often as it likes: that does not use up what the
+/// user may send.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn refused_connections_do_not_use_up_the_rate() {
+    let options = Options {
+        config: "rate_per_minute = 3".to_owned(),
+        ..Options::default()
+    };
+    let Some(theatre) = Theatre::open_with(&options) else {
+        return;
+    };
+    let server = theatre.smtp();
+    let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
+    let bot = theatre.player("bot");
+    if !theatre.raise() {
+        return;
+    }
+    let desktop = theatre.desktop();
+    let send = ["mailer", "--server", SERVER];
+    for _ in 0..5 {
+        let words = [&["launcher", mailer.to_str().unwrap()], &send[..]].concat();
+        assert!(
+            !theatre
+                .start(Start::new(&bot).args(words))
+                .output(LIMIT)
+                .unwrap()
+                .exit
+                .success()
+        );
+    }
+    for count in 1..=3 {
+        assert!(
+            desktop.run(&mailer, send, LIMIT).unwrap().success(),
+            "{count}: {}",
+            desktop.stdout()
+        );
+    }
+    assert_eq!(server.wait_for_messages(3, LIMIT).unwrap().len(), 3);
+    // The fourth is too much.
+    assert!(!desktop.run(&mailer, send, LIMIT).unwrap().success());
+    theatre.wait_for("rate", |entry| word(entry, "reason") == "rate-exceeded");
+    assert_eq!(server.messages().len(), 3);
 }

@@ -91,5 +91,5 @@ fn beside_a_gate_no_firewall_rules_are_set() {
         .output()
         .expect("nft");
     let tables = String::from_utf8_lossy(&table.stdout);
-    assert!(!tables.contains("sekimori"), "{tables}");
+    assert!(!tables.contains("sekimori_fallback"), "{tables}");
 }

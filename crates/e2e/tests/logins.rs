@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use e2e::ssh::{SSH, SSH_KEYGEN, SSHD, Ssh};
-use e2e::{LIMIT, SERVER, Theatre, evasions, is_missing, wait_until, word};
+use e2e::{LIMIT, Options, SERVER, Theatre, Top, evasions, is_missing, wait_until, word};
 use rustix::process::Signal;
 use serde_json::Value;
 use stage::{Place, Process, SmtpServer, Start};
 
 const BASH: &str = "/usr/bin/bash";
+const AGETTY: &str = "/usr/sbin/agetty";
 const IP: &str = "/usr/sbin/ip";
 const SOCAT: &str = "/usr/bin/socat";
 const PORT: u16 = 2222;
@@ -244,6 +245,47 @@ fn a_login_that_is_half_closed_comes_from_here_all_the_same() {
     let bytes = evasions::beyond(&scene.mail, 1);
     evasions::refused("login-half-closed", bytes, &refusal, BASH);
     let _ = server.signal(Signal::TERM.as_raw());
+}
+
+/// Root's getty on a terminal whose other end a program holds, as `machinectl login .host` has the service
+/// manager start one for whoever asks.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_getty_on_a_terminal_of_a_program_is_nobody() {
+    if is_missing(&[AGETTY]) {
+        return;
+    }
+    let options = Options {
+        top: Top::Services,
+        ..Options::default()
+    };
+    let Some(theatre) = Theatre::open_with(&options) else {
+        return;
+    };
+    let mail = theatre.smtp();
+    let batch = theatre.registered("batch", "mailer", Some("batch"));
+    theatre.register_as(Path::new(AGETTY), "system", Some("interactive"));
+    theatre.register_as(Path::new(BASH), "shell", None);
+    if !theatre.raise() {
+        return;
+    }
+    let words = ["--skip-login", "--login-program", BASH, "-", "dumb"];
+    let login = theatre
+        .sandbox()
+        .start_on_pty(&Start::new(AGETTY).args(words))
+        .unwrap();
+    let before = theatre.newest();
+    let send = format!(
+        "{} mailer --server {SERVER} --timeout-ms 2000",
+        batch.display()
+    );
+    login.type_line(&send).unwrap();
+    let refusal = theatre.wait_after(before, "a refusal", |entry| {
+        word(entry, "verdict") == "refuse"
+    });
+    assert_eq!(refusal["reason"], "foreign-origin", "{refusal}");
+    evasions::refused("login-pty", mail.payload_bytes(), &refusal, BASH);
+    login.type_line("exit").unwrap();
 }
 
 fn processes() -> Vec<u32> {

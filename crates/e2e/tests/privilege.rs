@@ -312,6 +312,9 @@ fn the_units_capabilities_are_enough() {
     assert_eq!(field(theatre.daemon_pid(), "NoNewPrivs"), "1");
     assert_ne!(field(theatre.daemon_pid(), "CapEff"), "000001ffffffffff");
     scene.enforces(&web);
+    if Path::new("/usr/sbin/nft").exists() {
+        assert_eq!(theatre.status()["forwarded"]["state"], "guarded");
+    }
     let (user, _) = watcher_account();
     for adopted in [false, true] {
         assert_eq!(theatre.status()["daemon"]["adopted"], adopted);

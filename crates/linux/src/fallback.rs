@@ -180,7 +180,7 @@ fn clear_chain(program: &Path) {
     let _ = run(program, &["-w", "-X", CHAIN], "");
 }
 
-fn run(program: &Path, words: &[&str], input: &str) -> Result<(), Error> {
+pub(crate) fn run(program: &Path, words: &[&str], input: &str) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::failed(program.display(), &error);
     let mut child = Command::new(program)
         .args(words)
@@ -202,7 +202,7 @@ fn run(program: &Path, words: &[&str], input: &str) -> Result<(), Error> {
     Err(Error::Failed(format!("{}: {said}", program.display())))
 }
 
-fn output(program: &Path, words: &[&str]) -> Result<String, Error> {
+pub(crate) fn output(program: &Path, words: &[&str]) -> Result<String, Error> {
     let output = Command::new(program)
         .args(words)
         .stdin(Stdio::null())

@@ -118,9 +118,19 @@ pub fn script(pid: u32) -> Option<String> {
 }
 
 fn stdin_is_terminal(pid: u32) -> bool {
-    fs::metadata(format!("/proc/{pid}/fd/0")).is_ok_and(|found| {
-        found.file_type().is_char_device() && policy::is_terminal(rustix::fs::major(found.rdev()))
-    })
+    stdin_major(pid).is_some_and(policy::is_terminal)
+}
+
+/// Whether a process's standard input is a pseudo-terminal.
+pub fn stdin_is_pseudo_terminal(pid: u32) -> bool {
+    stdin_major(pid).is_some_and(policy::is_pseudo_terminal)
+}
+
+/// The major number of the character device that a process's standard input is.
+fn stdin_major(pid: u32) -> Option<u32> {
+    let found = fs::metadata(format!("/proc/{pid}/fd/0")).ok()?;
+    let is_device = found.file_type().is_char_device();
+    is_device.then(|| rustix::fs::major(found.rdev()))
 }
 
 /// Which process holds each of the sockets with these inode numbers, as far as that is found in
@@ -307,7 +317,8 @@ fn add_listening(table: &str, until: Instant, ports: &mut HashSet<u16>) {
 
 /// Whether the first connection among a process's descriptors has its other end on this machine
 /// too: a TCP connection in whatever state, or one that came by a named socket of the machine.
-/// `None` when it holds none.
+/// A process that holds no connection and the other end of a terminal shows that terminal to a
+/// person: `Some(false)`. `None` when it holds neither.
 pub fn is_connected_from_here(pid: u32) -> Option<bool> {
     let mut descriptors: Vec<u32> = fs::read_dir(format!("/proc/{pid}/fd"))
         .ok()?
@@ -317,8 +328,15 @@ pub fn is_connected_from_here(pid: u32) -> Option<bool> {
     let connections = connections_around(&pid.to_string());
     let named = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
     let named: Vec<u64> = named.lines().filter_map(accepted_by_name).collect();
-    descriptors.into_iter().find_map(|descriptor| {
-        let inode = socket_inode(Path::new(&format!("/proc/{pid}/fd/{descriptor}")))?;
+    // `/dev/ptmx`, the end of a pseudo-terminal that types.
+    let master = rustix::fs::makedev(5, 2);
+    let mut shows_terminal = None;
+    let connected = descriptors.into_iter().find_map(|descriptor| {
+        let path = format!("/proc/{pid}/fd/{descriptor}");
+        if fs::metadata(&path).is_ok_and(|found| found.rdev() == master) {
+            shows_terminal = Some(false);
+        }
+        let inode = socket_inode(Path::new(&path))?;
         if named.contains(&inode) {
             return Some(true);
         }
@@ -328,7 +346,8 @@ pub fn is_connected_from_here(pid: u32) -> Option<bool> {
             .find(|one| one.inode == inode && one.remote.port() != 0)?;
         let is_other_end = |one: &Connection| one.own == found.remote && one.remote == found.own;
         Some(found.remote.ip().is_loopback() || connections.iter().any(is_other_end))
-    })
+    });
+    connected.or(shows_terminal)
 }
 
 /// The inode number in a line of /proc/net/unix, when it is a connected stream with a name:

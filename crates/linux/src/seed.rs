@@ -294,8 +294,8 @@ impl<'a> Seeding<'a> {
         }
     }
 
-    /// Whether a shell was started for a connection that comes from this machine: see
-    /// `crates/kernel/src/image/login.rs`.
+    /// Whether a shell was started for a connection that comes from this machine, or for a
+    /// pseudo-terminal that another program holds: see `crates/kernel/src/image/login.rs`.
     fn logs_in_from_here(&self, shell: u32) -> bool {
         /// As many as the kernel's side looks at.
         const PARENTS: usize = 3;
@@ -304,14 +304,14 @@ impl<'a> Seeding<'a> {
         for _ in 0..PARENTS {
             let record = self.records.get(&parent);
             if !record.is_some_and(|record| record.standing().logs_people_in()) {
-                return false;
+                break;
             }
             if let Some(answer) = procfs::is_connected_from_here(parent) {
                 return answer;
             }
             parent = parent_of(parent);
         }
-        false
+        procfs::stdin_is_pseudo_terminal(shell)
     }
 }
 

@@ -90,6 +90,12 @@ pub const fn is_terminal(major: u32) -> bool {
     matches!(major, 4 | 5 | 136..=143 | 204 | 229)
 }
 
+/// Whether it is a pseudo-terminal: another program holds its other end and types there.
+#[inline(always)]
+pub const fn is_pseudo_terminal(major: u32) -> bool {
+    matches!(major, 136..=143)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

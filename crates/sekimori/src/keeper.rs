@@ -13,6 +13,7 @@ mod child;
 mod code;
 mod files;
 mod folder;
+mod forward;
 mod loading;
 pub mod looker;
 mod pace;
@@ -102,6 +103,7 @@ pub struct Keeper {
     notifier: Notifier,
     warnings: Allowance,
     search: search::Search,
+    forward: forward::Forward,
     watcher: Option<Watcher>,
     waiting: Waiting,
     restarts: Restarts,
@@ -135,6 +137,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let looker = looker::Looker::new().map_err(|error| Failure::failed(error.to_string()))?;
     // Before the gate: two daemons must not read one ring buffer.
     let sockets = sockets::Sockets::bind(&paths)?;
+    let forward = forward::Forward::start(&config, &options, &paths)?;
     let (registry, said) = Registry::open(&paths)?;
     // While the gate is loaded, it gets ready to be greeted.
     let watcher = Watcher::start();
@@ -154,6 +157,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let hold = Hold::of(&request.pins())?;
     let rings = [gate.events()?, gate.samples()?];
     let code = gate.code()?;
+    forward.wait();
     if let Err(error) = install::tell_starter("READY=1") {
         trouble(&format!("the service manager does not listen: {error}"));
     }
@@ -179,6 +183,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         notifier: Notifier::new("/proc/self/exe".into()),
         warnings: Allowance::new(WARNINGS_AT_ONCE, WARNING_EVERY),
         search: search::Search::default(),
+        forward,
         watcher: None,
         waiting: Waiting::default(),
         restarts: Restarts::default(),
@@ -334,6 +339,9 @@ impl Keeper {
             if woken.root {
                 self.listen_to_root();
             }
+            if woken.forward {
+                self.take_reports();
+            }
             if woken.looked {
                 self.take_looks();
                 // A registration may have come or gone.
@@ -396,6 +404,7 @@ impl Keeper {
         }
         waiting.push(readable(self.looker.as_fd()));
         waiting.push(readable(self.code.as_fd()));
+        waiting.push(readable(self.forward.as_fd()));
         waiting.extend(self.hold.poll());
         match poll(&mut waiting, timeout.as_ref()) {
             Ok(_) => {}
@@ -411,6 +420,7 @@ impl Keeper {
             ended: woken(4),
             looked: woken(5),
             code: woken(6),
+            forward: woken(7),
         })
     }
 
@@ -534,6 +544,7 @@ impl Keeper {
         {
             Ok(()) => {
                 self.config = next;
+                self.forward.change(&self.config, &self.options);
                 self.waiting.push(News::Retention(self.retention()));
                 if !waiting.is_empty() {
                     self.notice(restart_words(&waiting));
@@ -567,12 +578,18 @@ struct Woken {
     ended: bool,
     looked: bool,
     code: bool,
+    forward: bool,
 }
 
 impl Woken {
     const fn is_usual(&self) -> bool {
         (self.watcher || self.code)
-            && !(self.signal || self.root || self.files || self.ended || self.looked)
+            && !(self.signal
+                || self.root
+                || self.files
+                || self.ended
+                || self.looked
+                || self.forward)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod control;
 mod demo;
 mod failure;
 mod fallback;
+mod forward;
 mod install;
 mod keeper;
 mod notify;

@@ -18,6 +18,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open,
     wait,
 };
+use rustix::pty::{OpenptFlags, openpt};
 
 use crate::wire::{Exit, Order, Reply, Request, SetUp, receive, send};
 use crate::{guard, network, sys};
@@ -65,6 +66,9 @@ struct Child {
 struct Init {
     socket: OwnedFd,
     children: Vec<Child>,
+    /// The other end of a terminal, held as by a console or a server of logins that shows one to a person. The
+    /// gate asks for it where somebody logs in by one.
+    _console: Option<OwnedFd>,
 }
 
 impl Init {
@@ -75,6 +79,7 @@ impl Init {
         let mut init = Self {
             socket,
             children: Vec::new(),
+            _console: openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).ok(),
         };
         match receive::<Request>(&init.socket) {
             Ok(Some((Request::SetUp(wishes), _))) => match set_up(&wishes) {

@@ -4,7 +4,15 @@
 //! it has put into the user's files itself, and would hold an interactive shell on a terminal.
 //! The SSH server and its like hold the connection themselves and close it in the shell, so it is
 //! their descriptors that are looked at.
+//!
+//! A login without a connection is one at this machine's own consoles. On a pseudo-terminal, somebody
+//! else holds the other end and types there: any user may have a getty put on one (`machinectl login
+//! .host`), and a program that knows the password would be a person. So such a login counts as one from
+//! here, unless a login program holds the other end itself, as kmscon does.
 
+use policy::is_pseudo_terminal;
+
+use super::start::{MINOR_BITS, S_IFCHR, S_IFMT, stdin_device};
 use crate::kernel_memory::Address;
 use crate::maps::{PROCESSES, offset};
 use crate::repeat::each;
@@ -16,7 +24,6 @@ const PARENTS: usize = 3;
 /// never shorter than this.
 const DESCRIPTORS: u32 = 32;
 
-const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
@@ -27,9 +34,11 @@ const TCP_ESTABLISHED: u8 = 1;
 /// The loopback interface is the first of every network namespace. What has an address of this
 /// machine as its destination comes in by it, whichever address that is.
 const LOOPBACK: u32 = 1;
+/// `/dev/ptmx`, major 5 and minor 2: the end of a pseudo-terminal that types.
+const TERMINAL_MASTER: u32 = 5 << MINOR_BITS | 2;
 
 /// Whether the shell that the current task runs was started for a connection that comes from
-/// this machine.
+/// this machine, or for a pseudo-terminal that another program holds.
 #[inline(always)]
 pub fn logs_in_from_here() -> bool {
     comes_from_here() != 0
@@ -39,7 +48,8 @@ pub fn logs_in_from_here() -> bool {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn comes_from_here() -> u32 {
-    let mut task = Address::current_task();
+    let shell = Address::current_task();
+    let mut task = shell;
     for _ in 0..PARENTS {
         task = task.follow(offset!(task_real_parent));
         let process: u32 = task.read(offset!(task_tgid));
@@ -47,7 +57,7 @@ extern "C" fn comes_from_here() -> u32 {
         let logs_in = unsafe { PROCESSES.get(process) }
             .is_some_and(|record| record.standing().logs_people_in());
         if !logs_in {
-            return 0;
+            break;
         }
         let table = task
             .follow(offset!(task_files))
@@ -62,7 +72,7 @@ extern "C" fn comes_from_here() -> u32 {
             return (search.end == End::Here as u64) as u32;
         }
     }
-    0
+    is_pseudo_terminal(stdin_device(shell) >> MINOR_BITS) as u32
 }
 
 /// The search among the descriptors of a process.
@@ -78,8 +88,18 @@ unsafe extern "C" fn look_at(descriptor: u32, search: *mut Search) -> u64 {
     // SAFETY: see `each`.
     let search = unsafe { &mut *search };
     let file = search.table.follow(descriptor as usize * 8);
-    search.end = origin_of(file) as u64;
-    (search.end != End::None as u64) as u64
+    match origin_of(file) {
+        End::None => 0,
+        // A server that holds both is known by its connection, which may come behind.
+        End::Console => {
+            search.end = End::Console as u64;
+            0
+        }
+        end => {
+            search.end = end as u64;
+            1
+        }
+    }
 }
 
 /// Where the other end of what a descriptor stands for is.
@@ -89,6 +109,8 @@ enum End {
     None,
     Here,
     Elsewhere,
+    /// It is the terminal's other end: the login program shows it on a screen, or sends it elsewhere.
+    Console,
 }
 
 /// TCP by the interface that the connection was heard of by last, whether or not the other side still
@@ -96,9 +118,13 @@ enum End {
 /// from elsewhere either.
 #[inline(always)]
 fn origin_of(file: Address) -> End {
-    let mode: u16 = file.follow(offset!(file_inode)).read(offset!(inode_mode));
-    if mode & S_IFMT != S_IFSOCK {
-        return End::None;
+    let inode = file.follow(offset!(file_inode));
+    match inode.read::<u16>(offset!(inode_mode)) & S_IFMT {
+        S_IFSOCK => {}
+        S_IFCHR if inode.read::<u32>(offset!(inode_rdev)) == TERMINAL_MASTER => {
+            return End::Console;
+        }
+        _ => return End::None,
     }
     let socket = file
         .follow(offset!(file_private))

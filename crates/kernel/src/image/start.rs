@@ -20,10 +20,12 @@ use crate::repeat::{Step, each};
 /// have as a rule (2 MiB), unless most strings are short. More counts as unreadable.
 const PIECES_MAX: u32 = 8192;
 
-const S_IFMT: u16 = 0o170_000;
-const S_IFCHR: u16 = 0o020_000;
+/// The bits of a mode that say what kind of file it is.
+pub const S_IFMT: u16 = 0o170_000;
+/// A character device.
+pub const S_IFCHR: u16 = 0o020_000;
 /// The kernel's own device numbers have the minor in the lower 20 bits.
-const MINOR_BITS: u32 = 20;
+pub const MINOR_BITS: u32 = 20;
 
 /// What [`Strings::next`] found.
 enum Piece {
@@ -277,26 +279,31 @@ impl Look {
 /// Whether file descriptor 0 is a terminal and the process has a controlling terminal.
 #[inline(always)]
 fn stdin_is_terminal(task: Address) -> bool {
-    if task
+    let has_terminal = !task
         .follow(offset!(task_signal))
         .follow(offset!(signal_tty))
-        .is_null()
-    {
-        return false;
-    }
+        .is_null();
+    has_terminal && is_terminal(stdin_device(task) >> MINOR_BITS)
+}
+
+/// The number of the character device that file descriptor 0 is; 0 when it is none.
+#[inline(always)]
+pub fn stdin_device(task: Address) -> u32 {
     let table = task
         .follow(offset!(task_files))
         .follow(offset!(files_fdt))
         .follow(offset!(fdt_fd));
     if table.is_null() {
-        return false;
+        return 0;
     }
     let file = table.follow(0);
     if file.is_null() {
-        return false;
+        return 0;
     }
     let inode = file.follow(offset!(file_inode));
     let mode: u16 = inode.read(offset!(inode_mode));
-    let device: u32 = inode.read(offset!(inode_rdev));
-    mode & S_IFMT == S_IFCHR && is_terminal(device >> MINOR_BITS)
+    if mode & S_IFMT != S_IFCHR {
+        return 0;
+    }
+    inode.read(offset!(inode_rdev))
 }

@@ -13,10 +13,10 @@ use super::documents;
 use crate::control::client;
 use crate::failure::{Failure, need_root};
 
-use crate::fallback;
 use crate::install::{self, Pieces, Systemd};
 use crate::output::say;
 use crate::paths::{Paths, STATE_DIR_VARIABLE};
+use crate::{fallback, forward};
 
 /// `install`.
 pub fn install(paths: &Paths) -> Result<ExitCode, Failure> {
@@ -77,7 +77,8 @@ pub fn uninstall(purge: bool, paths: &Paths) -> Result<ExitCode, Failure> {
         let there = pins.base().exists() && pins.any_gate();
         pins.remove_all()?;
         let rules = fallback::open(paths).map_err(|failure| anyhow!(failure.message))?;
-        Ok(there || rules)
+        let forwarded = forward::clear(paths).map_err(|failure| anyhow!(failure.message))?;
+        Ok(there || rules || forwarded)
     };
     install::uninstall(
         Path::new("/"),
@@ -104,6 +105,7 @@ fn uninstall_folder(purge: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     }
     is_alone(paths)?;
     if is_gate {
+        forward::clear(paths)?;
         pins.remove_all()?;
         if pins.is_mounted() {
             return Err(Failure::failed(format!(

@@ -11,7 +11,7 @@ use crate::control::protocol::Request;
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
 use crate::paths::Paths;
-use crate::{fallback, render, status};
+use crate::{fallback, forward, render, status};
 
 /// `status`. Exit status 1 when no gate guards this machine.
 pub fn run(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
@@ -79,6 +79,9 @@ fn print(status: &Value) {
     if let Some(cgroup) = status["cgroup"].as_str() {
         let cgroup = engine::printable(cgroup);
         say(&format!("Guarded: cgroup {cgroup} and all below."));
+    }
+    if let Some(line) = forward::sentence(&status["forwarded"]) {
+        say(&line);
     }
     let waiting: Vec<&str> = status["restart_needed"]
         .as_array()

@@ -129,6 +129,11 @@ keys! {
     CallWatch::read, "\"auto\", \"on\" or \"off\"",
     ["\"auto\"", "\"on\"", "\"off\""];
 
+    /// Whether packets to mail ports are refused that this machine forwards for others.
+    guard_forwarded: GuardForwarded = GuardForwarded::Auto, Reload,
+    GuardForwarded::read, "\"auto\", \"on\" or \"off\"",
+    ["\"auto\"", "\"on\"", "\"off\""];
+
     /// Connections a minute for one interactive or batch mailer; 0 is no limit.
     rate_per_minute: u32 = 120, Reload,
     |value| whole(value, 0..=1_000_000), "a whole number from 0 (no limit) to 1000000",
@@ -216,6 +221,40 @@ impl CallWatch {
                 }
             }
         }
+    }
+}
+
+/// Whether packets to mail ports are refused that come from no socket of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuardForwarded {
+    /// Those that come in by an interface in a user's hands.
+    Auto,
+    /// All that are forwarded, and those.
+    On,
+    /// None.
+    Off,
+}
+
+impl GuardForwarded {
+    const WORDS: [(&str, Self); 3] = [("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
+
+    fn read(value: &Value) -> Option<Self> {
+        of_word(&Self::WORDS, value)
+    }
+
+    /// The word in the file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl Setting for GuardForwarded {
+    fn shown(&self) -> serde_json::Value {
+        self.word().into()
     }
 }
 

@@ -21,7 +21,7 @@ fn an_empty_file_means_the_defaults() {
 #[test]
 fn every_key_is_taken() {
     let config = parse(
-        "mail_ports = [2525]\nirc_ports = \"6667\"\npacket_watch = \"off\"\ncall_watch = \"on\"\nrate_per_minute = 0\n\
+        "mail_ports = [2525]\nirc_ports = \"6667\"\npacket_watch = \"off\"\ncall_watch = \"on\"\nguard_forwarded = \"on\"\nrate_per_minute = 0\n\
          guard_submitters = false\nnotify = false\njournal_keep_days = 1\njournal_max_entries = 1000\n",
     )
     .unwrap();
@@ -30,6 +30,7 @@ fn every_key_is_taken() {
         irc_ports: 6667..=6667,
         packet_watch: PacketWatch::Off,
         call_watch: CallWatch::On,
+        guard_forwarded: GuardForwarded::On,
         rate_per_minute: 0,
         guard_submitters: false,
         notify: false,

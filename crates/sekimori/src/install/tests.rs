@@ -315,6 +315,15 @@ fn the_unit_closes_the_mail_ports_without_a_gate_too() {
     assert_eq!(values("Service", "RuntimeDirectoryPreserve"), ["restart"]);
 }
 
+/// Which interfaces there are, and the rules for forwarded packets, go by netlink; all other
+/// sockets are files.
+#[test]
+fn the_unit_permits_no_sockets_but_files_and_netlink() {
+    let families = values("Service", "RestrictAddressFamilies");
+    assert_eq!(families, ["AF_UNIX", "AF_NETLINK"]);
+    assert!(values("Service", "CapabilityBoundingSet").contains(&"CAP_NET_ADMIN"));
+}
+
 /// What it waits for itself comes first of all: anything later would be a cycle, which
 /// systemd breaks by leaving a unit out.
 #[test]

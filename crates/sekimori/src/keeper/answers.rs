@@ -129,6 +129,7 @@ impl Keeper {
             "suspended": entries.iter().filter(|entry| entry.suspended).count(),
         });
         status["configuration"] = self.config.shown().into();
+        status["forwarded"] = self.forward.shown();
         status["restart_needed"] = self.restart_needed.clone().into();
         status["keeper"] = process(std::process::id());
         status["keeper"]["owners_not_looked_for"] = self.search.put_off().into();

@@ -203,6 +203,23 @@ fn null_terminated(words: &[CString]) -> Vec<*const libc::c_char> {
         .collect()
 }
 
+/// Has a file in memory as code, as a library that was loaded is. It stays there.
+pub(super) fn map_code(path: &str) -> io::Result<()> {
+    let file = std::fs::File::open(path)?;
+    // SAFETY: a new mapping, of which nobody knows and which nobody runs.
+    unsafe {
+        rustix::mm::mmap(
+            std::ptr::null_mut(),
+            1,
+            rustix::mm::ProtFlags::READ | rustix::mm::ProtFlags::EXEC,
+            rustix::mm::MapFlags::PRIVATE,
+            &file,
+            0,
+        )
+    }?;
+    Ok(())
+}
+
 /// Opens a file for writing by the call that 32-bit programs make; a 64-bit one can make it too.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn open_as_32_bit(path: &CStr) -> io::Result<OwnedFd> {

@@ -106,6 +106,9 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, String> {
     let report = match connected {
         Ok(stream) => {
             sleep(args.duration("--linger-ms", 0)?);
+            if let Some(path) = args.text("--load") {
+                calls::map_code(path).map_err(|e| format!("{path}: {e}"))?;
+            }
             match args.text("--give-fd") {
                 Some(path) => give_away(&stream, path),
                 None => converse("mailer", &stream, &mail(args)),
