@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use e2e::{LIMIT, SERVER, Scene, detail, details, open_files, own_kib, wait_until, word};
+use e2e::{LIMIT, SERVER, Scene, detail, details, open_files, own_kib, wait_until};
 use serde_json::Value;
 
 /// A port where IRC servers listen.
