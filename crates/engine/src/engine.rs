@@ -7,7 +7,7 @@ use policy::{Reason, Tamper};
 use crate::answers::{Answer, Answers};
 use crate::attempts::Attempt;
 use crate::bounded::Bounded;
-use crate::detect::{DetectSettings, Detector};
+use crate::detect::{DetectSettings, Detector, MAIL_PORTS};
 use crate::entry::{
     Entry, FindingEntry, FindingKind, GrantEntry, JudgedWord, NoticeEntry, VerdictEntry,
 };
@@ -51,6 +51,8 @@ pub struct Settings {
     pub lineages_tracked: usize,
     /// Most bytes that are held for what they did.
     pub conduct_max_bytes: usize,
+    /// Ports that mail goes to.
+    pub mail_ports: Vec<u16>,
 }
 
 impl Default for Settings {
@@ -64,6 +66,7 @@ impl Default for Settings {
             samples_tracked: 512,
             lineages_tracked: 4096,
             conduct_max_bytes: 2 * 1024 * 1024,
+            mail_ports: MAIL_PORTS.to_vec(),
         }
     }
 }
@@ -132,6 +135,7 @@ impl Engine {
             detector: Detector::new(DetectSettings {
                 subjects_max: settings.lineages_tracked,
                 detail_max_bytes: settings.conduct_max_bytes,
+                mail_ports: settings.mail_ports.clone(),
             }),
             answers: Answers::new(),
             attempts: Bounded::new(settings.findings_tracked),
@@ -143,6 +147,11 @@ impl Engine {
             forgotten_told_at: Timestamp(0),
             settings,
         }
+    }
+
+    /// From now on mail goes to these ports. What is known already stays.
+    pub fn set_mail_ports(&mut self, mail_ports: Vec<u16>) {
+        self.detector.set_mail_ports(mail_ports);
     }
 
     /// What follows from an event that happened at `now`. What was held back and has waited
@@ -391,9 +400,11 @@ impl Engine {
         let (sampling, detector) = (&mut self.sampling, &mut self.detector);
         let mut suspicion = None;
         let noted = sampling.take(sample, now, |observation| {
-            if let Some(grown) = detector.observe(&subject, observation, now) {
-                suspicion = Some(grown);
-            }
+            // Live, all of them are about this lineage: no conversation accuses another one.
+            suspicion = detector
+                .observe(&subject, observation, now)
+                .pop()
+                .or(suspicion.take());
         });
         if let Some(suspicion) = suspicion {
             let culprit = sample.flow.culprit.as_ref().unwrap_or(&sample.flow.program);

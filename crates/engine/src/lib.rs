@@ -24,7 +24,7 @@ mod suspicion;
 mod warning;
 mod words;
 
-pub use detect::{DetectSettings, Detector};
+pub use detect::{DetectSettings, Detector, MAIL_PORTS};
 pub use engine::{Action, Engine, Settings};
 pub use entry::{
     Answer, Entry, FindingEntry, FindingKind, GrantChange, GrantEntry, JudgedWord, NoticeEntry,

@@ -128,10 +128,13 @@ impl Sampling {
                 Noted::default()
             }
             SampleKind::AfterQuiet { quiet_ns } => {
-                each(&Observation::Inbound {
-                    connection,
-                    quiet_ns: *quiet_ns,
-                });
+                // The gate tells shorter silences too. A replay of the same traffic does not.
+                if *quiet_ns >= QUIET_NS {
+                    each(&Observation::Inbound {
+                        connection,
+                        quiet_ns: *quiet_ns,
+                    });
+                }
                 Noted::default()
             }
             SampleKind::Burst {

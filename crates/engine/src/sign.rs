@@ -43,6 +43,8 @@ pub enum Sign {
     BotReply,
     /// Bytes came in on a quiet connection and it acted within seconds, more than once.
     CommandReaction,
+    /// An order named its target, and it turned to it at once.
+    Obeyed,
     /// Regular connections to one destination.
     Beaconing,
     /// The same web servers asked in turn, over and over.
@@ -75,7 +77,7 @@ pub enum Sign {
 
 /// Sign, weight, and why it weighs that much. Positive speaks for an infection. The unit
 /// is arbitrary; only the order and the proportions mean something.
-const WEIGHTS: [(Sign, i32, &str); 32] = [
+const WEIGHTS: [(Sign, i32, &str); 33] = [
     (
         Sign::IrcSameLineage,
         60,
@@ -85,6 +87,11 @@ const WEIGHTS: [(Sign, i32, &str); 32] = [
         Sign::WormScan,
         55,
         "worms spread like this; from a desk, only a scan of a whole network by hand looks the same",
+    ),
+    (
+        Sign::Obeyed,
+        50,
+        "the order named its target, and somebody turned to it: that is what a bot is",
     ),
     (
         Sign::ServerRounds,
@@ -255,6 +262,25 @@ impl Sign {
         )
     }
 
+    /// Whether it is about an IRC connection that was open at that moment.
+    pub const fn is_open_irc(self) -> bool {
+        matches!(self, Self::IrcSameLineage | Self::IrcElsewhere)
+    }
+
+    /// Whether it can only be known from IRC communication, open or ended.
+    pub const fn shows_irc(self) -> bool {
+        self.is_irc()
+            || matches!(
+                self,
+                Self::SpeaksIrc
+                    | Self::MachineNick
+                    | Self::KeyedChannel
+                    | Self::BotCommand
+                    | Self::BotCommandWord
+                    | Self::BotReply
+            )
+    }
+
     /// Whether it speaks for somebody who gives orders from afar.
     pub(crate) const fn is_control(self) -> bool {
         matches!(
@@ -283,6 +309,29 @@ impl Sign {
                 | Self::MailHostLookups
                 | Self::Scan
                 | Self::WormScan
+                | Self::Obeyed
+        )
+    }
+
+    /// Whether it is an act about mail, which a mail server does by profession.
+    pub(crate) const fn is_mail_act(self) -> bool {
+        matches!(
+            self,
+            Self::FanOut | Self::RefusedMail | Self::MxLookups | Self::MailHostLookups
+        )
+    }
+
+    /// Whether it is control as honest people have it too: they chat, in channels with keys
+    /// and among robots, and their programs look after servers. However many of them there
+    /// are, together they weigh no more than `detect::MILD_MOST`.
+    pub(crate) const fn is_mild(self) -> bool {
+        matches!(
+            self,
+            Self::SpeaksIrc
+                | Self::KeyedChannel
+                | Self::BotCommandWord
+                | Self::Beaconing
+                | Self::ServerRounds
         )
     }
 

@@ -42,7 +42,8 @@ pub(crate) struct Draft {
 impl Draft {
     pub(crate) fn new(entry: &FindingEntry) -> Self {
         let mut body = finding_sentence(entry);
-        let irc = entry.evidence.iter().find(|one| one.what.is_irc());
+        let irc = entry.evidence.iter().find(|one| one.what.is_open_irc());
+        let ended = entry.evidence.iter().find(|one| one.what.is_irc());
         if let Some(irc) = irc {
             body += "\nAt the same time: ";
             body += &irc.detail;
@@ -53,6 +54,10 @@ impl Draft {
                 body += &one.detail;
                 body += ".";
             }
+        } else if let Some(ended) = ended {
+            body += "\nShortly before: ";
+            body += &ended.detail;
+            body += ".";
         }
         let culprit = entry.culprit.as_ref().unwrap_or(&entry.program).clone();
         Self {

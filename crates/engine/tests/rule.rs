@@ -149,9 +149,18 @@ fn irc_that_ended_does_not_make_a_bot_but_is_told() {
         bytes_received: 1,
     };
     assert_eq!(engine.handle(closed, at(10)), []);
-    let found = refuse(&mut engine, bot("/opt/bot", 4242), Reason::NotAMailer, 15);
+    let actions = engine.handle(
+        connect(bot("/opt/bot", 4242), 25, Reason::NotAMailer),
+        at(15),
+    );
+    let found = findings(&actions)[0].clone();
     assert_eq!(found.finding, FindingKind::IllegalSend);
     assert_eq!(signs(&found), [Sign::OwnEngine, Sign::IrcJustEnded]);
+    let body = &warnings(&actions)[0].body;
+    assert!(
+        body.contains("\nShortly before: IRC connection") && !body.contains("At the same time"),
+        "{body}"
+    );
     assert!(
         found.evidence[1].detail.ends_with("closed 5 s before"),
         "{}",

@@ -9,6 +9,7 @@
 
 mod capture;
 mod error;
+mod exclude;
 mod flow;
 mod follow;
 mod fragments;
@@ -30,8 +31,9 @@ mod tunnel;
 mod unread;
 
 pub use error::{Damage, Error};
+pub use exclude::{Network, NotANetwork};
 pub use flow::{FlowRecord, Transport};
-pub use hosts::Hosts;
+pub use hosts::{HostSettings, Hosts};
 pub use observe::Sink;
 pub use replay::{Settings, Summary, replay, replay_into};
 pub use source::Input;

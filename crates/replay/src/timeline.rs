@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
+use engine::MAIL_PORTS;
 use protocols::{App, Facts};
 
 use crate::flow::{FlowRecord, Transport};
@@ -20,9 +21,6 @@ pub const WORDS_MAX_BYTES: usize = 160;
 pub const BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bins begin a millisecond wide, in powers of two of a nanosecond.
 const FINEST: u32 = 20;
-/// Ports on which mail servers listen; a connection to one that came to nothing belongs to
-/// the mail that was tried, not to a scan.
-const MAIL_PORTS: [u16; 3] = [25, 465, 587];
 /// What a host takes beside what its tracks hold: itself and its places in the maps.
 const HOST_BYTES: usize = size_of::<Activity>() + 160;
 
@@ -54,11 +52,12 @@ impl Track {
         Self::Tried,
     ];
 
-    /// Where a flow belongs; none for those that no track shows.
-    pub fn of(flow: &FlowRecord) -> Option<Self> {
+    /// Where a flow belongs; none for those that no track shows. A connection to a mail port
+    /// that came to nothing belongs to the mail that was tried, not to a scan.
+    pub fn of(flow: &FlowRecord, mail_ports: &[u16]) -> Option<Self> {
         let silent = flow.transport == Transport::Tcp && flow.bytes_up == 0 && flow.bytes_down == 0;
         let mail_port =
-            flow.transport == Transport::Tcp && MAIL_PORTS.contains(&flow.server.port());
+            flow.transport == Transport::Tcp && mail_ports.contains(&flow.server.port());
         match (flow.outcome.app, &flow.outcome.facts) {
             (App::Irc, _) => Some(Self::Irc),
             (App::Smtp, _) => Some(Self::Mail),
@@ -282,31 +281,33 @@ pub struct Timeline {
     told: u64,
     held_bytes: usize,
     bytes_max: usize,
+    mail_ports: Vec<u16>,
     left: u64,
 }
 
 impl Default for Timeline {
     fn default() -> Self {
-        Self::new(BYTES_MAX)
+        Self::new(BYTES_MAX, MAIL_PORTS.to_vec())
     }
 }
 
 impl Timeline {
-    /// One that takes at most about so many bytes.
-    pub fn new(bytes_max: usize) -> Self {
+    /// One that takes at most about so many bytes, where mail goes to these ports.
+    pub fn new(bytes_max: usize, mail_ports: Vec<u16>) -> Self {
         Self {
             hosts: HashMap::new(),
             order: BTreeSet::new(),
             told: 0,
             held_bytes: 0,
             bytes_max,
+            mail_ports,
             left: 0,
         }
     }
 
     /// Takes a flow that ended; `words` is asked for its description when it is kept.
     pub fn add(&mut self, flow: &FlowRecord, words: impl FnOnce() -> String) {
-        let Some(track) = Track::of(flow) else {
+        let Some(track) = Track::of(flow, &self.mail_ports) else {
             return;
         };
         let address = flow.client.ip();

@@ -4,12 +4,11 @@ mod common;
 
 use std::net::IpAddr;
 
+use common::talks::{Talk, lookup, reset, syn, timed_pcap};
 use common::*;
 use engine::{Observation, Sign, Subject, Timestamp};
 use replay::{FlowRecord, Hosts, Input, Settings, Sink};
 
-const SYN_ACK: u8 = SYN | ACK;
-const RST: u8 = 4;
 const SECOND: u64 = 1_000_000_000;
 
 /// Keeps what it is told, in short words, and weighs it.
@@ -45,98 +44,11 @@ impl Sink for Diary {
     }
 }
 
-/// A capture with its own times: seconds and packets of raw IP.
 fn told(packets: &[(f64, Vec<u8>)]) -> Diary {
-    let mut bytes = Vec::new();
-    for word in [0xa1b2_c3d4u32, 0x0004_0002, 0, 0, 65_535, 101] {
-        bytes.extend(word.to_le_bytes());
-    }
-    for (seconds, packet) in packets {
-        let length = packet.len() as u32;
-        let micros = (seconds.fract() * 1e6) as u32;
-        for word in [1_795_000_000 + *seconds as u32, micros, length, length] {
-            bytes.extend(word.to_le_bytes());
-        }
-        bytes.extend(packet);
-    }
     let mut diary = Diary::default();
-    let input = Input::new(std::io::Cursor::new(bytes));
+    let input = Input::new(std::io::Cursor::new(timed_pcap(packets)));
     replay::replay_into(input, &Settings::default(), &mut diary).unwrap();
     diary
-}
-
-/// A connection that goes on: who says what at which second.
-struct Talk {
-    server: ([u8; 4], u16),
-    port: u16,
-    sequences: [u32; 2],
-    packets: Vec<(f64, Vec<u8>)>,
-}
-
-impl Talk {
-    fn new(seconds: f64, port: u16, server: ([u8; 4], u16)) -> Self {
-        let mut talk = Self {
-            server,
-            port,
-            sequences: [100, 900],
-            packets: Vec::new(),
-        };
-        talk.packet(seconds, true, SYN, b"");
-        talk.packet(seconds, false, SYN_ACK, b"");
-        talk.sequences = [101, 901];
-        talk
-    }
-
-    fn packet(&mut self, seconds: f64, client: bool, flags: u8, payload: &[u8]) {
-        let (address, there) = self.server;
-        let sequence = self.sequences[usize::from(!client)];
-        let packet = if client {
-            ipv4(
-                CLIENT.0,
-                address,
-                6,
-                0,
-                0,
-                &tcp(self.port, there, sequence, flags, payload),
-            )
-        } else {
-            ipv4(
-                address,
-                CLIENT.0,
-                6,
-                0,
-                0,
-                &tcp(there, self.port, sequence, flags, payload),
-            )
-        };
-        self.packets.push((seconds, packet));
-    }
-
-    fn say(&mut self, seconds: f64, client: bool, words: &str) {
-        self.packet(seconds, client, ACK, words.as_bytes());
-        self.sequences[usize::from(!client)] += words.len() as u32;
-    }
-}
-
-fn syn(seconds: f64, port: u16, server: ([u8; 4], u16)) -> (f64, Vec<u8>) {
-    let packet = tcp(port, server.1, 100, SYN, b"");
-    (seconds, ipv4(CLIENT.0, server.0, 6, 0, 0, &packet))
-}
-
-fn reset(seconds: f64, port: u16, server: ([u8; 4], u16)) -> (f64, Vec<u8>) {
-    let packet = tcp(server.1, port, 0, RST | ACK, b"");
-    (seconds, ipv4(server.0, CLIENT.0, 6, 0, 0, &packet))
-}
-
-fn lookup(seconds: f64, port: u16, name: &str, record_type: u8) -> (f64, Vec<u8>) {
-    let mut bytes = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00".to_vec();
-    for label in name.split('.') {
-        bytes.push(label.len() as u8);
-        bytes.extend(label.as_bytes());
-    }
-    bytes.extend([0, 0, record_type, 0, 1]);
-    let packet = udp(port, 53, &bytes);
-    (seconds, ipv4(CLIENT.0, [192, 0, 2, 53], 17, 0, 0, &packet))
 }
 
 #[test]

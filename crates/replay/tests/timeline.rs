@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use engine::MAIL_PORTS;
 use proptest::prelude::*;
 use protocols::{App, Facts, Outcome, dns};
 use replay::timeline::{Activity, MARKS_MAX, Track, WORDS_MAX_BYTES};
@@ -70,14 +71,31 @@ fn check_line(activity: &Activity, track: Track) {
 #[test]
 fn every_flow_finds_its_track() {
     for track in Track::ALL {
-        assert_eq!(Track::of(&flow(track, 1, 0, 0)), Some(track));
+        assert_eq!(Track::of(&flow(track, 1, 0, 0), &MAIL_PORTS), Some(track));
     }
     let mut answered = flow(Track::Tried, 1, 0, 0);
     answered.bytes_down = 1;
-    assert_eq!(Track::of(&answered), None);
+    assert_eq!(Track::of(&answered, &MAIL_PORTS), None);
     let mut multicast = flow(Track::Names, 1, 0, 0);
     multicast.server = "224.0.0.251:5353".parse().unwrap();
-    assert_eq!(Track::of(&multicast), None);
+    assert_eq!(Track::of(&multicast, &MAIL_PORTS), None);
+}
+
+#[test]
+fn mail_ports_come_from_the_configuration() {
+    let tried = |port: u16| {
+        let mut tried = flow(Track::Tried, 1, 0, 0);
+        tried.server.set_port(port);
+        Track::of(&tried, &[2525])
+    };
+    assert_eq!(tried(2525), Some(Track::MailTried));
+    assert_eq!(tried(25), Some(Track::Tried));
+    let mut timeline = Timeline::new(1 << 20, vec![2525]);
+    let mut tried = flow(Track::Tried, 1, 0, 0);
+    tried.server.set_port(2525);
+    timeline.add(&tried, String::new);
+    let activity = timeline.take(host(1)).unwrap();
+    assert_eq!(activity.line(Track::MailTried).flows(), 1);
 }
 
 #[test]
@@ -179,7 +197,7 @@ proptest! {
         flows in prop::collection::vec((tracks(), 0u32..200, any::<u64>()), 1..1500),
         bytes_max in 0usize..40_000,
     ) {
-        let mut timeline = Timeline::new(bytes_max);
+        let mut timeline = Timeline::new(bytes_max, MAIL_PORTS.to_vec());
         for (track, number, first_ns) in &flows {
             timeline.add(&flow(*track, *number, *first_ns, 0), || "x".repeat(100));
             prop_assert!(timeline.held_bytes() <= bytes_max);

@@ -98,8 +98,11 @@ pub enum Command {
         after_help = "Reads pcap and pcapng, also compressed with gzip or zstd; - is standard input.\n\
         Examples:\n  sekimori replay night.pcap\n  sekimori replay --json *.pcapng.zst\n  \
         sekimori replay night.pcap --html night.html\n  \
+        sekimori replay night.pcap --exclude 192.0.2.25,198.51.100.0/24\n  \
         tcpdump -w - -i eth0 | sekimori replay -\n\n\
-        A damaged file is read up to the damage; that is said, and the exit status is 1."
+        A damaged file is read up to the damage; that is said, and the exit status is 1.\n\
+        --exclude takes addresses and networks, with commas between them or given several times. It is for hosts\n\
+        whose work you know. The flows of such a host are printed, but replay never calls it a bot."
     )]
     Replay(ReplayArgs),
     /// Install the systemd unit: closed before the network comes up
@@ -236,6 +239,12 @@ pub struct ReplayArgs {
     /// Write a page with pictures of the suspicious hosts, and a summary
     #[arg(long, value_name = "REPORT")]
     pub html: Option<PathBuf>,
+    /// Do not judge these hosts: a known monitor, scanner or mail server
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
+    pub exclude: Vec<replay::Network>,
+    /// Configuration file that names the mail ports
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// What a program can be registered as.

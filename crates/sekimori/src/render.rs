@@ -19,7 +19,7 @@ pub use finding::{finding_json, finding_lines};
 pub use flow::{FLOW_HEADINGS, flow_details, flow_json, flow_line};
 pub use lineage::lineage;
 pub use log::log_line;
-pub use summary::{not_read, summary_json, verdict};
+pub use summary::{not_judged, not_read, summary_json, verdict};
 pub use table::table;
 pub use tree::{Process, tree};
 

@@ -196,7 +196,10 @@ impl Watcher {
             lost_told: events::LostTold::at(&mut link),
             landlock,
             own_pages,
-            engine: Engine::new(Settings::default()),
+            engine: Engine::new(Settings {
+                mail_ports: hello.mail_ports.clone(),
+                ..Settings::default()
+            }),
             known: Known::default(),
             older_irc: older_irc::OlderIrc::default(),
             outbox: outbox::Outbox::new(place.clone(), style),
@@ -269,7 +272,13 @@ impl Watcher {
         while let Ok(Some(news)) = self.link.news() {
             match news {
                 News::Notice(text) => self.notice(text),
-                News::Retention(retention) => self.retention = retention,
+                News::Reloaded {
+                    retention,
+                    mail_ports,
+                } => {
+                    self.retention = retention;
+                    self.engine.set_mail_ports(mail_ports);
+                }
                 News::Loaded {
                     pid,
                     uid,

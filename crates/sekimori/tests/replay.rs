@@ -1,5 +1,8 @@
 //! `replay` through the real command line.
 
+#[allow(dead_code, reason = "each test file uses its own part")]
+mod story;
+
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
@@ -262,4 +265,88 @@ fn the_page_names_what_was_not_read() {
     let text = read(&capture());
     assert!(text.contains("<h1>No host behaves like a bot in what was captured</h1>"));
     assert!(!text.contains("not read"));
+}
+
+/// The same bot as in the report's story, with and without being judged.
+#[test]
+fn excluded_hosts_are_not_judged_and_named() {
+    let story = story::capture();
+    let bot = story::BOT.to_string();
+    let found = |output: &Output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        let (findings, rest): (Vec<Value>, Vec<Value>) =
+            lines.partition(|line: &Value| line["type"] == "finding");
+        let excluded = rest.last().unwrap()["excluded"].clone();
+        let flows = rest.iter().filter(|line| line["src"].as_str().is_some());
+        let of_bot = flows.filter(|line| line["src"].as_str().unwrap().starts_with(&bot));
+        (findings.len(), of_bot.count(), excluded)
+    };
+    let (findings, flows, excluded) = found(&replay(&["-", "--json"], &story));
+    assert!(findings == 1 && flows > 0);
+    assert_eq!(excluded, serde_json::json!([]));
+    for (named, shown) in [
+        (bot.as_str(), vec![bot.as_str()]),
+        ("192.0.2.0/24", vec!["192.0.2.0/24"]),
+        ("198.51.100.1,192.0.2.16/28", vec!["192.0.2.16/28"]),
+    ] {
+        let output = replay(&["-", "--json", "--exclude", named], &story);
+        assert_eq!(
+            found(&output),
+            (0, flows, serde_json::json!(shown)),
+            "{named}"
+        );
+    }
+    let others = replay(&["-", "--json", "--exclude", "192.0.2.10"], &story);
+    assert_eq!(found(&others).0, 1);
+
+    let output = replay(&["-", "--exclude", "192.0.2.0/24"], &story);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.ends_with("Not judged, because --exclude names them: 192.0.2.0/24.\n"),
+        "{text}"
+    );
+    let wrong = replay(&["-", "--exclude", "monitor"], &story);
+    assert_eq!(wrong.status.code(), Some(2));
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert!(said.contains("192.0.2.0/24"), "{said}");
+}
+
+#[test]
+fn help_and_completions_name_the_exclusion() {
+    let said = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sekimori"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(said(&["replay", "--help"]).contains("--exclude <HOSTS>"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(said(&["completions", shell]).contains("exclude"), "{shell}");
+    }
+}
+
+/// Where the configuration says that mail goes to another port, a run of connections there
+/// counts as mail.
+#[test]
+fn mail_ports_come_from_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let evidence = |config: &str| {
+        let output = replay(&["-", "--json", "--config", config], &story::capture());
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("fan-out")
+    };
+    assert!(evidence(&write("usual.toml", "mail_ports = [25]\n")));
+    assert!(!evidence(&write("other.toml", "mail_ports = [2525]\n")));
+    let broken = write("broken.toml", "mail_ports = 25\n");
+    let output = replay(&["-", "--config", &broken], &story::capture());
+    assert_eq!(output.status.code(), Some(1));
 }

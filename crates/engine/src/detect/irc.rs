@@ -6,7 +6,8 @@ use protocols::Side;
 use protocols::irc::{Command, IrcFacts, Text};
 
 use super::commands::{self, Order};
-use super::mail::Mail;
+use super::mail::{Mail, Prompt};
+use super::obey::Obey;
 use super::state::HOLDS_NS;
 use super::{Hearsay, counted, nick, replies, span};
 use crate::event::Timestamp;
@@ -20,6 +21,9 @@ const SHOWN_MAX: usize = 3;
 const GIVEN_MAX: usize = 8;
 const NAME_CHARS: usize = 48;
 const TEXT_CHARS: usize = 80;
+/// How long after an order what begins may be its execution. Bots begin at once; some fetch a list
+/// first.
+const PROMPTS_NS: u64 = 60 * 1_000_000_000;
 
 /// A connection to an IRC server.
 #[derive(Debug)]
@@ -76,6 +80,10 @@ pub(super) struct Irc {
     replies: Said,
     /// Orders that the subject gave itself: to whom.
     given: Vec<(String, Order)>,
+    /// When the last order came in, or the subject answered one.
+    prompted: Option<Timestamp>,
+    /// The targets of orders.
+    pub(super) obey: Obey,
 }
 
 impl Irc {
@@ -169,6 +177,7 @@ impl Irc {
         if own {
             if replies::is_reply(&text.text) {
                 let words = format!("\"{}\" to {target}", short(&text.text, TEXT_CHARS));
+                self.prompted = Some(now);
                 return self.replies.add(words, now);
             }
             // Who gives orders is no bot. Who got them shows when he answers.
@@ -236,11 +245,32 @@ impl Irc {
             grown |= self.order(order, &format!("to {}", hearsay.nick), now);
         }
         if let Some(said) = hearsay.said {
+            self.prompted = Some(now);
             grown |= self
                 .replies
                 .add(format!("\"{said}\" as {}", hearsay.nick), now);
         }
         grown
+    }
+
+    /// What an act follows that begins now.
+    pub(super) fn prompt(&self, now: Timestamp) -> Prompt {
+        let follows = |at: Timestamp| now >= at && now.since_ns(at) <= PROMPTS_NS;
+        let during = |session: &Session| {
+            now >= session.since
+                && session
+                    .ended
+                    .is_none_or(|ended| now.since_ns(ended) <= HOLDS_NS)
+        };
+        Prompt {
+            order: self.prompted.is_some_and(follows),
+            login: self.sessions.iter().any(during),
+        }
+    }
+
+    /// Is this connection one of those?
+    pub(super) fn is_in(&self, id: u64) -> bool {
+        self.sessions.iter().any(|session| session.id == id)
     }
 
     pub(super) fn closed(&mut self, id: u64, now: Timestamp) {
@@ -309,6 +339,7 @@ impl Irc {
         if self.replies.counts(now) {
             push(Sign::BotReply, several("answer of a bot", &self.replies));
         }
+        self.obey.evidence(now, evidence);
     }
 
     pub(super) fn held_bytes(&self) -> usize {
@@ -331,15 +362,19 @@ impl Irc {
             + self.replies.held_bytes()
             + self.given.capacity() * size_of::<(String, Order)>()
             + self.given.iter().map(given).sum::<usize>()
+            + self.obey.held_bytes()
     }
 
     fn order(&mut self, order: Order, place: &str, now: Timestamp) -> bool {
         let words = format!("\"{}\" {place}", order.words);
-        if order.clear {
-            self.orders.add(words, now)
-        } else {
-            self.words.add(words, now)
+        // In a channel full of people somebody says `!help` or `.status` all the time, and
+        // whatever they do would follow it.
+        if !order.clear {
+            return self.words.add(words, now);
         }
+        self.prompted = Some(now);
+        self.obey.ordered(&order, now);
+        self.orders.add(words, now)
     }
 
     fn begin(&mut self, session: Session) {

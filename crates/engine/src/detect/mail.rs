@@ -1,13 +1,13 @@
 //! Mail that goes past the mail server: to many servers, refused, or looked up as spam
 //! engines do (the paper's second and third generation).
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use protocols::dns::Question;
 
 use super::distinct::Distinct;
 use super::state::HOLDS_NS;
-use super::{counted, span};
+use super::{counted, hash, span};
 use crate::event::Timestamp;
 use crate::evidence::Evidence;
 use crate::sign::Sign;
@@ -19,11 +19,25 @@ const FAN_OUT_FROM: usize = 6;
 const MX_FROM: usize = 3;
 /// Mail hosts that were looked up and contacted.
 const GUESSED_FROM: usize = 3;
+/// Ports at which people hand in mail (RFC 8314): each has a server of his own, and a house full
+/// of people has many. Spam is delivered to the recipients' servers, at another port.
+const SUBMISSION: [u16; 2] = [465, 587];
+/// Servers from which on it is a fan-out at those ports as well.
+const SUBMITTED_FROM: usize = 16;
 /// A pause after which counting begins anew.
 const PAUSE_NS: u64 = 600 * 1_000_000_000;
 /// A contact follows its lookup within this time.
 const FOLLOWS_NS: u64 = 10 * 1_000_000_000;
 const LOOKUPS_MAX: usize = 8;
+
+/// What an act followed: looked at when it begins, because what goes on already follows nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Prompt {
+    /// An order, or the answer to one, in IRC.
+    pub(super) order: bool,
+    /// It was in IRC already, or had just left.
+    pub(super) login: bool,
+}
 
 /// What a subject does about mail.
 #[derive(Debug, Default)]
@@ -31,9 +45,15 @@ pub(super) struct Mail {
     /// The first contact or refusal.
     pub(super) since: Timestamp,
     last: Timestamp,
+    /// What it followed.
+    pub(super) prompt: Prompt,
     contacts: u32,
     refused: u32,
     servers: Distinct<64>,
+    /// Those among them to which mail is delivered, not handed in.
+    relays: Distinct<64>,
+    /// What the lookups of exchangers followed.
+    pub(super) mx_prompt: Prompt,
     mx_since: Timestamp,
     mx_last: Timestamp,
     mx_queries: u32,
@@ -46,21 +66,26 @@ pub(super) struct Mail {
 
 impl Mail {
     /// A connection to a mail server.
-    pub(super) fn contact(&mut self, server: IpAddr, now: Timestamp) -> bool {
-        self.begin(now);
+    pub(super) fn contact(&mut self, server: SocketAddr, prompt: Prompt, now: Timestamp) -> bool {
+        self.begin(prompt, now);
         self.contacts = self.contacts.saturating_add(1);
         self.to(Some(server), now)
     }
 
     /// Mail that the gate refused.
-    pub(super) fn refused(&mut self, server: Option<IpAddr>, now: Timestamp) -> bool {
-        self.begin(now);
+    pub(super) fn refused(
+        &mut self,
+        server: Option<SocketAddr>,
+        prompt: Prompt,
+        now: Timestamp,
+    ) -> bool {
+        self.begin(prompt, now);
         self.refused = self.refused.saturating_add(1);
         self.to(server, now) | (self.refused == 1)
     }
 
     /// A lookup of mail exchangers, or of a mail host.
-    pub(super) fn query(&mut self, question: &Question, now: Timestamp) -> bool {
+    pub(super) fn query(&mut self, question: &Question, prompt: Prompt, now: Timestamp) -> bool {
         if question.is_mx() {
             if pause(self.mx_last, now, self.mx_names.count() >= MX_FROM) {
                 self.mx_names.clear();
@@ -68,6 +93,7 @@ impl Mail {
             }
             if self.mx_queries == 0 {
                 self.mx_since = now;
+                self.mx_prompt = prompt;
                 self.mx_first = crate::printable(&question.name).chars().take(64).collect();
             }
             self.mx_last = now;
@@ -106,7 +132,7 @@ impl Mail {
             let detail = format!("{} in {over}", self.words());
             evidence.push(Evidence::new(Sign::RefusedMail, detail));
         }
-        if recent && self.servers.count() >= FAN_OUT_FROM {
+        if recent && self.fans_out() {
             let servers = self.servers.words("different mail server");
             evidence.push(Evidence::new(Sign::FanOut, format!("{servers} in {over}")));
         }
@@ -130,6 +156,7 @@ impl Mail {
 
     pub(super) fn held_bytes(&self) -> usize {
         self.servers.held_bytes()
+            + self.relays.held_bytes()
             + self.mx_names.held_bytes()
             + self.guessed.held_bytes()
             + self.mx_first.capacity()
@@ -140,43 +167,47 @@ impl Mail {
         self.guessed.count() >= GUESSED_FROM && self.mx_queries == 0
     }
 
-    fn begin(&mut self, now: Timestamp) {
-        let fired = self.refused > 0 || self.servers.count() >= FAN_OUT_FROM || self.guesses();
+    fn fans_out(&self) -> bool {
+        self.relays.count() >= FAN_OUT_FROM || self.servers.count() >= SUBMITTED_FROM
+    }
+
+    fn begin(&mut self, prompt: Prompt, now: Timestamp) {
+        let fired = self.refused > 0 || self.fans_out() || self.guesses();
         if self.contacts + self.refused == 0 || pause(self.last, now, fired) {
             self.since = now;
+            self.prompt = prompt;
             self.contacts = 0;
             self.refused = 0;
             self.servers.clear();
+            self.relays.clear();
             self.guessed.clear();
         }
         // Captures of several interfaces are not quite in order.
         self.last = self.last.max(now);
     }
 
-    fn to(&mut self, server: Option<IpAddr>, now: Timestamp) -> bool {
-        let before = self.guesses();
+    fn to(&mut self, server: Option<SocketAddr>, now: Timestamp) -> bool {
+        let (guessed, fanned_out) = (self.guesses(), self.fans_out());
+        let relay = server.is_none_or(|server| !SUBMISSION.contains(&server.port()));
         for (at, name) in std::mem::take(&mut self.lookups) {
-            if now.since_ns(at) <= FOLLOWS_NS {
+            if relay && now.since_ns(at) <= FOLLOWS_NS {
                 self.guessed.add(name);
             }
         }
-        let fan_out = server.is_some_and(|server| {
-            self.servers.add(server.to_canonical()) && self.servers.count() == FAN_OUT_FROM
-        });
-        fan_out | (self.guesses() && !before)
+        if let Some(server) = server {
+            let address = server.ip().to_canonical();
+            self.servers.add(address);
+            if relay {
+                self.relays.add(address);
+            }
+        }
+        (self.fans_out() && !fanned_out) | (self.guesses() && !guessed)
     }
 }
 
 /// Is what was counted too old? What already was a sign is kept longer.
 fn pause(last: Timestamp, now: Timestamp, fired: bool) -> bool {
     now.since_ns(last) > if fired { HOLDS_NS } else { PAUSE_NS }
-}
-
-fn hash(name: &str) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Is it called as mail servers are: `mx1.`, `mail.`, `smtp-in.`, `aspmx.l.`?

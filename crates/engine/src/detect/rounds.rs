@@ -1,14 +1,14 @@
 //! Rounds of web servers: droppers go through the list of their servers, over and over, and
-//! put a number into each request so that no cache answers it.
+//! put a number with another name into each request so that no cache answers it. Monitors go their
+//! rounds as well, and some of them put the time, a count or a random number into a request: such a
+//! number has the same name each time, or none.
 //!
 //! Only requests that do not say what they accept are looked at: browsers always do.
-
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use protocols::http::HttpFacts;
 
 use super::state::HOLDS_NS;
-use super::{counted, span};
+use super::{counted, hash, span};
 use crate::event::Timestamp;
 use crate::evidence::Evidence;
 use crate::printable::printable;
@@ -40,6 +40,10 @@ struct Site {
     query: u64,
     /// Visits with another number than before.
     numbers: u32,
+    /// The name of the last number.
+    name: u64,
+    /// Visits with a number of another name than before.
+    odd: u32,
 }
 
 impl Site {
@@ -66,6 +70,7 @@ impl Rounds {
         }
         let (path, query) = facts.target.split_once('?').unwrap_or((&facts.target, ""));
         let (path, number) = (hash(path), hash(query));
+        let name = hash(query.rsplit_once('=').map_or("", |(name, _)| name));
         let host: String = host.chars().take(HOST_CHARS).collect();
         let known = self
             .sites
@@ -82,6 +87,8 @@ impl Rounds {
                 visits: 1,
                 query: number,
                 numbers: u32::from(is_number(query)),
+                name,
+                odd: 0,
             });
             return false;
         };
@@ -89,6 +96,7 @@ impl Rounds {
             site.since = now;
             site.visits = 0;
             site.numbers = 0;
+            site.odd = 0;
         } else if now.since_ns(site.last) < VISIT_NS {
             return false;
         }
@@ -97,6 +105,8 @@ impl Rounds {
         if is_number(query) && number != site.query {
             site.query = number;
             site.numbers = site.numbers.saturating_add(1);
+            site.odd += u32::from(name != site.name);
+            site.name = name;
         }
         let rounds = self.in_rounds(now).is_some();
         let numbered = self.numbered(now).count() >= NUMBERED_FROM;
@@ -163,6 +173,7 @@ impl Rounds {
         self.sites.iter().filter(move |site| {
             site.numbers >= VISITS_FROM
                 && site.numbers >= site.visits
+                && site.odd * 2 >= site.numbers
                 && now.since_ns(site.last) <= HOLDS_NS
         })
     }
@@ -190,10 +201,4 @@ fn is_number(query: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'=' | b'&'))
         && query.bytes().filter(u8::is_ascii_digit).count() * 2 >= query.len()
-}
-
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }

@@ -1,22 +1,22 @@
 //! What is known of one subject: a part for each kind of conduct, none before it is needed.
 
+use std::net::SocketAddr;
+
 use protocols::{App, Facts};
 
 use super::beacon::Beacons;
 use super::irc::Irc;
-use super::mail::Mail;
+use super::mail::{Mail, Prompt};
 use super::peers::Peers;
-use super::reaction::{Act, Reaction};
+use super::reaction::{Act, Kind, Reaction};
 use super::rounds::Rounds;
 use super::scan::{BURST_FROM, Scan};
-use super::{Hearsay, counted};
+use super::{Hearsay, counted, hash};
 use crate::event::Timestamp;
 use crate::evidence::Evidence;
 use crate::observation::{Connection, Observation, Transport};
 use crate::sign::Sign;
 
-/// Ports that mail goes to.
-const MAIL_PORTS: [u16; 3] = [25, 465, 587];
 /// Connections of chatting people that are remembered.
 const CHATS_MAX: usize = 8;
 /// How long a sign counts after it was last seen.
@@ -45,52 +45,66 @@ pub(super) struct State {
     peers: Option<Box<Peers>>,
 }
 
+/// What a subject did, and what its acts followed.
+#[derive(Debug, Default)]
+pub(super) struct Conduct {
+    /// Strongest first.
+    pub(super) evidence: Vec<Evidence>,
+    /// What its mail followed.
+    pub(super) mail: Prompt,
+    /// What its lookups of exchangers followed.
+    pub(super) mx: Prompt,
+    /// What its scan followed.
+    pub(super) scan: Prompt,
+    /// Its mail follows a channel more often than chance explains.
+    pub(super) reacts_by_mail: bool,
+    /// Its scans, or floods, do.
+    pub(super) reacts_by_scan: bool,
+}
+
 impl State {
     /// Takes an observation into account. `true` when a sign is new.
     pub(super) fn observe(
         &mut self,
         observation: &Observation<'_>,
+        mail_ports: &[u16],
         now: Timestamp,
         hearsay: &mut Option<Hearsay>,
     ) -> bool {
+        let prompt = self.prompt(now);
         match observation {
-            Observation::Opened(connection) => self.opened(connection, now),
-            Observation::Failed(connection) => self.failed(connection, now),
+            Observation::Opened(connection) => self.opened(connection, mail_ports, now),
+            Observation::Failed(connection) => self.failed(connection, mail_ports, now),
             Observation::Refused { destination } => {
                 let mail = self.mail.get_or_insert_default();
-                let grown = mail.refused(destination.map(|there| there.ip()), now);
-                self.act(Act::Refused, None, now) | grown
+                let grown = mail.refused(*destination, prompt, now);
+                self.act(Act::Refused, *destination, None, now) | grown
             }
             Observation::Burst {
                 connections,
                 over_ns,
             } => {
                 let scan = self.scan.get_or_insert_default();
-                let grown = scan.burst(*connections, *over_ns, now);
-                *connections >= BURST_FROM && self.act(Act::Burst(*connections), None, now) | grown
+                let grown = scan.burst(*connections, *over_ns, prompt, now);
+                *connections >= BURST_FROM
+                    && self.act(Act::Burst(*connections), None, None, now) | grown
             }
             Observation::Inbound {
                 connection,
                 quiet_ns,
-            } => {
-                // A clock and a resolver answer; they give no orders.
-                if connection.transport != Transport::Tcp || self.chats.contains(&connection.id) {
-                    return false;
-                }
-                let destination = connection.destination;
-                let reaction = self.reaction.get_or_insert_default();
-                reaction.came_in(destination, *quiet_ns, now);
-                self.beacons
-                    .get_or_insert_default()
-                    .opened(destination, now)
-                    .0
-            }
+            } => self.inbound(connection, *quiet_ns, now),
             Observation::Recognised {
                 connection,
                 app,
                 facts,
                 own_chat,
-            } => self.recognised(connection, *app, facts, *own_chat, now, hearsay),
+            } => {
+                let new_mail = *app == App::Smtp
+                    && connection.transport == Transport::Tcp
+                    && !mail_ports.contains(&connection.destination.port());
+                let grown = new_mail && self.mail(connection, now);
+                self.recognised(connection, *app, facts, *own_chat, now, hearsay) | grown
+            }
             Observation::Irc { connection, text } => {
                 if self.chats.contains(&connection.id) {
                     return false;
@@ -107,7 +121,9 @@ impl State {
                 if question.is_address() && !super::mail::is_mail_host(&question.name) {
                     return false;
                 }
-                self.mail.get_or_insert_default().query(question, now)
+                self.mail
+                    .get_or_insert_default()
+                    .query(question, prompt, now)
             }
             Observation::Served { app } => {
                 self.serves_mail += u32::from(*app == App::Smtp && self.serves_mail < u32::MAX);
@@ -138,36 +154,50 @@ impl State {
 
     /// All that counts now, strongest first.
     pub(super) fn evidence(&self, now: Timestamp) -> Vec<Evidence> {
-        let mut evidence = Vec::new();
+        self.conduct(now).evidence
+    }
+
+    /// All that counts now, and what it followed.
+    pub(super) fn conduct(&self, now: Timestamp) -> Conduct {
+        let mut conduct = Conduct::default();
+        let evidence = &mut conduct.evidence;
         if let Some(irc) = &self.irc {
-            irc.evidence(self.mail.as_deref(), now, &mut evidence);
+            irc.evidence(self.mail.as_deref(), now, evidence);
         }
         if let Some(mail) = &self.mail {
-            mail.evidence(now, &mut evidence);
+            mail.evidence(now, evidence);
+            (conduct.mail, conduct.mx) = (mail.prompt, mail.mx_prompt);
         }
         if let Some(scan) = &self.scan {
             let dead_peers = self.peers.as_ref().is_some_and(|peers| peers.is_sign());
-            scan.evidence(now, dead_peers, &mut evidence);
-        }
-        if let Some(reaction) = &self.reaction {
-            reaction.evidence(now, &mut evidence);
+            conduct.scan = scan.evidence(now, dead_peers, evidence);
         }
         if let Some(beacons) = &self.beacons {
-            beacons.evidence(now, &mut evidence);
+            beacons.evidence(now, evidence);
         }
+        let before = evidence.len();
         if let Some(rounds) = &self.rounds {
-            rounds.evidence(now, &mut evidence);
+            rounds.evidence(now, evidence);
+        }
+        let goes_rounds = evidence.len() > before;
+        if let Some(reaction) = &self.reaction {
+            conduct.reacts_by_mail = reaction.is_sign(Kind::Mail, now);
+            conduct.reacts_by_scan = reaction.is_sign(Kind::Scan, now);
+            // A reader of news asks its servers in turn, and then fetches what is new there.
+            if conduct.reacts_by_mail || conduct.reacts_by_scan || !goes_rounds {
+                reaction.evidence(now, evidence);
+            }
         }
         if let Some(peers) = &self.peers {
-            peers.evidence(now, &mut evidence);
+            peers.evidence(now, evidence);
         }
-        if self.serves_mail > 0 && evidence.iter().any(|one| one.what.is_act()) {
+        if self.serves_mail > 0 && evidence.iter().any(|one| one.what.is_mail_act()) {
             let times = counted(self.serves_mail as usize, "time");
             let detail = format!("others delivered mail to it {times}");
             evidence.push(Evidence::new(Sign::MailServer, detail));
         }
         evidence.sort_by_key(|one| std::cmp::Reverse(one.weight));
-        evidence
+        conduct
     }
 
     /// Bytes held beside itself.
@@ -185,37 +215,79 @@ impl State {
             + of(&self.peers, Peers::held_bytes)
     }
 
-    fn opened(&mut self, connection: &Connection, now: Timestamp) -> bool {
+    /// Payload came in after a silence.
+    fn inbound(&mut self, connection: &Connection, quiet_ns: u64, now: Timestamp) -> bool {
+        // A clock and a resolver answer; they give no orders.
+        if connection.transport != Transport::Tcp || self.chats.contains(&connection.id) {
+            return false;
+        }
+        let destination = connection.destination;
+        let reaction = self.reaction.get_or_insert_default();
+        reaction.came_in(destination, quiet_ns, false, now);
+        // Each IRC server asks regularly whether its clients are still there.
+        let is_in = |irc: &Irc| irc.is_in(connection.id);
+        if self.irc.as_deref().is_some_and(is_in) {
+            return false;
+        }
+        let beacons = self.beacons.get_or_insert_default();
+        beacons.opened(destination, now).0
+    }
+
+    fn prompt(&self, now: Timestamp) -> Prompt {
+        self.irc
+            .as_ref()
+            .map_or_else(Prompt::default, |irc| irc.prompt(now))
+    }
+
+    /// A connection to a mail server.
+    fn mail(&mut self, connection: &Connection, now: Timestamp) -> bool {
+        let (there, prompt) = (connection.destination, self.prompt(now));
+        let mail = self.mail.get_or_insert_default();
+        let grown = mail.contact(there, prompt, now);
+        let server = hash(there.ip().to_canonical());
+        self.act(Act::Mail, Some(there), Some(server), now) | grown
+    }
+
+    fn opened(&mut self, connection: &Connection, mail_ports: &[u16], now: Timestamp) -> bool {
         if connection.transport != Transport::Tcp {
             return false;
         }
-        let destination = connection.destination;
-        if MAIL_PORTS.contains(&destination.port()) {
-            let mail = self.mail.get_or_insert_default();
-            let grown = mail.contact(destination.ip(), now);
-            return self.act(Act::Mail, Some(connection), now) | grown;
+        let there = connection.destination;
+        let obeyed = self
+            .irc
+            .as_mut()
+            .is_some_and(|irc| irc.obey.connected(there.ip(), now));
+        if mail_ports.contains(&there.port()) {
+            return self.mail(connection, now) | obeyed;
         }
-        let (grown, period_ns) = self
-            .beacons
-            .get_or_insert_default()
-            .opened(destination, now);
+        let prompt = self.prompt(now);
+        let scan = self.scan.get_or_insert_default();
+        let mut grown = obeyed;
+        if let Some((connections, over_ns)) = scan.opened(there.ip(), now) {
+            grown |= scan.burst(connections, over_ns, prompt, now);
+            grown |= self.act(Act::Burst(connections), Some(there), None, now);
+        }
+        let (regular, ago_ns) = self.beacons.get_or_insert_default().opened(there, now);
         // Somebody who calls home regularly gets his orders with the answer.
-        if let Some(period_ns) = period_ns {
+        if let Some(ago_ns) = ago_ns {
             let reaction = self.reaction.get_or_insert_default();
-            reaction.came_in(destination, period_ns, now);
+            reaction.came_in(there, ago_ns, true, now);
         }
-        grown
+        grown | regular
     }
 
-    fn failed(&mut self, connection: &Connection, now: Timestamp) -> bool {
-        let destination = connection.destination;
-        if connection.transport != Transport::Tcp || MAIL_PORTS.contains(&destination.port()) {
+    fn failed(&mut self, connection: &Connection, mail_ports: &[u16], now: Timestamp) -> bool {
+        let there = connection.destination;
+        if connection.transport != Transport::Tcp || mail_ports.contains(&there.port()) {
             return false;
         }
-        let grown = self.scan.get_or_insert_default().failed(destination, now);
+        let prompt = self.prompt(now);
+        let scan = self.scan.get_or_insert_default();
+        let grown = scan.failed(there, prompt, now);
         let peers = self.peers.get_or_insert_default();
-        let grown = peers.silent(destination, now) | grown;
-        self.act(Act::Failed, Some(connection), now) | grown
+        let grown = peers.silent(there, now) | grown;
+        let host = hash(there.ip().to_canonical());
+        self.act(Act::Failed, Some(there), Some(host), now) | grown
     }
 
     fn recognised(
@@ -243,8 +315,14 @@ impl State {
             }
             // What says it accepts anything is a browser, or a library that browsers use.
             (App::Http, Facts::Http(facts)) if !facts.accept => {
+                let obeyed = self
+                    .irc
+                    .as_mut()
+                    .is_some_and(|irc| irc.obey.fetched(facts, now));
                 let grown = self.rounds.get_or_insert_default().asked(facts, now);
-                self.act(Act::Fetched, Some(connection), now) | grown
+                let file = hash((&facts.host, &facts.target));
+                let there = Some(connection.destination);
+                self.act(Act::Fetched, there, Some(file), now) | grown | obeyed
             }
             (App::BitTorrent | App::Gnutella, _) => {
                 self.peers.get_or_insert_default().shares_files();
@@ -262,6 +340,11 @@ impl State {
         if connection.transport != Transport::Udp || up == 0 {
             return false;
         }
+        let obeyed = down == 0
+            && self
+                .irc
+                .as_mut()
+                .is_some_and(|irc| irc.obey.sent(connection.destination.ip(), up, now));
         if down > 0 {
             if let Some(peers) = &mut self.peers {
                 peers.answered(connection.destination);
@@ -269,13 +352,18 @@ impl State {
             return false;
         }
         let peers = self.peers.get_or_insert_default();
-        peers.silent(connection.destination, now)
+        peers.silent(connection.destination, now) | obeyed
     }
 
-    fn act(&mut self, act: Act, connection: Option<&Connection>, now: Timestamp) -> bool {
-        let destination = connection.map(|connection| connection.destination);
+    fn act(
+        &mut self,
+        act: Act,
+        there: Option<SocketAddr>,
+        to: Option<u64>,
+        now: Timestamp,
+    ) -> bool {
         self.reaction
             .as_mut()
-            .is_some_and(|reaction| reaction.act(act, destination, now))
+            .is_some_and(|reaction| reaction.act(act, there, to, now))
     }
 }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code)]
 
+pub mod hosts;
+pub mod stories;
+pub mod talks;
 pub mod wraps;
 
 use std::io::Cursor;

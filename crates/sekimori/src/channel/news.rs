@@ -38,6 +38,8 @@ pub struct Hello {
     pub first: bool,
     /// How long entries are kept.
     pub retention: Retention,
+    /// Ports that mail goes to.
+    pub mail_ports: Vec<u16>,
 }
 
 /// How long entries of the journal are kept.
@@ -68,7 +70,12 @@ pub enum News {
         observed: bool,
     },
     /// The configuration was read again.
-    Retention(Retention),
+    Reloaded {
+        /// How long entries are kept.
+        retention: Retention,
+        /// Ports that mail goes to.
+        mail_ports: Vec<u16>,
+    },
     /// Say [`Request::Pong`](super::request::Request::Pong).
     Ping,
     /// Read what is left, and end.

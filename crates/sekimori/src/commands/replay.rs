@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use engine::{Observation, Suspicion, Timestamp};
 use protocols::App;
-use replay::{FlowRecord, Hosts, Input, Settings, Sink, Summary};
+use replay::{FlowRecord, HostSettings, Hosts, Input, Settings, Sink, Summary};
 
 use crate::cli::ReplayArgs;
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::output::{all_said, not_said, style, trouble};
 use crate::render::{self, Style};
@@ -33,10 +34,11 @@ const NOT_ALL_READ: u8 = 4;
 /// read all the same. 4 when packets were not read in which conversations could be.
 pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
     let style = style();
+    let config = config(options.config.as_deref())?;
     let screen = Arc::new(Mutex::new(Screen::default()));
     let html = options.html.as_deref();
     let mut page = html
-        .map(|path| report::Collector::new(path, &options.files))
+        .map(|path| report::Collector::new(path, &options.files, &config.mail_ports))
         .transpose()?;
     // Who does not read the flows any more may still want the page.
     locked(&screen).needed = page.is_none();
@@ -51,14 +53,17 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
             }
             locked(&screen).flow(flow, &name, options.json, style);
         };
-        let mut hosts = Hosts::default();
+        let mut hosts = Hosts::new(HostSettings {
+            mail_ports: config.mail_ports.clone(),
+            exclude: options.exclude.clone(),
+        });
         if !options.json {
             locked(&screen).heading(&name, options.files.len() > 1, style);
         }
         let read = read(file, &screen, &mut hosts, &mut print);
-        let findings = hosts.findings();
+        let (findings, excluded) = (hosts.findings(), hosts.excluded());
         if let Some(page) = &mut page {
-            page.end_of_capture(&name, read.as_ref(), &findings);
+            page.end_of_capture(&name, read.as_ref(), &findings, &excluded);
         }
         let mut screen = locked(&screen);
         screen.erase_bar();
@@ -66,10 +71,19 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
             Ok(summary) => {
                 if options.json {
                     screen.findings_json(&findings, &name);
-                    screen.line(&render::summary_json(&name, Ok(&summary), findings.len()));
+                    let read = Ok(&summary);
+                    screen.line(&render::summary_json(
+                        &name,
+                        read,
+                        findings.len(),
+                        &excluded,
+                    ));
                 } else {
                     screen.line(&closing(&summary, &counts));
                     screen.line(&render::verdict(&summary, findings.len()));
+                    if let Some(words) = render::not_judged(&excluded) {
+                        screen.line(&words);
+                    }
                     screen.findings(&findings, style);
                 }
                 screen.flush();
@@ -77,7 +91,7 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
             }
             Err(error) => {
                 if options.json {
-                    screen.line(&render::summary_json(&name, Err(&error), 0));
+                    screen.line(&render::summary_json(&name, Err(&error), 0, &excluded));
                 }
                 screen.flush();
                 trouble(&format!("{name} {error}"));
@@ -93,6 +107,21 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
         Ended::Part => ExitCode::from(NOT_ALL_READ),
         Ended::Failed => ExitCode::FAILURE,
     })
+}
+
+/// The configuration, for its mail ports. A capture can come from another machine, so nothing
+/// about this machine's own file keeps it from being read.
+fn config(named: Option<&Path>) -> Result<Config, Failure> {
+    match Config::load(named) {
+        Ok(config) => Ok(config),
+        Err(error) if named.is_some() => Err(Failure::failed(format!("{error:#}"))),
+        Err(error) => {
+            trouble(&format!(
+                "{error:#}; the default mail ports are used instead"
+            ));
+            Ok(Config::default())
+        }
+    }
 }
 
 /// How much was read, the best first.

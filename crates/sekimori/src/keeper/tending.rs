@@ -29,6 +29,7 @@ impl Keeper {
             colour: crate::output::stderr_style().colour,
             first,
             retention: self.retention(),
+            mail_ports: self.config.mail_ports.clone(),
         };
         let descriptors: [BorrowedFd<'_>; 4] = [
             self.rings[0].as_fd(),

@@ -2,8 +2,8 @@
 //! what to do if it was legitimate.
 
 use engine::{
-    Case, Entry, FindingEntry, FindingKind, LineageLink, VerdictEntry, finding_sentence, printable,
-    reason_sentence,
+    Case, Entry, FindingEntry, FindingKind, LineageLink, Sign, VerdictEntry, finding_sentence,
+    printable, reason_sentence,
 };
 use policy::{Reason, Tamper};
 use serde_json::Value;
@@ -71,18 +71,7 @@ fn explain_finding(finding: &FindingEntry, head: &(u64, String), style: Style) -
     ) + "\n\n";
     text += &finding_sentence(finding);
     text.push('\n');
-    let irc = finding.evidence.iter().any(|one| one.what.is_irc());
-    text += match finding.finding {
-        FindingKind::BotSuspected if !irc => {
-            "The evidence below is that of a bot: this computer may be infected.\n"
-        }
-        FindingKind::BotSuspected => {
-            "IRC communication was going on at the same time: this computer may be infected by a bot.\n"
-        }
-        FindingKind::IllegalSend => {
-            "No IRC communication was going on that would point to a bot.\n"
-        }
-    };
+    text += about_irc(finding);
     text += &who(
         finding.pid,
         finding.uid,
@@ -109,6 +98,30 @@ fn explain_finding(finding: &FindingEntry, head: &(u64, String), style: Style) -
     text += &evidence(finding, style);
     text += &what_to_do(&advice_on(finding), style);
     text
+}
+
+/// What the finding says about IRC. The evidence decides, because a reader compares the two.
+fn about_irc(finding: &FindingEntry) -> &'static str {
+    let any = |is_it: fn(Sign) -> bool| finding.evidence.iter().any(|one| is_it(one.what));
+    let open = any(Sign::is_open_irc);
+    match finding.finding {
+        FindingKind::BotSuspected if open => {
+            "IRC communication was going on at the same time: this computer may be infected by a bot.\n"
+        }
+        FindingKind::BotSuspected => {
+            "The evidence below is that of a bot: this computer may be infected.\n"
+        }
+        FindingKind::IllegalSend if open => {
+            "IRC communication was going on at the same time: read the evidence below.\n"
+        }
+        FindingKind::IllegalSend if any(Sign::shows_irc) => {
+            "IRC communication had ended before this attempt. \
+             A bot can still be the cause: read the evidence below.\n"
+        }
+        FindingKind::IllegalSend => {
+            "No IRC communication was going on that would point to a bot.\n"
+        }
+    }
 }
 
 fn title(what: &str, tone: Tone, (id, time): &(u64, String), style: Style) -> String {
@@ -271,6 +284,44 @@ If this was you:
     sudo sekimori register /tmp/update --as launcher
 "
         );
+    }
+
+    #[test]
+    fn the_sentence_about_irc_follows_the_evidence() {
+        let said = |kind: &str, signs: &[&str]| {
+            let mut entry = finding();
+            entry["finding"] = kind.into();
+            entry["evidence"] = signs
+                .iter()
+                .map(|sign| json!({"what": sign, "weight": 15, "detail": "seen"}))
+                .collect();
+            let text = explain(&entry, Style::default()).unwrap();
+            text.lines().nth(3).unwrap().to_owned()
+        };
+        let none = "No IRC communication was going on that would point to a bot.";
+        assert_eq!(said("illegal-send", &["own-engine", "repeated"]), none);
+        for sign in [
+            "irc-just-ended",
+            "speaks-irc",
+            "machine-nick",
+            "keyed-channel",
+            "bot-command",
+            "bot-command-word",
+            "bot-reply",
+        ] {
+            let text = said("illegal-send", &["own-engine", sign]);
+            assert!(
+                text.starts_with("IRC communication had ended"),
+                "{sign}: {text}"
+            );
+        }
+        let open = "IRC communication was going on at the same time";
+        for sign in ["irc-same-lineage", "irc-elsewhere"] {
+            assert!(said("illegal-send", &[sign]).starts_with(open), "{sign}");
+            assert!(said("bot-suspected", &[sign]).starts_with(open), "{sign}");
+        }
+        let ended = said("bot-suspected", &["irc-just-ended", "machine-nick"]);
+        assert!(!ended.contains("going on"), "{ended}");
     }
 
     #[test]

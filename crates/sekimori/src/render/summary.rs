@@ -1,6 +1,6 @@
 //! What a capture came to, and what of it was not read, in words or as JSON.
 
-use replay::{Amount, Error, Summary, What};
+use replay::{Amount, Error, Network, Summary, What};
 use serde::Serialize;
 
 /// One sentence for each kind of what was not read, as far as conversations could be in it.
@@ -49,6 +49,17 @@ pub fn verdict(summary: &Summary, hosts: usize) -> String {
     format!("Not all of this capture was read. In the rest, {known}.")
 }
 
+/// Which hosts were not judged, so that silence about them is not taken for an all-clear.
+pub fn not_judged(excluded: &[Network]) -> Option<String> {
+    let names: Vec<String> = excluded.iter().map(Network::to_string).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "Not judged, because --exclude names them: {}.",
+            names.join(", ")
+        )
+    })
+}
+
 #[derive(Serialize)]
 struct Kind {
     what: &'static str,
@@ -59,7 +70,12 @@ struct Kind {
 }
 
 /// The last line of each capture in `replay --json`: its members are a contract.
-pub fn summary_json(file: &str, read: Result<&Summary, &Error>, findings: usize) -> String {
+pub fn summary_json(
+    file: &str,
+    read: Result<&Summary, &Error>,
+    findings: usize,
+    excluded: &[Network],
+) -> String {
     #[derive(Serialize)]
     struct Line<'a> {
         r#type: &'static str,
@@ -79,6 +95,8 @@ pub fn summary_json(file: &str, read: Result<&Summary, &Error>, findings: usize)
         not_read: Vec<Kind>,
         /// In these, they could not.
         passed_over: Vec<Kind>,
+        /// Hosts of these were not judged.
+        excluded: Vec<String>,
     }
     let nothing = Summary::default();
     let summary = read.unwrap_or(&nothing);
@@ -115,6 +133,7 @@ pub fn summary_json(file: &str, read: Result<&Summary, &Error>, findings: usize)
         damage,
         not_read: telling.iter().map(kind).collect(),
         passed_over: others.iter().map(kind).collect(),
+        excluded: excluded.iter().map(Network::to_string).collect(),
     };
     serde_json::to_string(&line).unwrap_or_default()
 }
@@ -126,10 +145,10 @@ mod tests {
     #[test]
     fn json_is_the_contract() {
         assert_eq!(
-            summary_json("a.pcap", Ok(&Summary::default()), 0),
-            r#"{"type":"summary","file":"a.pcap","complete":true,"packets":0,"bytes":0,"flows":0,"findings":0,"cut":0,"damaged":false,"damage":null,"not_read":[],"passed_over":[]}"#
+            summary_json("a.pcap", Ok(&Summary::default()), 0, &[]),
+            r#"{"type":"summary","file":"a.pcap","complete":true,"packets":0,"bytes":0,"flows":0,"findings":0,"cut":0,"damaged":false,"damage":null,"not_read":[],"passed_over":[],"excluded":[]}"#
         );
-        let failed = summary_json("a.txt", Err(&Error::NoCapture), 0);
+        let failed = summary_json("a.txt", Err(&Error::NoCapture), 0, &[]);
         assert!(
             failed.contains(r#""complete":false"#) && failed.contains(r#""damaged":true"#),
             "{failed}"

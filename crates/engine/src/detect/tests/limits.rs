@@ -62,7 +62,7 @@ fn any_observation() -> impl Strategy<Value = (u8, u64, u16, u64, String)> {
 proptest! {
     #[test]
     fn never_panics_and_is_bounded(seen in prop::collection::vec(any_observation(), 0..300)) {
-        let settings = DetectSettings { subjects_max: 4, detail_max_bytes: 24 * 1024 };
+        let settings = DetectSettings { subjects_max: 4, detail_max_bytes: 24 * 1024, ..DetectSettings::default() };
         let mut detector = Detector::new(settings);
         for (kind, number, port, time, words) in seen {
             let connection = Connection { id: number % 7, transport: if number % 2 == 0 { Transport::Udp } else { Transport::Tcp }, destination: host(number, port) };
@@ -93,4 +93,22 @@ proptest! {
             let _ = detector.suspicions(Timestamp(time)).count();
         }
     }
+}
+
+/// The same words make one host worse and give another one away: neither hides the other.
+#[test]
+fn two_suspicions_at_the_same_moment_are_both_told() {
+    let mut scene = Scene::new();
+    scene.irc(0.0, &["NICK a", "JOIN #x"], false);
+    scene.said(1.0, Side::Server, Some("m"), ".advscan lsass 100");
+    scene.said(2.0, Side::Client, None, "[SCAN]: started");
+    scene.lookups(3.0, 15, &EXCHANGERS);
+    scene.mail(4.0, 11);
+    scene.said(5.0, Side::Client, None, ".advscan lsass 100 5 0 -r");
+    assert_eq!(scene.told.len(), 1);
+    let other = Some("b@192.0.2.99");
+    scene.said(70.0, Side::Server, other, "[SCAN]: started");
+    let told = scene.told[1..].iter().map(|one| one.subject.clone());
+    let bot = Subject::Host("192.0.2.99".parse().unwrap());
+    assert_eq!(told.collect::<Vec<_>>(), [subject(), bot]);
 }

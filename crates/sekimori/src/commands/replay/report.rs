@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::{Subject, Suspicion, printable};
-use replay::{FlowRecord, Summary, Timeline};
+use replay::timeline::BYTES_MAX;
+use replay::{FlowRecord, Network, Summary, Timeline};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::NamedTempFile;
 
@@ -28,6 +29,7 @@ const HTML_BEGINS: &[u8] = b"<!doctype html";
 /// A report that is being made.
 pub struct Collector {
     path: PathBuf,
+    mail_ports: Vec<u16>,
     timeline: Timeline,
     span_ns: Option<(u64, u64)>,
     report: Report,
@@ -41,12 +43,13 @@ impl Collector {
     ///
     /// When the page could not be written there, or would replace something that is no page.
     /// Better now than after hours of reading.
-    pub fn new(path: &Path, captures: &[PathBuf]) -> Result<Self, Failure> {
+    pub fn new(path: &Path, captures: &[PathBuf], mail_ports: &[u16]) -> Result<Self, Failure> {
         let path = place(path, captures).map_err(|why| cannot(path, &why))?;
         temporary(&path).map_err(|error| cannot(&path, &error.to_string()))?;
         Ok(Self {
             path,
-            timeline: Timeline::default(),
+            mail_ports: mail_ports.to_vec(),
+            timeline: Timeline::new(BYTES_MAX, mail_ports.to_vec()),
             span_ns: None,
             report: Report::default(),
             hosts: 0,
@@ -73,8 +76,10 @@ impl Collector {
         name: &str,
         read: Result<&Summary, &replay::Error>,
         suspicions: &[Suspicion],
+        excluded: &[Network],
     ) {
-        let mut timeline = std::mem::take(&mut self.timeline);
+        let fresh = Timeline::new(BYTES_MAX, self.mail_ports.clone());
+        let mut timeline = std::mem::replace(&mut self.timeline, fresh);
         let span_ns = self.span_ns.take();
         let mut capture = Capture {
             name: name.to_owned(),
@@ -89,6 +94,7 @@ impl Collector {
                 capture.damaged = summary.damage.is_some();
                 capture.not_read = !summary.not_read.telling().is_empty();
                 capture.notes = notes(summary, &timeline);
+                capture.notes.extend(crate::render::not_judged(excluded));
             }
             Err(error) => {
                 capture.damaged = true;
@@ -265,7 +271,7 @@ mod tests {
     #[test]
     fn where_nothing_can_be_written_is_said_at_once() {
         let path = Path::new("/nowhere/at-all/report.html");
-        let Err(failure) = Collector::new(path, &[]) else {
+        let Err(failure) = Collector::new(path, &[], &[25]) else {
             panic!("there is no such folder");
         };
         assert_eq!(failure.status, 1);
@@ -282,7 +288,7 @@ mod tests {
     fn trying_leaves_nothing_behind_and_writing_one_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report.html");
-        let collector = Collector::new(&path, &[]).unwrap();
+        let collector = Collector::new(&path, &[], &[25]).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         collector.write().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -292,7 +298,7 @@ mod tests {
     #[test]
     fn hosts_beyond_the_room_are_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let mut collector = Collector::new(&folder.path().join("r.html"), &[]).unwrap();
+        let mut collector = Collector::new(&folder.path().join("r.html"), &[], &[25]).unwrap();
         let suspicions: Vec<Suspicion> = (0..1000_u32)
             .map(|number| Suspicion {
                 subject: Subject::Host(std::net::Ipv4Addr::from_bits(number).into()),
@@ -302,7 +308,7 @@ mod tests {
             })
             .collect();
         for _ in 0..2 {
-            collector.end_of_capture("a", Ok(&Summary::default()), &suspicions);
+            collector.end_of_capture("a", Ok(&Summary::default()), &suspicions, &[]);
         }
         assert_eq!(collector.report.files[0].hosts.len(), HOSTS_MAX);
         assert_eq!(collector.report.files[0].hosts[0].suspicion.score, 999);
