@@ -111,11 +111,33 @@ pub struct VerdictEvent {
     pub comm: [u8; 16],
     /// 1 when `record` is the process's; 0 when the gate had none.
     pub known: u32,
-    /// Zero.
-    pub reserved2: u32,
+    /// How many verdicts this event stands for, itself among them.
+    pub count: u32,
     /// The process as it was at that moment.
     pub record: ProcessRecord,
 }
+
+/// Refusals that are counted together: value of the map `folds`.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct Fold {
+    /// How many were not told yet.
+    pub count: u64,
+    /// When the last one was, in nanoseconds since boot.
+    pub last_ns: u64,
+    /// Since when those are counted that were told at once, in nanoseconds since boot.
+    pub since_ns: u64,
+    /// How many were told at once since then.
+    pub told: u64,
+    /// The first of them. Its tag is 0 until it has been written.
+    pub first: VerdictEvent,
+}
+
+/// So many refusals that are alike are told at once, in each [`FOLD_NS`]. The rest are counted.
+pub const FOLD_AFTER: u64 = 4;
+/// See [`FOLD_AFTER`]: a second, as a power of two.
+pub const FOLD_NS: u64 = 1 << 30;
 
 /// Why a connection is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

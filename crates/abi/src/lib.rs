@@ -16,8 +16,8 @@ mod sample;
 mod settings;
 
 pub use event::{
-    CodeEvent, CodeLook, EventHeader, EventTag, FlowEvent, FlowKind, ProgramEvent, TamperEvent,
-    VerdictEvent, VerdictOrigin,
+    CodeEvent, CodeLook, EventHeader, EventTag, FOLD_AFTER, FOLD_NS, FlowEvent, FlowKind, Fold,
+    ProgramEvent, TamperEvent, VerdictEvent, VerdictOrigin,
 };
 pub use lineage::{
     BEGINNING_LOST, CHAIN_LENGTH, Link, PATH_DEPTH_MAX, PATH_END_PARTS, PATH_PART_BYTES,
@@ -33,7 +33,7 @@ pub use settings::{
 };
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 7;
+pub const LAYOUT: u32 = 8;
 
 /// Stands in the object for the number of the kernel's function `bpf_dynptr_from_skb`, which each
 /// kernel numbers for itself: the loader puts that in its place. No helper has this number.
@@ -57,6 +57,7 @@ plain! {
     ProcessRecord = 32 + 12 * CHAIN_LENGTH,
     EventHeader = 24,
     VerdictEvent = 80 + 32 + 12 * CHAIN_LENGTH,
+    Fold = 32 + 80 + 32 + 12 * CHAIN_LENGTH,
     FlowEvent = 96,
     ProgramEvent = 64,
     TamperEvent = 40,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use stage::HttpServer;
 
-use crate::theatre::word;
+use crate::theatre::{times, word};
 use crate::{SERVER, Scene};
 
 /// A web server, whose port is not guarded.
@@ -82,10 +82,14 @@ impl Scene {
         self.theatre.daemon_words().matches(words).count()
     }
 
-    /// All refusals that are in the journal.
+    /// All refusals that are in the journal. An entry that stands for many is there as often.
     pub fn refusals(&self) -> Vec<Value> {
-        let mut log = self.theatre.log();
-        log.retain(|entry| word(entry, "verdict") == "refuse");
-        log
+        let log = self.theatre.log().into_iter();
+        let refusals = log.filter(|entry| word(entry, "verdict") == "refuse");
+        let each = |entry: Value| {
+            let count = times(&entry) as usize;
+            std::iter::repeat_n(entry, count)
+        };
+        refusals.flat_map(each).collect()
     }
 }

@@ -30,7 +30,7 @@ pub use fault::{LONG, WEB, at_length};
 pub use herd::Herd;
 pub use scene::{Scene, detail, details};
 pub use terminal::Terminal;
-pub use theatre::{OLDER_HOOKS, Options, Ran, Theatre, Top, word};
+pub use theatre::{OLDER_HOOKS, Options, Ran, Theatre, Top, times, word};
 pub use tools::{address, is_missing, open_files, own_kib, wait_until, watcher_account};
 
 /// How long anything may take that takes a moment, on a machine that is busy with fifteen other

@@ -421,3 +421,8 @@ impl Drop for Theatre {
 pub fn word<'a>(entry: &'a Value, key: &str) -> &'a str {
     entry[key].as_str().unwrap_or_default()
 }
+
+/// How many verdicts an entry stands for.
+pub fn times(entry: &Value) -> u64 {
+    entry["count"].as_u64().unwrap_or(1)
+}

@@ -99,7 +99,7 @@ fn a_full_disk_does_not_keep_the_gate_from_closing() {
 fn a_journal_damaged_in_part_keeps_the_registered_programs() {
     let Some(scene) = Scene::open("") else { return };
     let web = scene.theatre.web(WEB);
-    let storm = format!("technique storm --server {SERVER} --count 200");
+    let storm = format!("technique storm --server {SERVER} --count 200 --spread yes");
     assert!(scene.bot_succeeds(&storm));
     wait_until(LIMIT, || (scene.refusals().len() == 200).then_some(())).expect("200 refusals");
     let last = scene.theatre.newest();
@@ -128,7 +128,7 @@ fn a_journal_damaged_in_part_keeps_the_registered_programs() {
 fn goes_on_after(spoil: impl FnOnce(&Path)) -> Option<String> {
     let scene = Scene::open("")?;
     let web = scene.theatre.web(WEB);
-    let storm = format!("technique storm --server {SERVER} --count 300");
+    let storm = format!("technique storm --server {SERVER} --count 300 --spread yes");
     assert!(scene.bot_succeeds(&storm));
     wait_until(LIMIT, || (scene.refusals().len() == 300).then_some(())).expect("300 refusals");
     let registered = registered(&scene.theatre);
@@ -266,7 +266,7 @@ fn a_flood_of_refusals_does_not_outgrow_the_journal() {
     let Some(scene) = Scene::open("journal_max_entries = 1000") else {
         return;
     };
-    let storm = format!("technique storm --server {SERVER} --count 2000");
+    let storm = format!("technique storm --server {SERVER} --count 2000 --spread yes");
     let flooded = || {
         assert!(scene.bot_succeeds(&storm));
         (scene.theatre.newest() > WRITTEN).then_some(())

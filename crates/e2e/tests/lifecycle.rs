@@ -458,7 +458,8 @@ fn a_full_disk_does_not_open_the_gate() {
         theatre.sandbox().run_inside(fill).unwrap(),
         "the disk is not full"
     );
-    let words = ["technique", "storm", "--server", SERVER, "--count", "300"];
+    let storm = format!("technique storm --server {SERVER} --count 300 --spread yes");
+    let words = storm.split_whitespace();
     desktop.run(&bot, words, LIMIT).unwrap();
     assert!(
         desktop

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use e2e::{LIMIT, SERVER, Scene, detail, details, open_files, own_kib, wait_until, word};
+use e2e::{LIMIT, SERVER, Scene, detail, details, open_files, own_kib, wait_until};
 use serde_json::Value;
 
 /// A port where IRC servers listen.
@@ -151,11 +151,7 @@ fn many_connections_disturb_nothing() {
     visited(second);
     visited(visit());
 
-    let refused = || {
-        let mut log = scene.theatre.log();
-        log.retain(|entry| word(entry, "verdict") == "refuse");
-        (log.len() == ATTEMPTS).then_some(())
-    };
+    let refused = || (scene.refusals().len() == ATTEMPTS).then_some(());
     wait_until(LIMIT, refused).expect("every verdict");
     for lost in ["events_lost", "flows_lost", "processes_lost"] {
         assert_eq!(scene.theatre.counter(lost), 0, "{lost}");

@@ -11,8 +11,11 @@ use crate::limiter::{Limiter, Report};
 /// One entry an hour.
 const TOLD_EVERY_NS: u64 = 3_600_000_000_000;
 
+/// So many answers are counted at once: counting takes a moment for each.
+const COUNTED_MAX: u64 = 1_000_000;
+
 /// One answer.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
     pub(crate) own_port: u16,
     pub(crate) destination: SocketAddr,
@@ -28,11 +31,23 @@ impl Answers {
         Self(Limiter::new(TOLD_EVERY_NS, 1, 1))
     }
 
-    /// What is to be written about an answer now.
-    pub(crate) fn take(&mut self, answer: Answer, now: Timestamp) -> Option<NoticeEntry> {
+    /// What is to be written about `count` answers now.
+    pub(crate) fn take(
+        &mut self,
+        answer: Answer,
+        count: u64,
+        now: Timestamp,
+    ) -> Option<NoticeEntry> {
         // All are equally harmless.
         let gravity = FindingKind::IllegalSend;
-        self.0.offer(0, (), gravity, answer, now).map(told)
+        let mut reported = None;
+        for _ in 1..count.min(COUNTED_MAX) {
+            reported = self.0.offer(0, (), gravity, answer, now).or(reported);
+        }
+        self.0
+            .offer(0, (), gravity, answer, now)
+            .or(reported)
+            .map(told)
     }
 
     /// What was held back and has waited long enough.

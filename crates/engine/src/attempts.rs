@@ -27,12 +27,18 @@ impl Attempt {
         }
     }
 
-    /// Counts one more; begins anew when the first is older than `period_ns`.
-    pub(crate) fn add(&mut self, destination: Option<SocketAddr>, now: Timestamp, period_ns: u64) {
+    /// Counts `count` more; begins anew when the first is older than `period_ns`.
+    pub(crate) fn add(
+        &mut self,
+        destination: Option<SocketAddr>,
+        count: u64,
+        now: Timestamp,
+        period_ns: u64,
+    ) {
         if now.since_ns(self.since) > period_ns {
             *self = Self::new(now);
         }
-        self.count += 1;
+        self.count += count;
         let Some(server) = destination.map(|destination| destination.ip().to_canonical()) else {
             return;
         };
@@ -68,6 +74,7 @@ mod tests {
             for _ in 0..2 {
                 attempt.add(
                     Some(SocketAddr::from(([192, 0, 2, host], 25))),
+                    1,
                     Timestamp(1),
                     10,
                 );
@@ -77,10 +84,10 @@ mod tests {
             (attempt.count, attempt.servers_words().as_str()),
             (512, "more than 32")
         );
-        attempt.add(None, Timestamp(11), 10);
+        attempt.add(None, 3, Timestamp(11), 10);
         assert_eq!(
             (attempt.count, attempt.servers(), attempt.since),
-            (1, 0, Timestamp(11))
+            (3, 0, Timestamp(11))
         );
     }
 }

@@ -178,14 +178,27 @@ impl Engine {
     pub fn handle(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         let mut actions = self.tick(now);
         let now = self.last;
+        let (event, count) = match event {
+            Event::Repeated { event, count } => (*event, count),
+            once => (once, 1),
+        };
         match event {
             Event::Verdict {
-                actor,
+                mut actor,
                 judged,
                 reason,
                 observed,
             } => {
-                self.verdict(actor, &judged, reason, observed, now, &mut actions);
+                // What the gate recorded ties evidence together. What people read names who is to
+                // blame.
+                let subject = subject(&actor);
+                let named = to_blame(&actor.lineage.links, actor.lineage.culprit.as_ref());
+                actor.lineage.culprit = named;
+                let entry = VerdictEntry {
+                    count,
+                    ..VerdictEntry::new(&actor, &judged, reason, observed)
+                };
+                self.verdict(&actor, &subject, &judged, entry, now, &mut actions);
             }
             Event::Answered {
                 own_port,
@@ -197,7 +210,7 @@ impl Engine {
                     destination,
                     observed,
                 };
-                actions.extend(self.answers.take(answer, now).map(notice));
+                actions.extend(self.answers.take(answer, count, now).map(notice));
             }
             Event::FlowOpened(flow) => self.opened(flow, now, &mut actions),
             Event::FlowClosed {
@@ -227,6 +240,8 @@ impl Engine {
                 count: Some(count),
                 ..NoticeEntry::default()
             })),
+            // Nothing repeats a repetition.
+            Event::Repeated { .. } => {}
             Event::Notice { text } => actions.push(notice(NoticeEntry {
                 text,
                 ..NoticeEntry::default()
@@ -290,23 +305,18 @@ impl Engine {
 
     fn verdict(
         &mut self,
-        mut actor: Actor,
+        actor: &Actor,
+        subject: &Subject,
         judged: &Judged,
-        reason: Reason,
-        observed: bool,
+        entry: VerdictEntry,
         now: Timestamp,
         actions: &mut Vec<Action>,
     ) {
-        // What the gate recorded ties evidence together. What people read names who is to blame.
-        let subject = subject(&actor);
-        let named = to_blame(&actor.lineage.links, actor.lineage.culprit.as_ref());
-        actor.lineage.culprit = named;
-        let entry = VerdictEntry::new(&actor, judged, reason, observed);
-        if reason == Reason::Permitted {
+        if entry.reason == Reason::Permitted {
             actions.push(Action::Append(Entry::Verdict(entry)));
             return;
         }
-        let found = self.find(&actor, &subject, judged, reason, &entry, now);
+        let found = self.find(actor, subject, judged, &entry, now);
         actions.push(Action::Append(Entry::Verdict(entry)));
         self.report(found, actor.answerable().clone(), now, actions);
     }
@@ -342,15 +352,20 @@ impl Engine {
         actor: &Actor,
         subject: &Subject,
         judged: &Judged,
-        reason: Reason,
         entry: &VerdictEntry,
         now: Timestamp,
     ) -> FindingEntry {
+        let reason = entry.reason;
         let mut attempt = self
             .attempts
             .take(subject)
             .unwrap_or_else(|| Attempt::new(now));
-        attempt.add(judged.destination(), now, self.settings.report_every_ns);
+        attempt.add(
+            judged.destination(),
+            entry.count,
+            now,
+            self.settings.report_every_ns,
+        );
 
         let irc: Vec<&Irc> = self
             .irc

@@ -93,7 +93,11 @@ pub struct VerdictEntry {
     pub judged: JudgedWord,
     /// The refusal was only noted, because the gate observes.
     pub observed: bool,
-    /// The process.
+    /// How many verdicts the entry stands for: refusals of the same program, lineage, user and
+    /// destination, for the same reason, in quick succession. Not written when it is one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub count: u64,
+    /// The process. Where there are many verdicts, the first of them.
     pub pid: u32,
     /// Its user.
     pub uid: u32,
@@ -125,6 +129,18 @@ pub struct VerdictEntry {
     pub lost: u32,
 }
 
+const fn one() -> u64 {
+    1
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over a reference"
+)]
+const fn is_one(count: &u64) -> bool {
+    *count == 1
+}
+
 impl VerdictEntry {
     /// The entry for one verdict of the gate.
     pub fn new(actor: &Actor, judged: &Judged, reason: Reason, observed: bool) -> Self {
@@ -138,6 +154,7 @@ impl VerdictEntry {
             reason,
             judged: judged.into(),
             observed,
+            count: 1,
             pid: actor.pid,
             uid: actor.uid,
             comm: actor.comm.clone(),

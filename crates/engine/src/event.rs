@@ -250,6 +250,13 @@ pub enum Event {
         /// The refusal was only noted, because the gate observes.
         observed: bool,
     },
+    /// A verdict or an answer, several times: only the first of them is known in full.
+    Repeated {
+        /// The first of them.
+        event: Box<Event>,
+        /// How often.
+        count: u64,
+    },
     /// A server of this machine answered somebody whose connection came from a mail port, and
     /// the packet was dropped like any other without a grant.
     Answered {

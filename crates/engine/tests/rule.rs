@@ -414,6 +414,41 @@ fn an_observed_refusal_is_journaled_and_found_as_such() {
 }
 
 #[test]
+fn a_refusal_that_stands_for_many_counts_as_many() {
+    let mut engine = engine();
+    let event = connect(bot("/opt/bot", 4242), 25, Reason::NotAMailer);
+    engine.handle(event.clone(), at(0));
+    let event = Box::new(event);
+    let actions = engine.handle(Event::Repeated { event, count: 1234 }, at(1));
+    let Action::Append(Entry::Verdict(verdict)) = &actions[0] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(verdict.count, 1234);
+    let json = serde_json::to_value(verdict).unwrap();
+    assert_eq!(json["count"], 1234);
+    // Its absence means one.
+    let once = engine.handle(
+        connect(bot("/opt/bot", 4242), 26, Reason::NotAMailer),
+        at(2),
+    );
+    let Action::Append(Entry::Verdict(verdict)) = &once[0] else {
+        panic!("{once:?}")
+    };
+    let json = serde_json::to_value(verdict).unwrap();
+    assert!(json.get("count").is_none(), "{json}");
+    let read: VerdictEntry = serde_json::from_value(json).unwrap();
+    assert_eq!(read.count, 1);
+    // The finding that was held back knows of all of them.
+    let later = engine.tick(at(61));
+    let found = findings(&later);
+    let said = found[0]
+        .evidence
+        .iter()
+        .any(|one| one.detail.contains("1236 refused"));
+    assert!(said, "{found:?}");
+}
+
+#[test]
 fn what_is_permitted_is_journaled_and_nothing_else() {
     let mut engine = engine();
     engine.handle(Event::FlowOpened(irc(1, 4242, "/opt/bot")), at(0));

@@ -10,10 +10,12 @@ mod damage;
 mod entries;
 mod error;
 mod programs;
+mod readers;
 mod renew;
 mod retention;
 mod schema;
 mod time;
+mod users;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -42,6 +44,10 @@ pub struct Journal {
     /// Known without the file, for the case that it breaks. None when opened for reading.
     programs: Option<BTreeMap<String, Registered>>,
     last_given: u64,
+    /// A log that is longer is to be cut.
+    cut_above: u64,
+    /// Whether the index by user was there when a reader opened the file.
+    has_users: bool,
 }
 
 /// A journal that was opened for writing, and what had to be done for it.
@@ -85,7 +91,11 @@ impl Journal {
         let open = |name: &Path, more| {
             let connection = connect(name, OpenFlags::SQLITE_OPEN_READ_ONLY | more)?;
             schema::prepare_reader(&connection, path)?;
-            Ok(Self::of(connection, path))
+            let _reading = readers::reading();
+            let has_users = users::exists(&connection);
+            let mut journal = Self::of(connection, path);
+            journal.has_users = has_users.map_err(|source| journal.sqlite(source))?;
+            Ok(journal)
         };
         match open(path, OpenFlags::empty()) {
             // Even a reader makes a file beside the journal, unless it is told that nobody
@@ -122,6 +132,8 @@ impl Journal {
         let named = |program: Registered| (program.path.clone(), program);
         journal.programs = Some(programs.into_iter().map(named).collect());
         journal.last_given = journal.last_id_given()?;
+        journal.has_users =
+            users::exists(&journal.connection).map_err(|source| journal.sqlite(source))?;
         journal.place = renew::Place::of(path);
         Ok(journal)
     }
@@ -134,6 +146,8 @@ impl Journal {
             damage: OnceCell::new(),
             programs: None,
             last_given: 0,
+            cut_above: readers::LOG_BYTES_MAX,
+            has_users: false,
         }
     }
 

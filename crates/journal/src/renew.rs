@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::damage::{self, beside};
-use crate::{Error, Journal, connect, schema};
+use crate::{Error, Journal, connect, readers, schema};
 
 /// A file as it was when this process last wrote to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +159,23 @@ impl Journal {
         self.check()?;
         let done = work(&mut self.connection);
         self.place = Place::of(&self.path);
+        self.cut_long_log();
         done.map_err(|source| self.sqlite(source))
+    }
+
+    /// Cuts a log that has become long. Where that fails, what was written is in the log all the
+    /// same, and the next write tries again.
+    fn cut_long_log(&mut self) {
+        let log_bytes = self.place.log.map_or(0, |log| log.bytes);
+        if log_bytes <= self.cut_above {
+            return;
+        }
+        let cut = readers::cut_log(&self.connection, schema::BUSY_WAIT);
+        self.place = Place::of(&self.path);
+        self.cut_above = match cut {
+            Ok(true) => readers::LOG_BYTES_MAX,
+            _ => log_bytes + readers::GROWTH_BYTES,
+        };
     }
 
     fn gone(&self) -> Error {

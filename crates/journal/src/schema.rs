@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use crate::Error;
+use crate::{Error, readers, users};
 
 /// The format that this program writes, in SQLite's `user_version`.
 pub(crate) const FORMAT: i64 = 1;
@@ -44,7 +44,7 @@ CREATE TABLE programs (
 ";
 
 /// Small caches: the whole daemon stays below 15 MiB. The write-ahead log is carried over
-/// every 256 pages (1 MiB) and cut to 4 MiB when a burst made it longer. `NORMAL` syncs at
+/// every 256 pages (1 MiB); one that grows to 4 MiB is cut (`readers.rs`). `NORMAL` syncs at
 /// each carrying-over; a power cut may cost the last seconds but never the consistency.
 const WRITER: &str = "
 PRAGMA journal_mode = WAL;
@@ -64,7 +64,7 @@ PRAGMA query_only = ON;
 ";
 
 /// How long another process's write is waited for.
-const BUSY_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(2);
 
 /// Sets up a connection that writes, and makes the tables in an empty database.
 pub(crate) fn prepare_writer(connection: &mut Connection, path: &Path) -> Result<(), Error> {
@@ -76,6 +76,7 @@ pub(crate) fn prepare_writer(connection: &mut Connection, path: &Path) -> Result
     if fresh {
         let transaction = connection.transaction().map_err(sqlite)?;
         transaction.execute_batch(TABLES).map_err(sqlite)?;
+        transaction.execute_batch(users::TABLE).map_err(sqlite)?;
         transaction
             .pragma_update(None, "application_id", APPLICATION)
             .map_err(sqlite)?;
@@ -83,8 +84,13 @@ pub(crate) fn prepare_writer(connection: &mut Connection, path: &Path) -> Result
             .pragma_update(None, "user_version", FORMAT)
             .map_err(sqlite)?;
         transaction.commit().map_err(sqlite)?;
+        return Ok(());
     }
-    Ok(())
+    match users::prepare(connection).map_err(sqlite) {
+        // Without the index a user's log takes longer, and that is all.
+        Err(Error::Full { .. } | Error::ReadOnly { .. } | Error::Busy { .. }) => Ok(()),
+        prepared => prepared,
+    }
 }
 
 /// Sets up a connection that only reads.
@@ -92,9 +98,13 @@ pub(crate) fn prepare_reader(connection: &Connection, path: &Path) -> Result<(),
     let sqlite = |source| Error::from_sqlite(path, source);
     connection.busy_timeout(BUSY_WAIT).map_err(sqlite)?;
     connection.set_prepared_statement_cache_capacity(4);
+    let begun = || {
+        let _reading = readers::reading();
+        check_format(connection, path).map(|fresh| !fresh)
+    };
     connection.execute_batch(READER).map_err(sqlite)?;
     let since = Instant::now();
-    while check_format(connection, path)? {
+    while !begun()? {
         if since.elapsed() >= BEGIN_WAIT {
             return Err(Error::Damaged {
                 path: path.to_owned(),

@@ -7,6 +7,9 @@
 //! The oldest kernel that has all of it is 5.17 (`bpf_loop`).
 
 #![no_std]
+#![allow(internal_features)]
+// Stable Rust has no atomic addition for BPF, which has no compare-and-swap before its third version.
+#![feature(core_intrinsics)]
 #![no_main]
 
 mod arrival;

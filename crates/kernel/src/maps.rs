@@ -2,9 +2,10 @@
 //! full stands beside it.
 
 use abi::{
-    Calls, CodeLook, Flow, Interest, Offsets, ProcessRecord, ProgramEntry, ProgramKey, RateWindow,
-    Registration, RegistrationKey, Sampling, ScriptKey, ServerKey, Settings,
+    Calls, CodeLook, Flow, Fold, Interest, Offsets, ProcessRecord, ProgramEntry, ProgramKey,
+    RateWindow, Registration, RegistrationKey, Sampling, ScriptKey, ServerKey, Settings,
 };
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::cty::c_void;
 use aya_ebpf::macros::btf_map;
@@ -101,6 +102,11 @@ pub static COUNTERS: PerCpuArray<u64, 14> = PerCpuArray::new();
 /// kernel maps it twice.
 #[btf_map(name = "events")]
 pub static EVENTS: RingBuf<u8, { 1024 * 1024 }> = RingBuf::new();
+
+/// Refusals that are counted and not told one by one, by a number over all that they have in common. User space takes out what has come to rest. When
+/// it is full, refusals of other kinds are told one by one. It takes memory as it fills.
+#[btf_map(name = "folds")]
+pub static FOLDS: HashMap<u64, Fold, 16384, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 
 /// Sampled connections. See [`FLOWS`].
 #[btf_map(name = "samplings")]

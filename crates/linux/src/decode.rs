@@ -113,7 +113,17 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event
     let header: EventHeader = read(bytes)?;
     let tag = EventTag::from_code(header.tag).ok_or(Error::Tag(header.tag))?;
     let event = match tag {
-        EventTag::Verdict => Some(verdict(&read(bytes)?, names)?),
+        EventTag::Verdict => {
+            let event: VerdictEvent = read(bytes)?;
+            let one = verdict(&event, names)?;
+            Some(match event.count {
+                0 | 1 => one,
+                count => Event::Repeated {
+                    event: one.into(),
+                    count: count.into(),
+                },
+            })
+        }
         EventTag::FlowOpened => Some(Event::FlowOpened(flow(&read(bytes)?, names)?)),
         EventTag::FlowClosed => {
             let event: FlowEvent = read(bytes)?;
@@ -147,6 +157,12 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event
         }
     };
     Ok(event.map(|event| (header.boot_ns, event)))
+}
+
+/// When a record was written, in nanoseconds since boot.
+pub fn boot_ns(bytes: &[u8]) -> Option<u64> {
+    let header: EventHeader = read(bytes).ok()?;
+    Some(header.boot_ns)
 }
 
 pub(crate) fn read<T: bytemuck::AnyBitPattern>(bytes: &[u8]) -> Result<T, Error> {
@@ -381,6 +397,24 @@ mod tests {
             .expect("good")
             .expect("an event");
         event
+    }
+
+    #[test]
+    fn an_event_that_stands_for_many_says_so() {
+        let mut event = verdict_bytes();
+        for (count, wanted) in [(0, None), (1, None), (1234, Some(1234))] {
+            event.count = count;
+            let read = decode(bytemuck::bytes_of(&event), &mut NoNames);
+            let (_, read) = read.expect("good").expect("an event");
+            let count = match read {
+                Event::Repeated { event, count } => {
+                    assert!(matches!(*event, Event::Verdict { .. }));
+                    Some(count)
+                }
+                _ => None,
+            };
+            assert_eq!(count, wanted);
+        }
     }
 
     #[test]

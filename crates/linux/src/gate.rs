@@ -5,8 +5,8 @@ mod ring;
 use std::path::Path;
 
 use abi::{
-    CodeLook, Counter, Interest, ProcessRecord, ProgramEntry, ProgramKey, Registration,
-    RegistrationKey, ScriptKey, Settings,
+    CodeLook, Counter, FOLD_NS, Fold, Interest, ProcessRecord, ProgramEntry, ProgramKey,
+    Registration, RegistrationKey, ScriptKey, Settings, VerdictEvent,
 };
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -43,7 +43,8 @@ plain!(
     RegistrationKey,
     ScriptKey,
     Interest,
-    CodeLook
+    CodeLook,
+    Fold
 );
 
 /// A registered program, as the gate is told.
@@ -123,6 +124,7 @@ pub struct Gate {
     programs: HashMap<MapData, Bytes<ProgramKey>, [u8; size_of::<ProgramEntry>()]>,
     counters: PerCpuArray<MapData, u64>,
     interests: HashMap<MapData, u64, Bytes<Interest>>,
+    folds: HashMap<MapData, u64, Bytes<Fold>>,
     code_seen: HashMap<MapData, u32, Bytes<CodeLook>>,
     spoiled: HashMap<MapData, u32, u64>,
     last_spoiled: Array<MapData, u64>,
@@ -167,6 +169,7 @@ impl Gate {
             programs: typed(pins, "programs")?,
             counters: typed(pins, "counters")?,
             interests: typed(pins, "interests")?,
+            folds: typed(pins, "folds")?,
             code_seen: typed(pins, "code_seen")?,
             spoiled: typed(pins, "spoiled")?,
             last_spoiled: typed(pins, "last_spoiled")?,
@@ -218,6 +221,37 @@ impl Gate {
             .iter()
             .filter_map(Result::ok)
             .map(|(cookie, bytes)| (cookie, bytemuck::cast(bytes)))
+    }
+
+    /// Takes out refusals that were counted and have come to rest: at most `limit` events, each with
+    /// its count. Also whether others are still being counted, or are left.
+    pub fn take_folds(&mut self, now_ns: u64, limit: usize) -> (Vec<VerdictEvent>, bool) {
+        let (mut taken, mut resting, mut left) = (Vec::new(), Vec::new(), false);
+        for (key, value) in self.folds.iter().filter_map(Result::ok) {
+            if taken.len() >= limit {
+                left = true;
+                break;
+            }
+            let fold: Fold = bytemuck::cast(value);
+            // What counts on is told by the kernel. One without a tag is being written.
+            let rests = now_ns.saturating_sub(fold.last_ns) > FOLD_NS;
+            if !rests || fold.first.header.tag == 0 {
+                left = true;
+                continue;
+            }
+            resting.push(key);
+            if fold.count > 0 {
+                let mut event = fold.first;
+                event.count = u32::try_from(fold.count).unwrap_or(u32::MAX);
+                event.header.boot_ns = fold.last_ns;
+                taken.push(event);
+            }
+        }
+        for key in resting {
+            // One that cannot be removed is gone already.
+            let _ = self.folds.remove(&key);
+        }
+        (taken, left)
     }
 
     /// The settings in force.

@@ -18,7 +18,7 @@ use crate::parts::Part;
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 19] = [
+pub const MAPS: [&str; 20] = [
     "settings",
     "processes",
     "threads",
@@ -34,6 +34,7 @@ pub const MAPS: [&str; 19] = [
     "last_spoiled",
     "counters",
     "events",
+    "folds",
     "samplings",
     "greeted",
     "interests",

@@ -5,3 +5,5 @@ pub mod client;
 mod clients;
 pub mod protocol;
 pub mod server;
+mod turns;
+pub mod waiters;

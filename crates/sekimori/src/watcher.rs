@@ -48,6 +48,14 @@ const EVENTS_AT_ONCE: usize = 2048;
 const ROUND: Duration = Duration::from_secs(10);
 /// How often old entries are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
+/// How often reports are looked for that wake nobody, while somebody waits for entries: that of a
+/// permitted connection is one.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// The pause between two steps of indexing an older journal.
+const INDEX_EVERY: Duration = Duration::from_millis(20);
+/// How soon after reports have come it is asked which refusals were counted together: when those have
+/// come to rest.
+const FOLDS_AFTER: Duration = Duration::from_millis(1500);
 /// How soon after reports have come it is asked whether others were lost.
 const LOSSES_AFTER: Duration = Duration::from_millis(100);
 
@@ -89,6 +97,8 @@ struct Watcher {
     lost_told: events::LostTold,
     /// What was sampled before this moment, in nanoseconds since boot, was handled.
     sampled_until_ns: u64,
+    /// When it is to be asked which refusals were counted together.
+    folds_due: Option<Instant>,
     /// When it is to be asked what was lost.
     losses_due: Option<Instant>,
     begun: Instant,
@@ -145,7 +155,7 @@ fn run() -> Result<(), String> {
     let mut watcher = Watcher::new(link, hello, landlock, own_pages);
     #[cfg(debug_assertions)]
     hostile::play(&mut watcher.link);
-    let server = Server::start(control, wake, &watcher.place)
+    let server = Server::start(control, wake, &watcher.place, watcher.outbox.waiters())
         .map_err(|error| format!("control socket: {error}"))?;
     watcher.begin();
     watcher.serve(reports, samples, &server);
@@ -198,6 +208,8 @@ impl Watcher {
             retention: hello.retention,
             hello,
             sampled_until_ns: 0,
+            // The gate counted on while no watcher was there.
+            folds_due: Some(Instant::now()),
             losses_due: None,
             begun: Instant::now(),
             pruned: None,
@@ -294,7 +306,15 @@ impl Watcher {
         let losses = self
             .losses_due
             .map(|due| due.saturating_duration_since(Instant::now()));
-        let due = [engine, round, losses].into_iter().flatten().min()?;
+        let look = self.outbox.is_awaited().then_some(LOOK_EVERY);
+        let index = self.outbox.is_indexing().then_some(INDEX_EVERY);
+        let folds = self
+            .folds_due
+            .map(|due| due.saturating_duration_since(Instant::now()));
+        let due = [engine, round, losses, folds, look, index]
+            .into_iter()
+            .flatten()
+            .min()?;
         Some(Timespec {
             tv_sec: i64::try_from(due.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: due.subsec_nanos().into(),
@@ -304,6 +324,9 @@ impl Watcher {
     fn housekeeping(&mut self) {
         let actions = self.engine.tick(clock::now());
         self.perform(actions, clock::now());
+        if self.folds_due.is_some_and(|due| due <= Instant::now()) {
+            self.take_folds();
+        }
         if self.losses_due.is_some_and(|due| due <= Instant::now()) {
             self.losses_due = None;
             self.tell_losses();
@@ -312,6 +335,7 @@ impl Watcher {
             self.notice(said);
         }
         self.outbox.flush();
+        self.outbox.index_some(INDEX_EVERY);
         if self
             .pruned
             .is_none_or(|pruned| pruned.elapsed() >= PRUNE_EVERY)

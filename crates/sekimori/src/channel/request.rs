@@ -123,6 +123,11 @@ pub enum Request {
         /// Text, at most [`BODY_BYTES_MAX`].
         body: String,
     },
+    /// Refusals that were counted together and have come to rest.
+    ///
+    /// Worst: takes them and writes nothing down, as with every report. What the kernel counted
+    /// stays counted in `status`.
+    Folded,
     /// It works: the answer to [`News::Ping`](super::news::News::Ping).
     ///
     /// Worst: it says so and does nothing else.
@@ -195,6 +200,7 @@ impl Request {
                 out.extend_from_slice(body.as_bytes());
             }
             Self::Pong => out.push(14),
+            Self::Folded => out.push(15),
         }
         out
     }
@@ -234,6 +240,7 @@ impl Request {
             },
             [13] => rest.warning()?,
             [14] => Self::Pong,
+            [15] => Self::Folded,
             _ => return Err(NoRequest("it has an unknown number")),
         };
         if rest.0.is_empty() {

@@ -1,7 +1,7 @@
 //! `log`: entries of the journal, oldest first.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use serde_json::Value;
 use super::reader;
 use crate::cli::LogArgs;
 use crate::clock;
-use crate::control::client::{ask, nudge};
+use crate::control::client::{ask, nudge, wait};
 use crate::control::protocol::{ENTRIES_MAX, Request};
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
 use crate::paths::Paths;
 use crate::render;
 
-/// How often `--follow` looks for more.
+/// How often `--follow` looks for more where the daemon does not wait for it.
 const FOLLOW_EVERY: Duration = Duration::from_millis(300);
 
 /// From when on entries are wanted.
@@ -78,6 +78,7 @@ pub fn run(options: &LogArgs, paths: &Paths) -> Result<ExitCode, Failure> {
     };
     let mut source = Source::find(paths)?;
     let mut after = None;
+    nudge(source.socket());
     loop {
         let mut count = 0;
         let mut read_on = true;
@@ -90,8 +91,9 @@ pub fn run(options: &LogArgs, paths: &Paths) -> Result<ExitCode, Failure> {
         if !read_on || (count == 0 && !options.follow) {
             return Ok(ExitCode::SUCCESS);
         }
-        if count == 0 {
+        if count == 0 && !wait(source.socket(), since, after) {
             sleep(FOLLOW_EVERY);
+            nudge(source.socket());
         }
     }
 }
@@ -117,6 +119,14 @@ impl<'a> Source<'a> {
         Ok(Self::Daemon(paths))
     }
 
+    /// The daemon's socket, by the name by which it is found now.
+    fn socket(&self) -> &Path {
+        match self {
+            Self::Journal(_, socket) => socket,
+            Self::Daemon(paths) => &paths.socket,
+        }
+    }
+
     /// Hands at most a chunk of entries to `each`, until it says no.
     fn read(
         &mut self,
@@ -125,8 +135,7 @@ impl<'a> Source<'a> {
         mut each: impl FnMut(Value) -> bool,
     ) -> Result<(), Failure> {
         match self {
-            Self::Journal(journal, socket) => {
-                nudge(socket);
+            Self::Journal(journal, _) => {
                 let filter = Filter {
                     since,
                     after_id: after,
@@ -143,7 +152,6 @@ impl<'a> Source<'a> {
                 })?;
             }
             Self::Daemon(paths) => {
-                nudge(&paths.socket);
                 let mut on = true;
                 let answered = ask(&paths.socket, &Request::Entries { since, after }, |entry| {
                     if on {

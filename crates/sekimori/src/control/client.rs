@@ -9,7 +9,7 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::Value;
 
-use super::protocol::Line;
+use super::protocol::{Line, Request};
 use crate::failure::Failure;
 
 /// A daemon that is stopped or stuck must not hold up whoever asks.
@@ -22,11 +22,22 @@ const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub fn nudge(socket: &Path) {
     const MOMENT: Duration = Duration::from_millis(300);
     let asked = connect(socket, MOMENT).and_then(|mut stream| {
-        stream.write_all(b"{\"request\":\"status\"}\n")?;
+        stream.write_all(b"{\"request\":\"flush\"}\n")?;
         BufReader::new(stream).read_line(&mut String::new())
     });
     // Without a daemon, or with one that is stopped, the journal is as it is.
     drop(asked);
+}
+
+/// Waits until the daemon has an entry at or after `since` and after the id `after`, or for a few
+/// seconds. Whether it did: a daemon that does not run, is of an older version or has too many who
+/// wait did not.
+pub fn wait(socket: &Path, since: Option<u64>, after: Option<u64>) -> bool {
+    let mut waited = false;
+    let asked = ask(socket, &Request::Wait { since, after }, |value| {
+        waited = value == true;
+    });
+    matches!(asked, Ok(true)) && waited
 }
 
 /// Asks the daemon, and hands each piece of the answer to `each`.

@@ -26,6 +26,16 @@ pub enum Request {
         /// With a greater id than this.
         after: Option<u64>,
     },
+    /// Write down what was not read yet. Cheap, and the answer is empty.
+    Flush,
+    /// Wait until there is an entry that [`Request::Entries`] would answer with, a few seconds at
+    /// most. The answer is false when too many of this user's connections wait.
+    Wait {
+        /// At or after this moment, nanoseconds since 1970.
+        since: Option<u64>,
+        /// With a greater id than this.
+        after: Option<u64>,
+    },
     /// One entry; of others than root, about themselves only.
     Entry {
         /// Its id.

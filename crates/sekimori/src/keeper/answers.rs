@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Instant;
 
-use abi::Counter;
+use abi::{Counter, VerdictEvent};
 use linux::decode::Owner;
 use linux::procfs;
 use linux::programs::display_here;
@@ -14,7 +14,7 @@ use super::Keeper;
 use crate::channel::news::{LIST_BYTES_MAX, Packet};
 use crate::channel::request::{OF_A_SERVER, Request};
 use crate::notify::Message;
-use crate::status;
+use crate::{clock, status};
 
 impl Keeper {
     /// Answers one request of the watcher with this process id.
@@ -84,6 +84,15 @@ impl Keeper {
                     Ok(()) => Packet::Answer(Vec::new()),
                     Err(error) => Packet::Failed(error.to_string()),
                 }
+            }
+            Request::Folded => {
+                let limit = LIST_BYTES_MAX / size_of::<VerdictEvent>();
+                let (events, left) = self.gate.take_folds(clock::boot_ns(), limit);
+                let mut out = vec![u8::from(left)];
+                for event in &events {
+                    out.extend_from_slice(bytemuck::bytes_of(event));
+                }
+                Packet::Answer(out)
             }
             Request::OlderIrc => {
                 Packet::Answer(self.search.older_irc(self.config.irc_ports.clone()))

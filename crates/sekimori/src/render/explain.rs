@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::advice::{Refused, advice, advice_on};
 use super::lineage::lineage;
-use super::log::{FromJournal, line, to_seconds};
+use super::log::{FromJournal, grouped, line, to_seconds};
 use super::response::response;
 use super::{Style, Tone};
 
@@ -39,6 +39,12 @@ fn explain_verdict(verdict: &VerdictEntry, head: &(u64, String), style: Style) -
     let mut text = title(&format!("verdict: {word}"), tone, head, style) + "\n\n";
     text += &reason_sentence(verdict.reason, &Case::from(verdict));
     text.push('\n');
+    if verdict.count > 1 {
+        text += &format!(
+            "This entry stands for {} refusals in quick succession. The process is the first of them.\n",
+            grouped(verdict.count)
+        );
+    }
     text += &who(
         verdict.pid,
         verdict.uid,

@@ -46,6 +46,9 @@ pub(super) fn line(entry: &Entry) -> (Tone, &'static str, String) {
             {
                 text += &format!("  culprit {}", program_name(culprit));
             }
+            if verdict.count > 1 {
+                text += &format!("  {} times", grouped(verdict.count));
+            }
             (tone, word, text)
         }
         Entry::Grant(grant) => {
@@ -90,6 +93,19 @@ pub(super) fn line(entry: &Entry) -> (Tone, &'static str, String) {
         }
         Entry::Notice(notice) => (Tone::Faint, "notice", printable(&notice.text).into_owned()),
     }
+}
+
+/// `1,234,567`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.char_indices() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 fn who(program: &str, pid: u32) -> String {
@@ -172,6 +188,19 @@ mod tests {
             )),
             "    44  2026-01-01T00:00:02Z  notice         the gate is up"
         );
+    }
+
+    #[test]
+    fn an_entry_that_stands_for_many_says_how_many() {
+        let mut many = verdict();
+        many["count"] = 1_234_567.into();
+        let line = plain(&many);
+        assert!(
+            line.ends_with("foreign-origin  culprit /tmp/update  1,234,567 times"),
+            "{line}"
+        );
+        let numbers = [0, 12, 999, 1000, 45_678].map(grouped);
+        assert_eq!(numbers, ["0", "12", "999", "1,000", "45,678"]);
     }
 
     #[test]

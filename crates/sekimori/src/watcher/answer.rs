@@ -14,8 +14,12 @@ impl Watcher {
         let answered = match request {
             Request::Status => self.status(asker).map(|status| vec![status]),
             Request::Programs => self.programs(),
+            // Reports are read and written down before any question is answered.
+            Request::Flush => Ok(Vec::new()),
             // Answered by the connection's own thread.
-            Request::Entries { .. } | Request::Entry { .. } => Ok(Vec::new()),
+            Request::Entries { .. } | Request::Entry { .. } | Request::Wait { .. } => {
+                Ok(Vec::new())
+            }
         };
         match answered {
             Ok(values) => values.into_iter().map(Line::Item).collect(),

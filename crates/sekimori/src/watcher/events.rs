@@ -1,9 +1,9 @@
 //! Reports and samples of the kernel programs → events → actions.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use abi::Counter;
+use abi::{Counter, VerdictEvent};
 use engine::{Action, Culprit, Entry, Event, FindingEntry, Judged};
 use linux::decode::{self, Names};
 use linux::gate::Events;
@@ -11,8 +11,9 @@ use linux::sample;
 use policy::{Reason, Tamper};
 
 use super::names::Asked;
-use super::{EVENTS_AT_ONCE, LOSSES_AFTER, Watcher};
+use super::{EVENTS_AT_ONCE, FOLDS_AFTER, LOSSES_AFTER, Watcher};
 use crate::channel::link::Link;
+use crate::channel::news::LIST_BYTES_MAX;
 use crate::channel::request::Request;
 use crate::clock;
 use crate::output::trouble;
@@ -103,27 +104,55 @@ impl Watcher {
         let mut bytes = Vec::new();
         while count < limit && reports.next(&mut bytes) {
             count += 1;
-            let (link, known) = (&mut self.link, &mut self.known);
-            match decode::decode(&bytes, &mut Asked { link, known }) {
-                Ok(Some((boot_ns, event))) => {
-                    if boot_ns >= self.sampled_until_ns {
-                        self.take_samples(samples, EVENTS_AT_ONCE);
-                    }
-                    let at = clock::since_boot(boot_ns);
-                    let actions = self.engine.handle(event, at);
-                    self.outbox.perform(&mut self.link, actions, at);
-                }
-                Ok(None) => {}
-                Err(error) => trouble(&error.to_string()),
+            let begun_ns = decode::boot_ns(&bytes);
+            if begun_ns.is_some_and(|boot_ns| boot_ns >= self.sampled_until_ns) {
+                self.take_samples(samples, EVENTS_AT_ONCE);
             }
+            self.take_report(&bytes);
         }
         self.taken(count);
     }
 
+    fn take_report(&mut self, bytes: &[u8]) {
+        let (link, known) = (&mut self.link, &mut self.known);
+        match decode::decode(bytes, &mut Asked { link, known }) {
+            Ok(Some((boot_ns, event))) => {
+                let at = clock::since_boot(boot_ns);
+                let actions = self.engine.handle(event, at);
+                self.outbox.perform(&mut self.link, actions, at);
+            }
+            Ok(None) => {}
+            Err(error) => trouble(&error.to_string()),
+        }
+    }
+
     fn taken(&mut self, count: usize) {
         self.outbox.flush();
+        if count > 0 && self.folds_due.is_none() {
+            self.folds_due = Some(Instant::now() + FOLDS_AFTER);
+        }
         if count > 0 && self.losses_due.is_none() {
             self.losses_due = Some(Instant::now() + LOSSES_AFTER);
+        }
+    }
+
+    /// Handles the refusals that the gate has counted together.
+    pub(super) fn take_folds(&mut self) {
+        const EACH: usize = size_of::<VerdictEvent>();
+        self.folds_due = None;
+        let answer = self.link.ask(&Request::Folded).ok().flatten();
+        let Some((left, events)) = answer.as_deref().and_then(<[u8]>::split_first) else {
+            return;
+        };
+        for bytes in events.chunks_exact(EACH) {
+            self.take_report(bytes);
+        }
+        self.outbox.flush();
+        if *left != 0 {
+            // A full answer has more behind it.
+            let full = events.len() + EACH > LIST_BYTES_MAX;
+            let pause = if full { Duration::ZERO } else { FOLDS_AFTER };
+            self.folds_due = Some(Instant::now() + pause);
         }
     }
 

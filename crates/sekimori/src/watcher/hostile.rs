@@ -134,6 +134,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ),
         ("older-irc", Request::OlderIrc),
         ("pong", Request::Pong),
+        ("folded", Request::Folded),
         (
             "open",
             Request::Open {

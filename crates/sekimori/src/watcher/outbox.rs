@@ -13,6 +13,7 @@ use journal::{Journal, NewEntry};
 use super::Place;
 use crate::channel::link::Link;
 use crate::channel::request::{BODY_BYTES_MAX, Request, TITLE_BYTES_MAX};
+use crate::control::waiters::Waiters;
 use crate::notify::cut;
 use crate::output::{tell, trouble};
 use crate::render::{self, Style};
@@ -59,6 +60,9 @@ pub struct Outbox {
     unpruned: u64,
     /// When it was last tried to go on with another journal.
     renewed: Option<Instant>,
+    /// When a few entries of an older journal were last indexed; none when all are.
+    indexed: Option<Instant>,
+    waiters: Waiters,
 }
 
 impl Outbox {
@@ -74,7 +78,34 @@ impl Outbox {
             journal_failed: false,
             unpruned: 0,
             renewed: None,
+            indexed: None,
+            waiters: Waiters::default(),
         }
+    }
+
+    /// Who waits for new entries.
+    pub fn waiters(&self) -> Waiters {
+        self.waiters.clone()
+    }
+
+    /// Whether anybody waits for new entries.
+    pub fn is_awaited(&self) -> bool {
+        self.waiters.any()
+    }
+
+    /// Whether the journal is of a version that had no index by user, which is made in steps.
+    pub fn is_indexing(&self) -> bool {
+        self.indexed.is_some()
+    }
+
+    /// Indexes a few more entries, when the last were indexed `every` ago.
+    pub fn index_some(&mut self, every: Duration) {
+        if self.indexed.is_none_or(|at| at.elapsed() < every) {
+            return;
+        }
+        let more = self.journal.as_mut().map(Journal::index_some);
+        // A journal that takes nothing is indexed when it is opened again.
+        self.indexed = matches!(more, Some(Ok(true))).then(Instant::now);
     }
 
     /// Opens the journal. Where it cannot be written, it is tried again later. Returns what
@@ -84,6 +115,7 @@ impl Outbox {
         match Journal::open(&self.place.inside) {
             Ok(opened) => {
                 self.journal = Some(opened.journal);
+                self.indexed = Some(self.tried);
                 Some(set_aside(&self.place, &opened.set_aside?))
             }
             Err(error) => {
@@ -192,6 +224,8 @@ impl Outbox {
                 vec![0; self.pending.len()]
             }
         };
+        let about: Vec<_> = self.pending.iter().map(|entry| entry.uid).collect();
+        self.waiters.tell(&about);
         for (entry, id) in self.pending.drain(..).zip(ids) {
             let stored = journal::StoredEntry {
                 id,

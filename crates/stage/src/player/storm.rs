@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const AT_A_TIME: u64 = 32;
 const MOST: u64 = 100_000;
 
 /// Forks `--count` processes. Each connects and says one line, or becomes the program
-/// after `--`. The report's detail counts how they ended; `errno` is the most frequent.
+/// after `--`. With `--spread yes` each connects to an address of its own, from the server's on. The report's detail counts how they ended; `errno` is the most frequent.
 pub(super) fn run(args: &Args) -> Result<Report, String> {
     let count = args.number("--count")?.unwrap_or(100).min(MOST);
     let server = if args.program.is_empty() {
@@ -27,17 +27,25 @@ pub(super) fn run(args: &Args) -> Result<Report, String> {
     } else {
         None
     };
+    let spread = args.text("--spread").is_some();
     let limit = args.duration("--timeout-ms", 5_000)?;
     let mut ends: BTreeMap<i32, u64> = BTreeMap::new();
     let mut alive = 0;
-    for _ in 0..count {
+    for number in 0..count {
         if alive == AT_A_TIME {
             take_end(&mut ends);
             alive -= 1;
         }
         match calls::fork() {
             Ok(Forked::Child) => match server {
-                Some(server) => std::process::exit(connect_once(server, limit)),
+                Some(server) => {
+                    let own = if spread {
+                        beside(server, number)
+                    } else {
+                        server
+                    };
+                    std::process::exit(connect_once(own, limit))
+                }
                 None => {
                     let error = Command::new(&args.program[0])
                         .args(&args.program[1..])
@@ -81,6 +89,18 @@ pub(super) fn run(args: &Args) -> Result<Report, String> {
         errno_name: most.map(errno_name),
         ..Report::new("storm", "done", bytes).with_detail(named.join(", "))
     })
+}
+
+/// The address so many after a server's. There are enough of them in 127.0.0.0/8.
+fn beside(server: SocketAddr, number: u64) -> SocketAddr {
+    let number = u32::try_from(number).unwrap_or(0);
+    match server.ip() {
+        IpAddr::V4(ip) => {
+            let ip = Ipv4Addr::from_bits(ip.to_bits().wrapping_add(number));
+            SocketAddr::new(ip.into(), server.port())
+        }
+        IpAddr::V6(_) => server,
+    }
 }
 
 /// Opens `--count` connections to a web server, one after the other, with a question and an

@@ -38,6 +38,7 @@ fn all() -> Vec<Request> {
             interest: interest(),
         },
         Request::OlderIrc,
+        Request::Folded,
         Request::Open { inodes: vec![] },
         Request::Open {
             inodes: vec![9; OPEN_MAX],
@@ -118,7 +119,7 @@ fn what_is_out_of_bounds_is_refused() {
         &[][..],
         &[0],
         // The first number that is no request's, and one without the fields that its request has.
-        &[15],
+        &[16],
         &[10],
         &[255; 64],
         &[13, 0, 0, 0, 0, 2, 0, 0],
