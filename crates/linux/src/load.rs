@@ -270,44 +270,13 @@ fn load_new(
             Error::failed(format_args!("{name}: the link cannot be pinned"), &error)
         })
     };
-    let is_first = |part: &&Part| matches!(part.hook, Hook::Connect);
-    for Part { name, .. } in request.parts().filter(is_first) {
+    for Part { name, .. } in request.parts().filter(|part| is_first(part)) {
         keep(name, attach_first(&mut gate, name, &cgroup)?)?;
     }
     let closed_after_ms = begun.elapsed().as_millis() as u64;
 
     let types = joined(types).map_err(|error| Error::failed(btf::PATH, &error))?;
-    let tracefs = Tracefs::prepare();
-    let mut attached = Vec::new();
-    let mut unwatched_calls = None;
-    for Part {
-        name, hook, unless, ..
-    } in request.parts().filter(|part| !is_first(part))
-    {
-        let is_needless = unless.is_some_and(|better| attached.contains(&better));
-        let is_fit = match hook {
-            Hook::MemoryLock(_) => calls::are_seen_at_the_lock(&kernel),
-            Hook::PacketTracepoint(_) => kernel.packet_reader.is_some(),
-            _ => true,
-        };
-        if is_needless || !is_fit {
-            continue;
-        }
-        let link = match attach(&mut gate, name, hook, &types, &cgroup, &tracefs) {
-            Err(Error::NoSuchHook(_)) if hook.may_be_missing() => continue,
-            // Only the verifier knows whether a tracepoint may read packets; else `ingress` does.
-            Err(_) if matches!(hook, Hook::PacketTracepoint(_)) => continue,
-            // A gate without this wall is better than none.
-            Err(Error::Unsupported(why)) if hook.is_call() => {
-                unwatched_calls = Some(why);
-                continue;
-            }
-            link => link?,
-        };
-        attached.push(*name);
-        keep(name, link)?;
-    }
-    drop(tracefs);
+    let unwatched_calls = attach_rest(&mut gate, request, &kernel, &types, &cgroup, keep)?;
     let mut gate = Gate::open(pins)?;
     let mut nothing_carried = false;
     let seeded = match &older {
@@ -334,6 +303,52 @@ fn load_new(
         unwatched_calls,
         left_out,
     })
+}
+
+/// Attaches all parts but the first. Says why the calls of others are not watched, when they are not.
+fn attach_rest(
+    gate: &mut Ebpf,
+    request: &Request,
+    kernel: &btf::Kernel,
+    types: &Btf,
+    cgroup: &Cgroup,
+    keep: impl Fn(&str, FdLink) -> Result<(), Error>,
+) -> Result<Option<String>, Error> {
+    let tracefs = Tracefs::prepare();
+    let mut attached = Vec::new();
+    let mut unwatched_calls = None;
+    for Part {
+        name, hook, unless, ..
+    } in request.parts().filter(|part| !is_first(part))
+    {
+        let is_needless = unless.is_some_and(|better| attached.contains(&better));
+        let is_fit = match hook {
+            Hook::MemoryLock(_) => calls::are_seen_at_the_lock(kernel),
+            Hook::PacketTracepoint(_) => kernel.packet_reader.is_some(),
+            _ => true,
+        };
+        if is_needless || !is_fit {
+            continue;
+        }
+        let link = match attach(gate, name, hook, types, cgroup, &tracefs) {
+            Err(Error::NoSuchHook(_)) if hook.may_be_missing() => continue,
+            // Only the verifier knows whether a tracepoint may read packets; else `ingress` does.
+            Err(_) if matches!(hook, Hook::PacketTracepoint(_)) => continue,
+            // A gate without this wall is better than none.
+            Err(Error::Unsupported(why)) if hook.is_call() => {
+                unwatched_calls = Some(why);
+                continue;
+            }
+            link => link?,
+        };
+        attached.push(*name);
+        keep(name, link)?;
+    }
+    Ok(unwatched_calls)
+}
+
+fn is_first(part: &Part) -> bool {
+    matches!(part.hook, Hook::Connect)
 }
 
 fn joined<T>(thread: thread::JoinHandle<T>) -> T {

@@ -146,12 +146,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let loaded = load_gate::in_own_process(&request)?;
     linux::confine::needs_no_loading()?;
     registry.store().share();
-    let left_out = loaded.left_out.iter().filter_map(|&index| {
-        let path = &registry.entries().get(index)?.stored.path;
-        Some(format!(
-            "the gate has no room for {path}: it does not count as registered"
-        ))
-    });
+    let left_out = left_out(&loaded, &registry);
     let said: Vec<String> = said.into_iter().chain(left_out).collect();
     let closed_after = begun.elapsed();
     let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
@@ -207,6 +202,17 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         starts.ended_well();
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What to say of registered programs for which the gate has no room.
+fn left_out(loaded: &Loaded, registry: &Registry) -> Vec<String> {
+    let paths = loaded
+        .left_out
+        .iter()
+        .filter_map(|&index| Some(&registry.entries().get(index)?.stored.path));
+    paths
+        .map(|path| format!("the gate has no room for {path}: it does not count as registered"))
+        .collect()
 }
 
 /// Waits where starts before this one failed. Only a service manager starts the daemon again

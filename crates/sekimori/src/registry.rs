@@ -292,7 +292,7 @@ impl Registry {
             return Ok(None);
         }
         let before = entry.for_gate();
-        let was = (entry.stored.sha256.clone(), entry.suspended);
+        let was_suspended = entry.suspended;
         let Some(found) = look.program else {
             return Ok(None);
         };
@@ -304,39 +304,12 @@ impl Registry {
         let Some(entry) = self.entries.get_mut(index) else {
             return Ok(None);
         };
-        let mut accepted = false;
-        let said = match found {
-            Ok(program) => {
-                let same = program.sha256 == entry.stored.sha256;
-                if program.root_owned || same {
-                    entry.adopt(&program);
-                    entry.accept();
-                    accepted = true;
-                    (!same || was.1).then(|| {
-                        let why = if same {
-                            "its contents are the same"
-                        } else {
-                            "root owns it and its folders"
-                        };
-                        format!(
-                            "{path} changed and was accepted again: {why} (SHA-256 was {}, is {})",
-                            short(&was.0),
-                            short(&entry.stored.sha256)
-                        )
-                    })
-                } else {
-                    entry.adopt(&program);
-                    // Compared with what was registered, whenever it changes again.
-                    entry.stored.sha256 = was.0;
-                    entry.suspended = true;
-                    (!was.1).then(|| format!(
-                        "{path} changed and waits for you: users can write to it (if it was you: sudo sekimori register {path} --as {} --kind {})",
-                        entry.stored.role, entry.stored.kind))
-                }
-            }
+        let (accepted, said) = match found {
+            Ok(program) => looked_at_again(entry, &program),
             Err(error) => {
                 entry.suspended = true;
-                (!was.1).then(|| format!("a registered program is not usable any more: {error:#}"))
+                let words = || format!("a registered program is not usable any more: {error:#}");
+                (false, (!was_suspended).then(words))
             }
         };
         let after = entry.for_gate();
@@ -490,6 +463,41 @@ fn script_paths(program: &Program) -> Vec<String> {
         .filter_map(Path::to_str)
         .map(str::to_owned)
         .collect()
+}
+
+/// What becomes of a registered program whose file has changed: whether it is accepted, and what to say.
+fn looked_at_again(entry: &mut Entry, program: &Program) -> (bool, Option<String>) {
+    let path = &entry.stored.path.clone();
+    let before = entry.stored.sha256.clone();
+    let was_suspended = entry.suspended;
+    let same = program.sha256 == before;
+    entry.adopt(program);
+    if !(program.root_owned || same) {
+        // Compared with what was registered, whenever it changes again.
+        entry.stored.sha256 = before;
+        entry.suspended = true;
+        let words = || {
+            format!(
+                "{path} changed and waits for you: users can write to it (if it was you: sudo sekimori register {path} --as {} --kind {})",
+                entry.stored.role, entry.stored.kind
+            )
+        };
+        return (false, (!was_suspended).then(words));
+    }
+    entry.accept();
+    let words = || {
+        let why = if same {
+            "its contents are the same"
+        } else {
+            "root owns it and its folders"
+        };
+        format!(
+            "{path} changed and was accepted again: {why} (SHA-256 was {}, is {})",
+            short(&before),
+            short(&entry.stored.sha256)
+        )
+    };
+    (true, (!same || was_suspended).then(words))
 }
 
 fn short(sha256: &str) -> &str {

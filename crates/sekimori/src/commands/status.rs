@@ -83,18 +83,7 @@ fn print(status: &Value) {
     if let Some(line) = forward::sentence(&status["forwarded"]) {
         say(&line);
     }
-    let waiting: Vec<&str> = status["restart_needed"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    if !waiting.is_empty() {
-        say(&format!(
-            "Configuration: {} changed; restart the daemon for the new value (sudo systemctl restart sekimori).",
-            engine::printable(&waiting.join(" and "))
-        ));
-    }
+    print_waiting(status);
     if status.get("programs").is_some() {
         let suspended = number("/programs/suspended");
         say(&format!(
@@ -128,6 +117,22 @@ fn print(status: &Value) {
         })
         .collect();
     say(render::table(&["COUNTED", "SINCE THE GATE WAS CLOSED"], &rows, style()).trim_end());
+}
+
+/// The keys of the configuration that wait for a restart.
+fn print_waiting(status: &Value) {
+    let waiting: Vec<&str> = status["restart_needed"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    if !waiting.is_empty() {
+        say(&format!(
+            "Configuration: {} changed; restart the daemon for the new value (sudo systemctl restart sekimori).",
+            engine::printable(&waiting.join(" and "))
+        ));
+    }
 }
 
 fn list(what: &str, flows: &Value, count: u64) {
