@@ -95,14 +95,15 @@ pub enum Command {
     },
     /// Read captures, and tell what each connection in them is
     #[command(
-        after_help = "Reads pcap and pcapng, also compressed with gzip or zstd; - is standard input.\n\
+        after_help = "Reads pcap and pcapng, also compressed with gzip, zstd, xz, bzip2 or lz4; - is standard input.\n\
         Examples:\n  sekimori replay night.pcap\n  sekimori replay --json *.pcapng.zst\n  \
         sekimori replay night.pcap --html night.html\n  \
         sekimori replay night.pcap --exclude 192.0.2.25,198.51.100.0/24\n  \
         tcpdump -w - -i eth0 | sekimori replay -\n\n\
-        A damaged file is read up to the damage; that is said, and the exit status is 1.\n\
-        --exclude takes addresses and networks, with commas between them or given several times. It is for hosts\n\
-        whose work you know. The flows of such a host are printed, but replay never calls it a bot."
+        Exit status: 0 everything was read, 1 a file cannot be read or is damaged (it is read up to\n\
+        the damage), 4 packets were not read in which conversations could be; the summary names them.\n\n\
+        --exclude takes addresses and networks, with commas between them or given several times. It is\n\
+        for hosts whose work you know. Replay prints their flows, but never calls such a host a bot."
     )]
     Replay(ReplayArgs),
     /// Install the systemd unit: closed before the network comes up
