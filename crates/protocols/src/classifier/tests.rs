@@ -53,6 +53,17 @@ fn irc_whose_sides_were_guessed_wrong() {
 }
 
 #[test]
+fn a_request_between_clients_is_irc_though_nobody_answers() {
+    let offer = "PRIVMSG bob :\u{1}DCC SEND hello.txt 167772161 5555 12\u{1}\r\n";
+    assert_eq!(talk(&[(C, offer)]).app, App::Irc);
+    let plain = offer.replace('\u{1}', "");
+    assert_eq!(talk(&[(C, &plain)]).app, App::Unknown);
+    // What answers in other words is something else.
+    let other = talk(&[(C, offer), (S, "ERR unknown command\r\n"), (C, "QUIT\r\n")]);
+    assert_ne!(other.app, App::Irc);
+}
+
+#[test]
 fn irc_from_the_middle() {
     let found = classify(
         Roles::Guessed,

@@ -115,8 +115,8 @@ impl Score {
         }
     }
 
-    /// How many kinds of a client's lines there were. A second message counts as another kind:
-    /// no other protocol has the word.
+    /// How many kinds of a client's lines there were. A second message counts as another kind, and
+    /// so does a message that is a request between clients: no other protocol has these.
     pub const fn asks(&self) -> u32 {
         let repeated = self.asked & ask::MESSAGE != 0 && self.messages > 1;
         self.asked.count_ones() + repeated as u32
@@ -300,7 +300,11 @@ impl Score {
             }
             b"PRIVMSG" if count >= 2 && (is_channel(first) || message.trailing) => {
                 self.addressed.add(first);
-                self.messages = self.messages.saturating_add(1);
+                // A request between clients (CTCP) is marked by a byte that nobody else writes there.
+                let marked = message
+                    .parameter(1)
+                    .is_some_and(|text| text.first() == Some(&1));
+                self.messages = self.messages.saturating_add(1 + u8::from(marked));
                 self.ask(ask::MESSAGE)
             }
             b"PART" | b"TOPIC" | b"KICK" | b"NAMES" | b"MODE" if is_channel(first) => {
