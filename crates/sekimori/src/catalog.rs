@@ -13,13 +13,15 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::config::{Place, located, read_text};
+use crate::output::trouble;
 
 /// Where a machine's own additions lie.
 pub const EXTRA_FOLDER: &str = "/etc/sekimori/catalog.d";
 
 const BUILT_IN: &str = include_str!("../data/catalog.toml");
-/// How many paths one pattern may lead to.
-const MATCHES_MAX: usize = 64;
+/// How many folders a pattern may have looked at. No real system has so many below the folders that the
+/// catalog names; a pattern of several `*` on a large disk could.
+const FOLDERS_MAX: usize = 100_000;
 
 /// One known program, which may consist of several files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,15 +251,21 @@ pub fn default_kind(role: Role) -> Option<Kind> {
 /// The files below `root` that a path with `*` components leads to.
 fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
     let mut found = vec![root.to_path_buf()];
+    let mut looked_at = 0;
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        found = match part {
-            "*" => found
-                .iter()
-                .flat_map(|folder| subfolders(folder))
-                .take(MATCHES_MAX)
-                .collect(),
-            _ => found.into_iter().map(|folder| folder.join(part)).collect(),
-        };
+        if part != "*" {
+            found.iter_mut().for_each(|path| path.push(part));
+            continue;
+        }
+        // What does not exist has nothing below it.
+        found = found.iter().flat_map(|path| subfolders(path)).collect();
+        looked_at += found.len();
+        if looked_at > FOLDERS_MAX {
+            trouble(&format!(
+                "{pattern} in the catalog leads to more than {FOLDERS_MAX} folders; the others are left out"
+            ));
+            found.truncate(FOLDERS_MAX);
+        }
     }
     found.retain(|path| fs::metadata(path).is_ok_and(|metadata| !metadata.is_dir()));
     found
@@ -376,6 +384,21 @@ mod tests {
         put(root, "/usr/libexec/git-core/git-send-email");
         let installed = catalog.installed_below(root, &identity::identify);
         assert!(installed.iter().any(|found| found.entry.name == "git"));
+    }
+
+    #[test]
+    fn a_pattern_looks_into_every_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for number in 0..300 {
+            fs::create_dir_all(root.join(format!("usr/lib/a{number:03}"))).unwrap();
+        }
+        put(root, "/usr/lib/x86_64-linux-gnu/sddm/sddm-helper");
+        let catalog = Catalog::load(None).unwrap();
+        let installed = catalog.installed_below(root, &identity::identify);
+        assert_eq!(installed.len(), 1);
+        assert_eq!(installed[0].entry.name, "SDDM");
+        assert_eq!(expand(root, "/usr/*/*/sddm/sddm-helper").len(), 1);
     }
 
     #[test]
