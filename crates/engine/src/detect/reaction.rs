@@ -25,7 +25,8 @@ const QUIET_NS: u64 = 5 * SECOND;
 /// A reaction follows within this part of the silence before, within these bounds. Most bots act
 /// at once; some wait a little, so that a second, slower window is looked at as well.
 const WINDOWS: [(u64, u64, u64); 2] = [(10, SECOND, 10 * SECOND), (3, SECOND, 30 * SECOND)];
-/// An act is a new one when nothing of its kind was done for so long before it.
+/// An act is a new one when nothing of its kind was done for so long before it, or for half as long as
+/// the source was quiet that is quiet for the shortest time.
 const REST_NS: u64 = 15 * SECOND;
 /// What is done within this time belongs to one act.
 const TOGETHER_NS: u64 = 30 * SECOND;
@@ -260,20 +261,23 @@ impl Reaction {
         now: Timestamp,
     ) -> bool {
         let kind = what.kind();
+        let rest_ns = self.rest_ns();
         let run = &mut self.runs[kind as usize];
         // Again: a schedule, whatever came in before.
         if to.is_some_and(|to| !run.seen.add(to)) {
             return false;
         }
-        if run.last.is_none_or(|last| now.since_ns(last) > REST_NS) {
+        if run.last.is_none_or(|last| now.since_ns(last) > rest_ns) {
             run.began = now;
             run.units = 0;
             run.told = false;
             run.followed.clear();
             for source in &self.sources {
                 let follows = |window| u8::from(source.before(now, window).is_some());
-                // To answer whoever spoke is no act.
-                let other = there.is_none_or(|there| there.ip() != source.address.ip());
+                // To answer whoever spoke is no act. By the address of the machine itself, many speak.
+                let other = there.is_none_or(|there| {
+                    there.ip() != source.address.ip() || there.ip().is_loopback()
+                });
                 let windows = (follows(0) | follows(1) << 1) * u8::from(other);
                 run.followed.push((source.address, windows));
             }
@@ -285,6 +289,12 @@ impl Reaction {
         }
         run.told = true;
         self.weigh(what)
+    }
+
+    /// How long a rest ends an act.
+    fn rest_ns(&self) -> u64 {
+        let quiet = self.sources.iter().map(|source| source.came[1].quiet_ns);
+        quiet.min().map_or(REST_NS, |quiet| REST_NS.min(quiet / 2))
     }
 
     /// An act has come about.
