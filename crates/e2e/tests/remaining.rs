@@ -154,8 +154,9 @@ fn su_does_not_speak_for_the_user() {
         scene.mailer.to_str().unwrap(),
         "{refusal}"
     );
-    let su = std::fs::canonicalize(SU).unwrap();
-    evasions::refused("su", scene.mail.payload_bytes(), &refusal, su);
+    // Su only starts what it is given.
+    let shell = std::fs::canonicalize("/bin/sh").unwrap();
+    evasions::refused("su", scene.mail.payload_bytes(), &refusal, shell);
 }
 
 /// What a program types into the user's terminal looks like what the user types.
