@@ -356,8 +356,12 @@ fn whose(folder: &Path, mapping: &Mapping<'_>) -> Whose {
     if !metadata.is_file() {
         return Whose::Memory;
     }
-    if belongs_to_root(&metadata) && !is_users_mount(folder, &path, &metadata) {
-        return Whose::Roots;
+    if belongs_to_root(&metadata) {
+        match is_users_mount(folder, &path, &metadata) {
+            Some(false) => return Whose::Roots,
+            Some(true) => {}
+            None => return Whose::Unknown,
+        }
     }
     // What a compiler makes while a program runs lies in files without a name: memfd, shared memory,
     // or files in /tmp that are removed at once. It does not begin as a library does.
@@ -369,16 +373,17 @@ fn whose(folder: &Path, mapping: &Mapping<'_>) -> Whose {
 
 /// Whether a file lies on a FUSE file system that a user has mounted: that user says whose its files
 /// are. Those that root has mounted, the file system of a virtual machine among them, are root's.
-fn is_users_mount(folder: &Path, path: &Path, metadata: &Metadata) -> bool {
+/// None when the process has ended meanwhile: a mailer that has sent its mail ends soon.
+fn is_users_mount(folder: &Path, path: &Path, metadata: &Metadata) -> Option<bool> {
     let is_fuse = rustix::fs::statfs(path)
         .map_or(true, |system| u64::from(system.f_type as u32) == FUSE_MAGIC);
     if !is_fuse {
-        return false;
+        return Some(false);
     }
     let device = metadata.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let mounts = fs::read_to_string(folder.join("mountinfo")).unwrap_or_default();
-    !is_roots_fuse(&mounts, &format!("{major}:{minor}"))
+    let mounts = fs::read_to_string(folder.join("mountinfo")).ok()?;
+    Some(!is_roots_fuse(&mounts, &format!("{major}:{minor}")))
 }
 
 /// Whether root has mounted the FUSE file system with this device, by the process's list of mounts.
@@ -555,5 +560,21 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(look(child.id(), ALL).tamper.any());
+    }
+
+    /// A mailer that ends while it is looked at has not loaded anything of a user's.
+    #[test]
+    fn a_process_that_ends_meanwhile_has_no_mounts_of_users() {
+        let metadata = fs::metadata("/bin/sh").unwrap();
+        let gone = Path::new("/proc/0");
+        assert_eq!(
+            is_users_mount(gone, &gone.join("map_files/1-2"), &metadata),
+            None
+        );
+        let own = Path::new("/proc/self");
+        assert_eq!(
+            is_users_mount(own, Path::new("/bin/sh"), &metadata),
+            Some(false)
+        );
     }
 }
