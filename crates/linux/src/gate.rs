@@ -13,8 +13,9 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use policy::{Kind, Role, Tamper};
 use serde::{Deserialize, Serialize};
 
+use crate::Error;
+use crate::misses::Counted;
 use crate::pins::Pins;
-use crate::{Error, misses};
 
 pub use ring::{Events, Ring};
 
@@ -128,6 +129,7 @@ pub struct Gate {
     code_seen: HashMap<MapData, u32, Bytes<CodeLook>>,
     spoiled: HashMap<MapData, u32, u64>,
     last_spoiled: Array<MapData, u64>,
+    counted: Counted,
 }
 
 fn map(pins: &Pins, name: &str) -> Result<Map, Error> {
@@ -173,6 +175,7 @@ impl Gate {
             code_seen: typed(pins, "code_seen")?,
             spoiled: typed(pins, "spoiled")?,
             last_spoiled: typed(pins, "last_spoiled")?,
+            counted: Counted::open(&pins.link_folders()),
         })
     }
 
@@ -575,12 +578,7 @@ impl Gate {
     /// A counter, summed over all CPUs.
     pub fn counter(&self, counter: Counter) -> u64 {
         if counter == Counter::RecursionMisses {
-            return self
-                .pins
-                .link_folders()
-                .iter()
-                .map(|links| misses::of_links(links))
-                .sum();
+            return self.counted.misses();
         }
         self.counters
             .get(&(counter as u32), 0)

@@ -9,7 +9,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 // Commands of bpf(2).
 const OBJ_GET: libc::c_long = 7;
@@ -55,14 +55,31 @@ struct ProgramInfo {
     recursion_misses: u64,
 }
 
-/// Of all programs whose links are pinned in this folder. 0 where the kernel does not count: it
-/// does so since 5.12.
-pub fn of_links(folder: &Path) -> u64 {
-    let pins = fs::read_dir(folder).into_iter().flatten().flatten();
-    pins.filter_map(|pin| of_link(&pin.path()).ok()).sum()
+/// The programs of pinned links. They are opened once, because that takes a privilege (CAP_SYS_ADMIN) which
+/// the daemon gives up; asking them takes none.
+pub struct Counted(Vec<OwnedFd>);
+
+impl Counted {
+    /// Opens the programs whose links are pinned in these folders.
+    pub fn open(folders: &[PathBuf]) -> Self {
+        let pins = folders.iter().flat_map(fs::read_dir).flatten().flatten();
+        Self(
+            pins.filter_map(|pin| program_of(&pin.path()).ok())
+                .collect(),
+        )
+    }
+
+    /// How often they did not run. 0 where the kernel does not count: it does so since 5.12.
+    pub fn misses(&self) -> u64 {
+        let infos = self
+            .0
+            .iter()
+            .filter_map(|program| info_of::<ProgramInfo>(program).ok());
+        infos.map(|info| info.recursion_misses).sum()
+    }
 }
 
-fn of_link(pin: &Path) -> io::Result<u64> {
+fn program_of(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let link = open(
         OBJ_GET,
@@ -72,15 +89,14 @@ fn of_link(pin: &Path) -> io::Result<u64> {
             flags: 0,
         },
     )?;
-    let program = open(
+    open(
         PROG_GET_FD_BY_ID,
         &mut ById {
             id: info_of::<LinkInfo>(&link)?.program,
             unused: 0,
             flags: 0,
         },
-    )?;
-    Ok(info_of::<ProgramInfo>(&program)?.recursion_misses)
+    )
 }
 
 /// What the kernel tells of a link or a program. It fills as much of `T` as it knows, and the rest

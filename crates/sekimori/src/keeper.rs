@@ -144,12 +144,12 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let watcher = Watcher::start();
     let request = request(&config, &options, &paths, &cgroup, &registry);
     let loaded = load_gate::in_own_process(&request)?;
-    linux::confine::needs_no_loading()?;
     registry.store().share();
     let left_out = left_out(&loaded, &registry);
     let said: Vec<String> = said.into_iter().chain(left_out).collect();
     let closed_after = begun.elapsed();
     let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
+    linux::confine::needs_no_loading()?;
     let hold = Hold::of(&request.pins())?;
     let rings = [gate.events()?, gate.samples()?];
     let code = gate.code()?;

@@ -99,6 +99,10 @@ struct Watcher {
     sampled_until_ns: u64,
     /// When it is to be asked which refusals were counted together.
     folds_due: Option<Instant>,
+    /// Refusals that were told one by one since the gate was last asked for those it counts together.
+    refusals_told: u64,
+    /// There were so many that the gate may count further ones together.
+    may_be_counted: bool,
     /// When it is to be asked what was lost.
     losses_due: Option<Instant>,
     begun: Instant,
@@ -210,6 +214,8 @@ impl Watcher {
             sampled_until_ns: 0,
             // The gate counted on while no watcher was there.
             folds_due: Some(Instant::now()),
+            refusals_told: 0,
+            may_be_counted: false,
             losses_due: None,
             begun: Instant::now(),
             pruned: None,

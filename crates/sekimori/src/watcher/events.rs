@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use abi::{Counter, VerdictEvent};
+use abi::{Counter, FOLD_AFTER, VerdictEvent};
 use engine::{Action, Culprit, Entry, Event, FindingEntry, Judged};
 use linux::decode::{self, Names};
 use linux::gate::Events;
@@ -110,6 +110,8 @@ impl Watcher {
             }
             self.take_report(&bytes);
         }
+        // What the kernel could not tell because the buffer was full, it counts.
+        self.may_be_counted |= count == limit;
         self.taken(count);
     }
 
@@ -117,6 +119,10 @@ impl Watcher {
         let (link, known) = (&mut self.link, &mut self.known);
         match decode::decode(bytes, &mut Asked { link, known }) {
             Ok(Some((boot_ns, event))) => {
+                if is_refusal(&event) {
+                    self.refusals_told += 1;
+                    self.may_be_counted |= self.refusals_told >= FOLD_AFTER;
+                }
                 let at = clock::since_boot(boot_ns);
                 let actions = self.engine.handle(event, at);
                 self.outbox.perform(&mut self.link, actions, at);
@@ -128,7 +134,7 @@ impl Watcher {
 
     fn taken(&mut self, count: usize) {
         self.outbox.flush();
-        if count > 0 && self.folds_due.is_none() {
+        if self.may_be_counted && self.folds_due.is_none() {
             self.folds_due = Some(Instant::now() + FOLDS_AFTER);
         }
         if count > 0 && self.losses_due.is_none() {
@@ -140,6 +146,8 @@ impl Watcher {
     pub(super) fn take_folds(&mut self) {
         const EACH: usize = size_of::<VerdictEvent>();
         self.folds_due = None;
+        self.may_be_counted = false;
+        self.refusals_told = 0;
         let answer = self.link.ask(&Request::Folded).ok().flatten();
         let Some((left, events)) = answer.as_deref().and_then(<[u8]>::split_first) else {
             return;
@@ -213,6 +221,15 @@ impl Watcher {
                 self.perform(actions, now);
             }
         }
+    }
+}
+
+/// Whether the gate counts events of this kind together when there are many.
+fn is_refusal(event: &Event) -> bool {
+    match event {
+        Event::Verdict { reason, .. } => *reason != Reason::Permitted,
+        Event::Answered { .. } | Event::Repeated { .. } => true,
+        _ => false,
     }
 }
 
