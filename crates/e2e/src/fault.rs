@@ -82,7 +82,7 @@ impl Scene {
         self.theatre.daemon_words().matches(words).count()
     }
 
-    /// All refusals that are in the journal. An entry that stands for many is there as often.
+    /// All refusals that are in the journal. An entry that counts many refusals is repeated as often.
     pub fn refusals(&self) -> Vec<Value> {
         let log = self.theatre.log().into_iter();
         let refusals = log.filter(|entry| word(entry, "verdict") == "refuse");

@@ -248,7 +248,7 @@ fn a_login_that_is_half_closed_comes_from_here_all_the_same() {
 }
 
 /// Root's getty on a terminal whose other end a program holds, as `machinectl login .host` has the service
-/// manager start one for whoever asks.
+/// manager start one for any user who asks.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_getty_on_a_terminal_of_a_program_is_nobody() {

@@ -11,7 +11,7 @@ use crate::limiter::{Limiter, Report};
 /// One entry an hour.
 const TOLD_EVERY_NS: u64 = 3_600_000_000_000;
 
-/// So many answers are counted at once: counting takes a moment for each.
+/// More answers than this at once count as so many.
 const COUNTED_MAX: u64 = 1_000_000;
 
 /// One answer.
@@ -40,14 +40,8 @@ impl Answers {
     ) -> Option<NoticeEntry> {
         // All are equally harmless.
         let gravity = FindingKind::IllegalSend;
-        let mut reported = None;
-        for _ in 1..count.min(COUNTED_MAX) {
-            reported = self.0.offer(0, (), gravity, answer, now).or(reported);
-        }
-        self.0
-            .offer(0, (), gravity, answer, now)
-            .or(reported)
-            .map(told)
+        let alike = (answer, count.min(COUNTED_MAX));
+        self.0.offer_alike(0, (), gravity, alike, now).map(told)
     }
 
     /// What was held back and has waited long enough.

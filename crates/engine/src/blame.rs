@@ -45,16 +45,20 @@ const STARTERS: [&str; 115] = [
 
 /// Whether a program only starts the one that it is given, by its whole path.
 pub fn is_starter(path: &str) -> bool {
-    let Some(name) = FOLDERS
-        .iter()
-        .filter_map(|folder| path.strip_prefix(folder))
-        .find(|name| !name.contains('/'))
-    else {
+    let Some(name) = name_in_folders(path) else {
         return false;
     };
     let known = |name: &str| STARTERS.binary_search(&name).is_ok();
     // Ubuntu keeps the GNU programs beside newer ones as `gnuenv` and the like.
     known(name) || name.strip_prefix("gnu").is_some_and(known)
+}
+
+/// The name of a program that lies in one of [`FOLDERS`].
+fn name_in_folders(path: &str) -> Option<&str> {
+    FOLDERS
+        .iter()
+        .filter_map(|folder| path.strip_prefix(folder))
+        .find(|name| !name.contains('/'))
 }
 
 /// The culprit for people, of one that the gate recorded.
@@ -149,10 +153,7 @@ fn started(after: &[LineageLink]) -> Option<&LineageLink> {
 
 fn is_shell(link: &LineageLink) -> bool {
     const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "ksh", "mksh", "zsh"];
-    let name = FOLDERS
-        .iter()
-        .find_map(|folder| link.program.strip_prefix(folder));
-    name.is_some_and(|name| SHELLS.contains(&name))
+    name_in_folders(&link.program).is_some_and(|name| SHELLS.contains(&name))
 }
 
 /// The unknown program that started it.

@@ -116,6 +116,30 @@ impl<K: Clone + Eq + Hash, V> Limiter<K, V> {
         })
     }
 
+    /// The same for `count` reports that are alike.
+    pub(crate) fn offer_alike(
+        &mut self,
+        user: u32,
+        key: K,
+        gravity: FindingKind,
+        (value, count): (V, u64),
+        now: Timestamp,
+    ) -> Option<Report<V>>
+    where
+        V: Copy,
+    {
+        let first = self.offer(user, key.clone(), gravity, value, now);
+        if count > 1 {
+            // The window is open now, and holds the second.
+            let _ = self.offer(user, key.clone(), gravity, value, now);
+            let slot = self.slot(user, key);
+            if let Some(held) = self.windows.get_mut(&slot) {
+                held.count += count - 2;
+            }
+        }
+        first
+    }
+
     /// The window that a key belongs to.
     fn slot(&self, user: u32, key: K) -> Slot<K> {
         // A window that was opened in the crowd is used up before a place that became free.
@@ -344,6 +368,24 @@ mod tests {
             now = now.plus_ns(PERIOD_NS);
             told += limiter.expire(now).iter().map(|report| 1 + report.suppressed).sum::<u64>();
             prop_assert_eq!(came, told);
+        }
+    }
+
+    #[test]
+    fn reports_that_are_alike_count_as_if_each_had_come() {
+        for count in 1..=5 {
+            let gravity = FindingKind::IllegalSend;
+            let (mut one, mut many) = (Limiter::new(10, 1, 1), Limiter::new(10, 1, 1));
+            let each: Vec<_> = (0..count)
+                .filter_map(|_| one.offer(0, (), gravity, 'x', Timestamp(1)))
+                .collect();
+            let alike = many.offer_alike(0, (), gravity, ('x', count), Timestamp(1));
+            assert_eq!(each, Vec::from_iter(alike), "{count}");
+            assert_eq!(
+                one.expire(Timestamp(20)),
+                many.expire(Timestamp(20)),
+                "{count}"
+            );
         }
     }
 }

@@ -269,20 +269,11 @@ impl Sign {
 
     /// Whether it can only be known from IRC communication, open or ended.
     pub const fn shows_irc(self) -> bool {
-        self.is_irc()
-            || matches!(
-                self,
-                Self::SpeaksIrc
-                    | Self::MachineNick
-                    | Self::KeyedChannel
-                    | Self::BotCommand
-                    | Self::BotCommandWord
-                    | Self::BotReply
-            )
+        self.is_irc() || self.is_irc_conduct()
     }
 
-    /// Whether it speaks for somebody who gives orders from afar.
-    pub(crate) const fn is_control(self) -> bool {
+    /// Whether it is about what was done or said in IRC.
+    const fn is_irc_conduct(self) -> bool {
         matches!(
             self,
             Self::SpeaksIrc
@@ -291,12 +282,20 @@ impl Sign {
                 | Self::BotCommand
                 | Self::BotCommandWord
                 | Self::BotReply
-                | Self::CommandReaction
-                | Self::Beaconing
-                | Self::ServerRounds
-                | Self::NumberedRequests
-                | Self::DeadPeers
         )
+    }
+
+    /// Whether it speaks for somebody who gives orders from afar.
+    pub(crate) const fn is_control(self) -> bool {
+        self.is_irc_conduct()
+            || matches!(
+                self,
+                Self::CommandReaction
+                    | Self::Beaconing
+                    | Self::ServerRounds
+                    | Self::NumberedRequests
+                    | Self::DeadPeers
+            )
     }
 
     /// Whether it is what bots are for.

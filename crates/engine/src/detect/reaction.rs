@@ -274,7 +274,8 @@ impl Reaction {
             run.followed.clear();
             for source in &self.sources {
                 let follows = |window| u8::from(source.before(now, window).is_some());
-                // To answer whoever spoke is no act. By the address of the machine itself, many speak.
+                // An answer to the one who spoke is no act. Many programs share the address of the
+                // machine itself.
                 let other = there.is_none_or(|there| {
                     there.ip() != source.address.ip() || there.ip().is_loopback()
                 });
