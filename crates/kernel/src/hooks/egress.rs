@@ -69,7 +69,9 @@ fn no_connection(ctx: &SkBuffContext, settings: &Settings) -> i32 {
     let (kind, port) = unsafe { ((*socket).type_, u16::from_be((*socket).dst_port)) };
     match kind {
         // Another protocol's, and no mail goes that way.
-        SOCK_STREAM if settings.is_mail_port(port) => refuse(ctx, settings, socket.cast(), port, 0),
+        SOCK_STREAM if settings.is_mail_port(port) => {
+            refuse(ctx, settings, socket.cast(), (port, 0), Reason::NoGrant)
+        }
         SOCK_STREAM => PASS,
         SOCK_DGRAM => {
             if settings.sample != 0 {
@@ -84,6 +86,7 @@ fn no_connection(ctx: &SkBuffContext, settings: &Settings) -> i32 {
 /// A connection to a mail port. Not inlined, to keep the stack small.
 #[inline(never)]
 fn granted(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp, port: u16) -> i32 {
+    let mut reason = Reason::NoGrant;
     if let Some(flow) = flow_of(tcp)
         && flow.kind == FlowKind::Grant as u8
     {
@@ -93,6 +96,7 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp, port: u16) -> i32
             flow::closed(flow, cookie(ctx), Carried::by(tcp.address()));
             flow.kind = 0;
             flow.port = 0;
+            reason = Reason::Tampered;
         } else if holder::holds_grant(flow) && is_written_by_another(ctx, tcp) {
             let task = Address::current_task();
             let writer = Actor {
@@ -110,7 +114,7 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp, port: u16) -> i32
             return if waits { DROP } else { PASS };
         }
     }
-    refuse(ctx, settings, tcp.pointer(), port, tcp.own_port())
+    refuse(ctx, settings, tcp.pointer(), (port, tcp.own_port()), reason)
 }
 
 /// Whether somebody has reached into the process since it was given the grant.
@@ -181,21 +185,21 @@ fn raw(ctx: &SkBuffContext, settings: &Settings, socket: *mut bpf_sock) -> i32 {
     // For connections that it has forgotten the kernel itself answers from a raw socket: with a
     // reset, or once more with the last acknowledgement.
     if settings.is_mail_port(port) && !header.is_mere_answer(ctx) {
-        refuse(ctx, settings, socket.cast(), port, 0)
+        refuse(ctx, settings, socket.cast(), (port, 0), Reason::NoGrant)
     } else {
         PASS
     }
 }
 
-/// Drops the packet, and reports it once for each socket: the sender retries. `own_port` is a
-/// connection's, else 0.
+/// Drops the packet, and reports it once for each socket: the sender retries. The ports are the
+/// destination's, and the connection's own, else 0.
 #[inline(always)]
 fn refuse(
     ctx: &SkBuffContext,
     settings: &Settings,
     socket: *mut c_void,
-    port: u16,
-    own_port: u16,
+    (port, own_port): (u16, u16),
+    reason: Reason,
 ) -> i32 {
     count(Counter::PacketsRefused);
     let create = u64::from(BPF_SK_STORAGE_GET_F_CREATE);
@@ -208,14 +212,14 @@ fn refuse(
         if !known {
             // SAFETY: as above.
             unsafe { (*flow).port = port };
-            report(ctx, settings, port, own_port);
+            report(ctx, settings, (port, own_port), reason);
         }
     }
     if settings.observe != 0 { PASS } else { DROP }
 }
 
 #[inline(never)]
-fn report(ctx: &SkBuffContext, settings: &Settings, port: u16, own_port: u16) {
+fn report(ctx: &SkBuffContext, settings: &Settings, (port, own_port): (u16, u16), reason: Reason) {
     let header = Header::of(ctx);
     // A raw socket sends in the calling task. A TCP packet may leave from an interrupt or on
     // behalf of another task: nobody is named here, and user space looks for the owner.
@@ -242,5 +246,5 @@ fn report(ctx: &SkBuffContext, settings: &Settings, port: u16, own_port: u16) {
     };
     // SAFETY: the record of a task that is in its call stays.
     let record = PROCESSES.get_ptr(pid).map(|record| unsafe { &*record });
-    verdict::tell(&judged, Reason::NoGrant as u8, &actor, record);
+    verdict::tell(&judged, reason as u8, &actor, record);
 }
