@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod beside;
 mod cron;
 pub mod evasions;
 mod fault;

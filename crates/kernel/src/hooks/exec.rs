@@ -12,7 +12,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{ArgumentRules, Invocation, Origin, Role, Tamper, Verdict, may_submit};
 
-use crate::image::{Image, ShellStart, logs_in_from_here, shell_start, signs};
+use crate::image::{Image, ShellStart, logs_in_from_here, only_asks, shell_start, signs};
 use crate::kernel_memory::Typed;
 use crate::maps::{CODE_SEEN, PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
@@ -104,11 +104,11 @@ fn stranger(pid: u32) -> Option<*mut ProcessRecord> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_submitter(pid: u32) -> u32 {
-    let (Some(settings), Some(record)) = (SETTINGS.get(0), PROCESSES.get_ptr(pid)) else {
+    let (Some(settings), Some(record)) = (SETTINGS.get(0), PROCESSES.get_ptr_mut(pid)) else {
         return 0;
     };
     // SAFETY: only this process's own exec and fork touch its record, and it is here.
-    let record = unsafe { &*record };
+    let record = unsafe { &mut *record };
     let standing = record.standing();
     let Some(answer) = may_submit(&standing) else {
         return 0;
@@ -120,6 +120,11 @@ extern "C" fn guard_submitter(pid: u32) -> u32 {
         // A service mailer that its own service starts hands in nobody else's mail.
         Verdict::Allow if standing.role == Role::Mailer => return 0,
         Verdict::Allow => {}
+        // Whoever may hand nothing over may ask. The process takes no mail and passes nothing on.
+        Verdict::Refuse(_) if only_asks() != 0 => {
+            record.role = Role::Unknown as u8;
+            return 0;
+        }
         Verdict::Refuse(_) => {
             if settings.observe == 0 {
                 // SAFETY: the helper has no preconditions.
