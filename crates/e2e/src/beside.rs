@@ -25,7 +25,7 @@ impl Theatre {
     ///
     /// # Panics
     /// When the sandbox does not let it.
-    pub fn lay_over(&self, server: &str, accounts: &[&str]) -> Option<Vec<u32>> {
+    pub fn unpack_server(&self, server: &str, accounts: &[&str]) -> Option<Vec<u32>> {
         let Some(unpacked) = unpacked(server) else {
             println!(
                 "skipped: the packages of {server} are not unpacked (cargo xtask test does it)"
