@@ -103,7 +103,8 @@ impl Theatre {
     }
 }
 
-fn unpacked(server: &str) -> Option<PathBuf> {
+/// Where a server's packages were unpacked, if they were.
+pub fn unpacked(server: &str) -> Option<PathBuf> {
     let here = std::env::current_exe().ok()?;
     here.ancestors()
         .map(|folder| folder.join(FOLDER).join(server))

@@ -3,9 +3,11 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use e2e::{LIMIT, Theatre, wait_until, word};
+use rustix::mount::{MountFlags, mount, mount_bind};
 use serde_json::Value;
 use stage::{Process, SmtpServer, Start};
 
@@ -347,6 +349,10 @@ fn opensmtpd_relays() {
     let Some(machine) = Machine::with("opensmtpd", "opensmtpd", &accounts) else {
         return;
     };
+    // As the package's script sets it, once its group has a number.
+    let control = e2e::unpacked("opensmtpd").unwrap().join("usr/sbin/smtpctl");
+    std::os::unix::fs::chown(&control, None, Some(machine.accounts[1])).unwrap();
+    std::fs::set_permissions(&control, std::fs::Permissions::from_mode(0o2755)).unwrap();
     machine.theatre.put(
         "/etc/smtpd.conf",
         "listen on 127.0.0.1\naction \"out\" relay host smtp://198.51.100.25:587\nmatch from any for any action \"out\"\n",
@@ -422,4 +428,56 @@ fn nullmailer_relays() {
     assert_eq!(terminal.run(&line), 0, "{}", terminal.screen());
     assert!(machine.arrived(&world, 1, &sender).contains("By hand"));
     assert_eq!(machine.refusals(), [Value::Null; 0]);
+}
+
+/// What a service manager makes of the machine's folders for a unit is root's word. A container has
+/// another root folder, and whoever has no privilege makes a user namespace first.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_script_counts_where_the_machines_root_folder_is() {
+    const SCRIPT: &str = "#!/usr/bin/perl
+use IO::Socket::INET;
+IO::Socket::INET->new(PeerAddr => '127.0.0.1:25') or exit 9;
+";
+    let Some(theatre) = Theatre::open() else {
+        return;
+    };
+    let server = theatre.smtp();
+    let mounted = || mount("none", "/mnt", "tmpfs", MountFlags::empty(), c"mode=0755");
+    theatre.sandbox().run_inside(mounted).unwrap().unwrap();
+    let container = "/mnt/container";
+    for place in ["/mnt/unit-mailer", "/mnt/container/mnt/unit-mailer"] {
+        theatre.put(place, SCRIPT);
+        theatre.crew("chmod", &["755", place]);
+    }
+    for folder in ["/usr", "/bin", "/lib", "/lib64"] {
+        let place = format!("{container}{folder}");
+        theatre.crew("mkdir", &["-p", &place]);
+        let bound = || mount_bind(folder, &place);
+        theatre.sandbox().run_inside(bound).unwrap().unwrap();
+    }
+    theatre.register_as(Path::new("/mnt/unit-mailer"), "mailer", Some("service"));
+    theatre.register_as(Path::new(UNSHARE), "system", Some("service"));
+    if !theatre.raise() {
+        return;
+    }
+    let root = format!("--root={container}");
+    let run = |options: &[&str]| {
+        let start = Start::new(UNSHARE).args(options).arg("/mnt/unit-mailer");
+        let ran = theatre.sandbox().start(&start).unwrap();
+        ran.wait(LIMIT).unwrap().code
+    };
+    assert_eq!(run(&["--mount"]), Some(0), "{}", theatre.daemon_words());
+    for options in [
+        &["--mount", &root][..],
+        &["--user", "--map-root-user", "--mount"],
+    ] {
+        let before = theatre.newest();
+        assert_eq!(run(options), Some(9), "{options:?}");
+        let refusal = theatre.wait_after(before, "refusal", |entry| {
+            word(entry, "verdict") == "refuse"
+        });
+        assert_eq!(refusal["reason"], "not-a-mailer", "{options:?}: {refusal}");
+    }
+    assert_eq!(server.connection_count(), 1);
 }

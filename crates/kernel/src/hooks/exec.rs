@@ -69,12 +69,12 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         how = Invocation::LoginFromHere;
     }
     // What is foreign stays so. The look at the environment is for the user's own programs, which
-    // are few, and for the machine's mailers: a part of the machine may start one with variables
-    // that a user's file sets, as cron does.
+    // are few, and for the machine's mailers and submitters: a part of the machine may start one with
+    // variables that a user's file sets, as cron does.
     let mut after = before.after_exec(program, how, Tamper::NONE);
     let is_looked_at = match after.origin {
         Origin::User => true,
-        Origin::System => program.role == Role::Mailer,
+        Origin::System => matches!(program.role, Role::Mailer | Role::Submitter),
         Origin::Foreign => false,
     };
     if is_looked_at {
