@@ -32,14 +32,19 @@ pub struct Settings {
     pub cgroup_level: u32,
     /// Id of the guarded cgroup.
     pub cgroup_id: u64,
-    /// Number of the mount namespace in which registered scripts' paths are meant.
+    /// Number of the machine's mount namespace.
     pub mount_namespace: u32,
-    /// Number of the user namespace in which they are meant.
+    /// Number of the machine's user namespace. Registered scripts' paths are meant in mount namespaces of
+    /// this one's root, which the service manager makes for single units.
     pub user_namespace: u32,
     /// Bit `port % 64` is set for each watched port, see [`Settings::may_be_watched`].
     pub watched: u64,
+    /// Inode number of the machine's root folder, below which those paths are meant.
+    pub root_inode: u64,
+    /// Device of its file system, in the kernel's own encoding.
+    pub root_device: u32,
     /// Zero.
-    pub reserved2: [u64; 3],
+    pub reserved2: [u32; 3],
 }
 
 impl Settings {
@@ -180,6 +185,14 @@ pub struct Offsets {
     pub nsproxy_mnt: u32,
     /// `mnt_namespace.ns.inum`
     pub mnt_ns_inum: u32,
+    /// `mnt_namespace.user_ns`
+    pub mnt_ns_owner: u32,
+    /// `task_struct.fs`
+    pub task_fs: u32,
+    /// `fs_struct.root.dentry`
+    pub fs_root: u32,
+    /// `dentry.d_inode`
+    pub dentry_inode: u32,
     /// `cred.user_ns`
     pub cred_user_ns: u32,
     /// `user_namespace.ns.inum`

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::carry::{Found, Older};
 use crate::cgroup::Cgroup;
 use crate::gate::{Gate, Registered};
+use crate::identity;
 use crate::parts::{Hook, PARTS, Part, When};
 use crate::pins::{MAPS, Pins};
 use crate::seed;
@@ -119,6 +120,8 @@ impl Request {
         // A service manager may have given us a mount namespace of our own; the paths of the
         // machine are those of PID 1. Of a single cgroup, they are those of whoever guards it.
         let owner = if cgroup.level == 0 { "1" } else { "self" };
+        let root = format!("/proc/{owner}/root/");
+        let root = identity::folder(Path::new(&root)).map_err(Error::file(&root))?;
         let mut settings = Settings {
             irc_first: self.irc_ports.0,
             irc_last: self.irc_ports.1,
@@ -130,6 +133,8 @@ impl Request {
             cgroup_id: cgroup.id,
             mount_namespace: namespace(owner, "mnt")?,
             user_namespace: namespace(owner, "user")?,
+            root_inode: root.inode,
+            root_device: root.device,
             ..Settings::default()
         };
         if self.mail_ports.len() > settings.mail_ports.len() {

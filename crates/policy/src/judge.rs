@@ -155,6 +155,8 @@ pub fn may_send(process: &Standing, rate: Rate) -> Verdict {
         (Origin::User, Kind::Interactive) => Verdict::Allow,
         (Origin::User, Kind::Batch) if process.vouched => Verdict::Allow,
         (Origin::User, Kind::Batch) => Verdict::Refuse(Reason::NeedsTerminal),
+        // Exim is `sendmail` too, and starts itself anew to deliver what it was let take.
+        (Origin::User, Kind::Service) if process.vouched => Verdict::Allow,
         (Origin::User, Kind::Service) => Verdict::Refuse(Reason::NeedsSystem),
         (Origin::System, Kind::Service) => Verdict::Allow,
         (Origin::System, Kind::Interactive | Kind::Batch) => Verdict::Refuse(Reason::NeedsUser),

@@ -14,6 +14,7 @@ mod greeting;
 mod judge;
 mod lineage;
 mod patterns;
+mod questions;
 mod shell;
 mod tamper;
 mod words;
@@ -22,6 +23,7 @@ pub use arguments::{ArgumentRules, argument_sign, name_of};
 pub use greeting::{ClientLine, has_line_end, is_mail_server};
 pub use judge::{Rate, Reason, Verdict, is_read_for_mail, may_send, may_submit};
 pub use lineage::{Blame, Program, Standing};
+pub use questions::Asked;
 pub use shell::{
     is_login_name, is_pseudo_terminal, is_terminal, keeps_shell_interactive, keeps_to_script,
     script_reads_users_files,

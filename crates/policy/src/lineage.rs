@@ -169,6 +169,17 @@ impl Standing {
         matches!(self.role, Role::System) && matches!(self.kind, Kind::Batch)
     }
 
+    /// Whether it is a part of the machine that may hand mail to its mail server: that server itself, its
+    /// filters and delivery agents, and whatever else runs for the machine and logs nobody in.
+    #[inline(always)]
+    const fn hands_in_for_the_machine(&self) -> bool {
+        match self.role {
+            Role::Mailer | Role::System => matches!(self.kind, Kind::Service),
+            Role::Submitter => true,
+            _ => false,
+        }
+    }
+
     /// The kind that a process has with this program. A part of the machine serves a user when that
     /// user starts it and it does what it is handed, or logs in whom its configuration names; and
     /// when something that serves a user starts it. A mail server's parts do not run as root, and
@@ -197,7 +208,10 @@ impl Standing {
             Role::Mailer if matches!(kind, Kind::Service) && !self.serves_one_user() => {
                 Origin::System
             }
-            Role::Session => Origin::User,
+            // The mail server starts what a user's `.forward` names, and no desktop.
+            Role::Session if matches!(self.role, Role::System) => Origin::User,
+            // A Sieve script forwards what arrived, and a filter writes to a postmaster.
+            Role::Submitter if self.hands_in_for_the_machine() => Origin::System,
             // A service manager or cron may give a shell a terminal too, but nobody types there;
             // and at the far end of a login from this machine there may be a program.
             Role::Shell if self.logs_people_in() && matches!(invocation, Invocation::Terminal) => {
@@ -218,8 +232,10 @@ impl Standing {
             return false;
         }
         let machine = matches!(self.origin, Origin::System)
-            && matches!(program.role, Role::Mailer)
-            && !self.serves_one_user()
+            && match program.role {
+                Role::Submitter => self.hands_in_for_the_machine(),
+                _ => !self.serves_one_user(),
+            }
             && !self.tampered.any();
         let script = matches!(invocation, Invocation::Script);
         script || !(machine || self.vouches_for_next_image())
@@ -236,8 +252,7 @@ impl Standing {
             Role::Shell => true,
             Role::Mailer => match self.kind {
                 Kind::Interactive => true,
-                Kind::Batch => self.vouched,
-                Kind::Service => false,
+                Kind::Batch | Kind::Service => self.vouched,
             },
             Role::Submitter => self.vouched,
             _ => false,

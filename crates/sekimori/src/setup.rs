@@ -142,6 +142,12 @@ impl Plan {
             .map(|part| (part.path.as_path(), part.role, part.kind))
     }
 
+    /// Adds what helps the mailer of this name to send.
+    fn add_helpers(&mut self, found: &Found, mailer: &str) {
+        let helpers = found.helpers.iter().filter(|(of, _)| of == mailer);
+        helpers.for_each(|(_, part)| self.add(part));
+    }
+
     fn add(&mut self, part: &Part) {
         match &part.fitness {
             Fitness::Good if self.register.iter().any(|there| there.path == part.path) => {}
@@ -189,13 +195,10 @@ pub fn plan(found: &Found, choice: &Choice) -> Plan {
     for (index, mailer) in found.mailers.iter().enumerate() {
         if chosen.contains(&index) {
             mailer.parts.iter().for_each(|part| plan.add(part));
-            let helps =
-                |of: &String| *of == mailer.name || (mailer.name == "Kontact" && of == "KMail");
-            found
-                .helpers
-                .iter()
-                .filter(|(of, _)| helps(of))
-                .for_each(|(_, part)| plan.add(part));
+            plan.add_helpers(found, &mailer.name);
+            if mailer.name == "Kontact" {
+                plan.add_helpers(found, "KMail");
+            }
         }
     }
     for service in &found.services {
@@ -207,6 +210,9 @@ pub fn plan(found: &Found, choice: &Choice) -> Plan {
                     "it is installed, but the system does not start it as a service".to_owned();
                 plan.passed_over.push((part.clone(), why));
             }
+        }
+        if service.enabled {
+            plan.add_helpers(found, &service.name);
         }
     }
     found.others.iter().for_each(|part| plan.add(part));

@@ -257,9 +257,13 @@ fn next_index() -> Option<u32> {
     Some((count << CPU_BITS) | (cpu & ((1 << CPU_BITS) - 1)))
 }
 
-/// 0 when a path names for this task what it names for the machine, else 1: in a mount
-/// namespace of its own, where anything can lie at `/usr/bin`, and in a user namespace of
-/// its own, which is what a task without privilege needs for chroot.
+/// 0 when a path names for this task what it names for the machine, else 1.
+///
+/// The service manager gives a unit a mount namespace of its own (PrivateTmp), with the machine's root
+/// folder in it. Only root makes a mount namespace that belongs to the machine's user namespace, so
+/// what is mounted there is root's word. A task without privilege needs a user namespace of its own
+/// for a mount namespace, or for chroot. Helpers that are setuid root make mount namespaces for users;
+/// those that put a user's files at such paths, as containers do, change the root folder.
 ///
 /// External linkage: the verifier checks it once.
 #[unsafe(no_mangle)]
@@ -269,14 +273,22 @@ extern "C" fn path_is_elsewheres() -> u32 {
         return 1;
     };
     let task = Address::current_task();
+    let users = |of: Address, offset: usize| -> u32 {
+        of.follow(offset).read::<u32>(offset!(user_ns_inum))
+    };
     let mounts = task
         .follow(offset!(task_nsproxy))
         .follow(offset!(nsproxy_mnt));
-    let users = task
-        .follow(offset!(task_cred))
-        .follow(offset!(cred_user_ns));
-    let own = mounts.read::<u32>(offset!(mnt_ns_inum)) == settings.mount_namespace
-        && users.read::<u32>(offset!(user_ns_inum)) == settings.user_namespace;
+    let root = task
+        .follow(offset!(task_fs))
+        .follow(offset!(fs_root))
+        .follow(offset!(dentry_inode));
+    let device: u32 = root.follow(offset!(inode_sb)).read(offset!(sb_dev));
+    let own = users(task.follow(offset!(task_cred)), offset!(cred_user_ns))
+        == settings.user_namespace
+        && users(mounts, offset!(mnt_ns_owner)) == settings.user_namespace
+        && root.read::<u64>(offset!(inode_ino)) == settings.root_inode
+        && device == settings.root_device;
     u32::from(!own)
 }
 

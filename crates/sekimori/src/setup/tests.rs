@@ -190,6 +190,27 @@ fn services_are_taken_when_enabled() {
 }
 
 #[test]
+fn helpers_of_a_service_go_with_it() {
+    let tree = Tree::new();
+    tree.binary("/usr/sbin/dovecot")
+        .binary("/usr/lib/dovecot/lmtp");
+    let dovecot = (Path::new("/usr/sbin/dovecot"), Role::System, Kind::Batch);
+    let registers = |tree: &Tree| {
+        let plan = plan(&tree.find(), &Choice::Default);
+        plan.registrations().any(|it| it == dovecot)
+    };
+    assert!(!registers(&tree), "the machine does not start it");
+    let wanted = tree
+        .folder
+        .path()
+        .join("etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wanted).unwrap();
+    let unit = "/lib/systemd/system/dovecot.service";
+    symlink(unit, wanted.join("dovecot.service")).unwrap();
+    assert!(registers(&tree));
+}
+
+#[test]
 fn a_hidden_entry_hides_and_a_missing_program_does_not_count() {
     let tree = Tree::new();
     tree.binary("/usr/bin/m")
