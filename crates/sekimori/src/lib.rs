@@ -18,6 +18,7 @@ mod fallback;
 mod forward;
 mod install;
 mod keeper;
+mod mode;
 mod notify;
 mod output;
 mod paths;
