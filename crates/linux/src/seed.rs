@@ -20,6 +20,7 @@ use crate::patience::Patience;
 use crate::procfs::{self, Process};
 use crate::{Error, programs};
 pub use again::{Judged, Looked, apply, look_again};
+pub use look::environment_signs;
 use look::{Signs, Wanted, look};
 
 /// Chains longer than this count as broken; /proc can change while it is read.
