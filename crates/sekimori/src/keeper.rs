@@ -56,6 +56,7 @@ use crate::paths::Paths;
 use crate::registry::Registry;
 #[cfg(test)]
 pub use account::NAME as ACCOUNT_NAME;
+pub use again::start_again_words;
 use allowance::Allowances;
 use child::{Restarts, Watcher};
 

@@ -237,9 +237,9 @@ impl Proposer {
         if program.script.is_some() {
             return None;
         }
-        let objection =
-            self.tools
-                .objection(Path::new(path), Role::Mailer, Some(&program.sha256));
+        let objection = self
+            .tools
+            .objection(Path::new(path), Role::Mailer, Some(&program.sha256));
         tool_named(path).or(objection.map(|objection| objection.tool))
     }
 }

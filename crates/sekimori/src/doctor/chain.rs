@@ -66,9 +66,11 @@ pub fn check(machine: &Machine<'_>) -> Vec<Finding> {
         .into_iter()
         .filter_map(|(path, below)| of_ancestor(machine, &path, &below))
         .collect();
-    findings.extend(servers.into_iter().map(|(path, (count, culprit))| {
-        of_server(&path, count, culprit.as_deref())
-    }));
+    findings.extend(
+        servers
+            .into_iter()
+            .map(|(path, (count, culprit))| of_server(&path, count, culprit.as_deref())),
+    );
     findings
 }
 
@@ -122,9 +124,7 @@ fn of_ancestor(machine: &Machine<'_>, path: &str, below: &Below) -> Option<Findi
     );
     Some(match proposal {
         Proposal::Offer(offer) => Finding::problem("starter", text).offering(vec![offer]),
-        Proposal::Not(why) => {
-            Finding::problem("starter", text).next(format!("Not offered: {why}"))
-        }
+        Proposal::Not(why) => Finding::problem("starter", text).next(format!("Not offered: {why}")),
     })
 }
 

@@ -88,7 +88,10 @@ fn of_status(status: &Value) -> Vec<Finding> {
         findings.push(
             Finding::problem(
                 "configuration",
-                format!("{} changed in the configuration and waits for a restart.", waiting.join(" and ")),
+                format!(
+                    "{} changed in the configuration and waits for a restart.",
+                    waiting.join(" and ")
+                ),
             )
             .next("Restart the daemon: sudo systemctl restart sekimori"),
         );
@@ -221,11 +224,30 @@ mod tests {
         });
         let findings = of_status(&status);
         let checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
-        assert_eq!(checks, ["mode", "configuration", "version", "kernel", "configuration"]);
+        assert_eq!(
+            checks,
+            [
+                "mode",
+                "configuration",
+                "version",
+                "kernel",
+                "configuration"
+            ]
+        );
         assert!(findings[0].text.contains("Exim"));
-        assert!(findings[0].next.as_ref().is_some_and(|next| next.contains("setup")));
+        assert!(
+            findings[0]
+                .next
+                .as_ref()
+                .is_some_and(|next| next.contains("setup"))
+        );
         let learned = of_status(&json!({ "gate": "observing" }));
-        assert!(learned[0].next.as_ref().is_some_and(|next| next.contains("enforce")));
+        assert!(
+            learned[0]
+                .next
+                .as_ref()
+                .is_some_and(|next| next.contains("enforce"))
+        );
         let sessions = tempfile::tempdir().unwrap();
         std::fs::create_dir(sessions.path().join("1000")).unwrap();
         let reached = |status: &Value| reach(status, sessions.path()).map(|finding| finding.text);

@@ -47,7 +47,9 @@ fn hands_on(record: &ProcessRecord) -> bool {
         role,
         Role::Session | Role::Launcher | Role::Shell | Role::System
     );
-    is_person(record.uid) && is_part && (record.origin != Origin::Foreign as u8 || record.seeded != 0)
+    is_person(record.uid)
+        && is_part
+        && (record.origin != Origin::Foreign as u8 || record.seeded != 0)
 }
 
 fn finding(variable: &str, holders: &[String], uid: u32) -> Finding {
@@ -77,9 +79,13 @@ fn shortened(variable: &str) -> String {
 /// Where a variable is set, as FILE:LINE, among the files that a login reads.
 fn places(name: &str, uid: u32) -> Vec<String> {
     const SHOWN: usize = 3;
-    let mut files: Vec<PathBuf> = ["/etc/environment", "/etc/profile", "/etc/security/pam_env.conf"]
-        .map(PathBuf::from)
-        .into();
+    let mut files: Vec<PathBuf> = [
+        "/etc/environment",
+        "/etc/profile",
+        "/etc/security/pam_env.conf",
+    ]
+    .map(PathBuf::from)
+    .into();
     for folder in [
         "/etc/profile.d",
         "/etc/X11/Xsession.d",
@@ -173,7 +179,10 @@ mod tests {
     #[test]
     fn the_line_that_sets_a_variable_is_found() {
         let set = |text: &str| line_that_sets(text, "LD_PRELOAD");
-        assert_eq!(set("# LD_PRELOAD=x\nexport A=1; LD_PRELOAD=/x.so\n"), Some(2));
+        assert_eq!(
+            set("# LD_PRELOAD=x\nexport A=1; LD_PRELOAD=/x.so\n"),
+            Some(2)
+        );
         assert_eq!(set("LD_PRELOAD=/x.so"), Some(1));
         assert_eq!(set("export LD_PRELOAD=/x.so"), Some(1));
         assert_eq!(set("LD_PRELOAD DEFAULT=/x.so"), Some(1));

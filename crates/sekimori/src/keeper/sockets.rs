@@ -113,9 +113,9 @@ impl Caller {
         let request = request(&self.0).ok().flatten()?;
         let found = match &request {
             RootRequest::Register { path, .. } => Some(identity::identify_still(path)),
-            RootRequest::Unregister { .. }
-            | RootRequest::JudgeAgain
-            | RootRequest::Mode { .. } => None,
+            RootRequest::Unregister { .. } | RootRequest::JudgeAgain | RootRequest::Mode { .. } => {
+                None
+            }
         };
         Some(Asked {
             stream: self.0,

@@ -47,7 +47,11 @@ impl Purposes {
         for folder in ["usr/share/xsessions", "usr/share/wayland-sessions"] {
             purposes.read(root, folder, |_| Some(Purpose::Session));
         }
-        for alternative in ["x-terminal-emulator", "x-session-manager", "x-window-manager"] {
+        for alternative in [
+            "x-terminal-emulator",
+            "x-session-manager",
+            "x-window-manager",
+        ] {
             let purpose = match alternative {
                 "x-terminal-emulator" => Purpose::Terminal,
                 _ => Purpose::Session,
@@ -72,7 +76,10 @@ impl Purposes {
         folder: &str,
         purpose: impl Fn(&DesktopEntry) -> Option<Purpose>,
     ) {
-        let files = fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+        let files = fs::read_dir(root.join(folder))
+            .into_iter()
+            .flatten()
+            .flatten();
         let mut files: Vec<PathBuf> = files.map(|file| file.path()).take(FILES_MAX).collect();
         files.sort();
         for file in files {

@@ -63,7 +63,11 @@ fn what_others_than_root_can_change_is_not_offered() {
         panic!("a copy of root's own is a program like any other");
     };
     assert!(!offer.safe && offer.role == Role::Launcher, "{offer:?}");
-    assert!(offer.why.contains("only if it starts programs because you click"));
+    assert!(
+        offer
+            .why
+            .contains("only if it starts programs because you click")
+    );
     std::os::unix::fs::chown(&program, Some(65534), None).unwrap();
     assert!(why_not(proposer().starter(text)).contains("Others than root can change"));
     // Another name hides nothing.

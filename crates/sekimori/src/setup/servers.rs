@@ -45,7 +45,9 @@ impl Blocked {
 
     /// Whether all that is missing can be registered without more ado.
     pub fn is_registrable(&self) -> bool {
-        self.missing.iter().all(|part| part.fitness == Fitness::Good)
+        self.missing
+            .iter()
+            .all(|part| part.fitness == Fitness::Good)
     }
 }
 
@@ -61,7 +63,10 @@ pub fn blocked(
     let mut blocked: Vec<Blocked> = Vec::new();
     for service in found.services.iter().filter(|service| service.enabled) {
         let runs_it = format!("{}, ", service.name);
-        let others = found.others.iter().filter(|part| part.name.starts_with(&runs_it));
+        let others = found
+            .others
+            .iter()
+            .filter(|part| part.name.starts_with(&runs_it));
         let helpers = found.helpers_of(&service.name);
         let missing: Vec<Part> = service
             .parts
@@ -184,10 +189,14 @@ mod tests {
             Some("exim4.service")
         );
         assert_eq!(
-            unit("1:name=x:/\n0::/system.slice/system-postfix.slice/postfix@-.service\n").as_deref(),
+            unit("1:name=x:/\n0::/system.slice/system-postfix.slice/postfix@-.service\n")
+                .as_deref(),
             Some("postfix@-.service")
         );
-        assert_eq!(unit("0::/user.slice/user-1000.slice/user@1000.service/app.slice/m.service"), None);
+        assert_eq!(
+            unit("0::/user.slice/user-1000.slice/user@1000.service/app.slice/m.service"),
+            None
+        );
         assert_eq!(unit("0::/init.scope"), None);
         assert_eq!(unit(""), None);
     }

@@ -451,7 +451,10 @@ fn a_service_gets_what_helps_it() {
     let tree = Tree::new();
     tree.binary("/usr/sbin/dovecot")
         .binary("/usr/lib/dovecot/lmtp")
-        .put("/etc/systemd/system/multi-user.target.wants/dovecot.service", "");
+        .put(
+            "/etc/systemd/system/multi-user.target.wants/dovecot.service",
+            "",
+        );
     let plan = plan(&tree.find(), &Choice::Mailers(vec![]));
     let missing = blocked(&tree, &[]);
     assert!(!missing.is_empty(), "the catalog knows Dovecot");
