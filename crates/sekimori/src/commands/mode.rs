@@ -114,6 +114,10 @@ pub fn change(mode: Mode, paths: &Paths) -> Result<(), Failure> {
         let mut settings = gate.settings()?;
         settings.observe = observe.into();
         gate.apply_settings(&settings)?;
+    } else if !paths.state.is_dir() {
+        return Err(Failure::failed(
+            "no gate guards this machine (sudo sekimori install)",
+        ));
     }
     write_down(mode, paths)
 }
