@@ -39,7 +39,15 @@ impl Scene {
         let mailer = self.mailer.to_str().unwrap().to_owned();
         let mut words: Vec<String> = through.iter().map(|word| (*word).to_owned()).collect();
         words.extend([panel, "launcher".to_owned(), mailer]);
-        let more = ["mailer", "--server", SERVER, "--delay-ms", LATER_MS, "--subject", subject];
+        let more = [
+            "mailer",
+            "--server",
+            SERVER,
+            "--delay-ms",
+            LATER_MS,
+            "--subject",
+            subject,
+        ];
         words.extend(more.map(str::to_owned));
         let program = PathBuf::from(words.remove(0));
         self.desktop.launch(&program, &words).unwrap();

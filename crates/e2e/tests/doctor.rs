@@ -32,7 +32,15 @@ impl Screen {
         let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
         let server = theatre.smtp();
         let display = Start::new(XVFB)
-            .args([":78", "-screen", "0", "640x480x24", "-ac", "-nolock", "-noreset"])
+            .args([
+                ":78",
+                "-screen",
+                "0",
+                "640x480x24",
+                "-ac",
+                "-nolock",
+                "-noreset",
+            ])
             .args(["-nolisten", "unix", "-nolisten", "local", "-listen", "tcp"]);
         let display = theatre.sandbox().start(&display).unwrap();
         let listens = || {
@@ -102,7 +110,10 @@ fn the_doctor_finds_what_a_session_lacks_and_settles_it() {
     let (status, lines) = screen.json(&["doctor", "--json"]);
     assert_eq!(status, 1, "{lines:?}");
     let (finding, offer) = offer_of(&lines, OPENBOX).unwrap_or_else(|| panic!("{lines:#?}"));
-    assert_eq!((word(finding, "check"), word(offer, "role")), ("starter", "session"));
+    assert_eq!(
+        (word(finding, "check"), word(offer, "role")),
+        ("starter", "session")
+    );
     assert!(word(finding, "text").contains("mailer"), "{finding}");
     assert_eq!(offer["registered"], false);
     let explained = |text: &str| {
@@ -125,7 +136,8 @@ fn the_doctor_finds_what_a_session_lacks_and_settles_it() {
 
     let ran = screen.theatre.sekimori(&["doctor", "--yes"]);
     assert!(
-        ran.stdout.contains("registered /usr/bin/openbox as session"),
+        ran.stdout
+            .contains("registered /usr/bin/openbox as session"),
         "{ran:?}"
     );
     assert!(ran.stdout.contains("running before"), "{ran:?}");
@@ -154,7 +166,9 @@ fn the_doctor_names_the_variable_that_spoils_a_session() {
     if !theatre.raise() {
         return;
     }
-    let start = Start::new(&session).arg("desktop").env("LD_PRELOAD", &library);
+    let start = Start::new(&session)
+        .arg("desktop")
+        .env("LD_PRELOAD", &library);
     let _session = theatre.start(start.input_pipe());
     // The loader complains of the library, and goes on without it.
     let ran = theatre.sekimori(&["doctor", "--json"]);
@@ -198,12 +212,22 @@ fn observing_teaches_what_to_register_and_enforce_closes() {
     let proposal = lines.iter().find(|line| line["path"] == OPENBOX);
     let proposal = proposal.unwrap_or_else(|| panic!("{lines:#?}"));
     assert_eq!(
-        (word(proposal, "type"), word(proposal, "role"), proposal["count"].as_u64()),
+        (
+            word(proposal, "type"),
+            word(proposal, "role"),
+            proposal["count"].as_u64()
+        ),
         ("proposal", "session", Some(1)),
         "{proposal}"
     );
-    assert!(proposal["chains"][0].as_str().is_some_and(|chain| chain.contains("openbox → mailer")));
-    let left = lines.iter().find(|line| line["program"] == bot.to_str().unwrap());
+    assert!(
+        proposal["chains"][0]
+            .as_str()
+            .is_some_and(|chain| chain.contains("openbox → mailer"))
+    );
+    let left = lines
+        .iter()
+        .find(|line| line["program"] == bot.to_str().unwrap());
     let left = left.unwrap_or_else(|| panic!("{lines:#?}"));
     assert_eq!(word(left, "type"), "not-proposed");
     assert!(word(left, "why").contains("temporary"), "{left}");
@@ -228,7 +252,10 @@ fn observing_teaches_what_to_register_and_enforce_closes() {
     assert!(!desktop.run(&bot, by_bot, LIMIT).unwrap().success());
     assert_eq!(screen.server.messages().len(), 3);
     let (_, lines) = screen.json(&["learn", "--json"]);
-    assert!(!lines.iter().any(|line| line["path"] == OPENBOX), "settled: {lines:#?}");
+    assert!(
+        !lines.iter().any(|line| line["path"] == OPENBOX),
+        "settled: {lines:#?}"
+    );
 }
 
 /// Only root changes the mode; and nothing is made where no gate is.

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use engine::{LineageLink, VerdictEntry, program_name};
+use engine::{LineageLink, VerdictEntry};
 use policy::{Origin, Reason, Role};
 use serde_json::{Value, json};
 
-use crate::proposal::{Began, Offer, Proposal, Proposer};
+use crate::proposal::{Began, Offer, Proposal, Proposer, short_name};
 
 /// Chains that are kept of each proposal.
 const CHAINS_MAX: usize = 4;
@@ -184,7 +184,7 @@ pub fn learn(
 fn obstacles(verdict: &VerdictEntry, registered: &HashSet<String>) -> Vec<Obstacle> {
     let program = verdict.program.to_string();
     let not = |why: String| vec![Obstacle::Not(program.clone(), why)];
-    let name = program_name(&program);
+    let name = short_name(&program);
     match verdict.reason {
         Reason::ForeignOrigin | Reason::NotAMailer => {}
         Reason::Tampered => {
@@ -256,8 +256,8 @@ fn obstacles(verdict: &VerdictEntry, registered: &HashSet<String>) -> Vec<Obstac
 
 /// A registered program that was started in a way that makes it foreign.
 fn wrong_start(link: &LineageLink, before: Option<&LineageLink>) -> String {
-    let name = program_name(&link.program);
-    let by = before.map(|before| program_name(&before.program));
+    let name = short_name(&link.program);
+    let by = before.map(|before| short_name(&before.program));
     let by = by.map_or_else(String::new, |by| format!(" by {by}"));
     match link.role {
         Role::Shell => format!(
@@ -296,7 +296,7 @@ fn chain(links: &[LineageLink]) -> String {
         .saturating_sub(1);
     let mut names: Vec<String> = Vec::new();
     for link in &links[first..] {
-        let name = program_name(&link.program).into_owned();
+        let name = short_name(&link.program);
         if names.last() != Some(&name) {
             names.push(name);
         }

@@ -102,7 +102,7 @@ impl Proposer {
     /// For a program that starts others for the person.
     pub fn starter(&self, path: &str) -> Proposal {
         self.judged(path, Role::Launcher, |program, purpose| {
-            let name = program_name(path);
+            let name = short_name(path);
             let (role, what, safe) = match purpose {
                 Some(Purpose::Session) => (Role::Session, "is a desktop of this machine", true),
                 Some(Purpose::Terminal) => (Role::Launcher, "is a terminal program", true),
@@ -134,7 +134,7 @@ impl Proposer {
     /// For a program that has tried to send.
     pub fn sender(&self, path: &str, began: Began) -> Proposal {
         self.judged(path, Role::Mailer, |program, purpose| {
-            let name = program_name(path);
+            let name = short_name(path);
             let (kind, why, safe) = match began {
                 Began::System => (
                     Kind::Service,
@@ -180,7 +180,7 @@ impl Proposer {
             why: format!(
                 "{} takes mail from local programs. Registered, it takes mail from a person at a terminal and from \
                  registered mailers, and ends when a stranger starts it.",
-                program_name(path)
+                short_name(path)
             ),
             safe: true,
         })
@@ -193,7 +193,7 @@ impl Proposer {
         role: Role,
         offer: impl FnOnce(PathBuf, Option<Purpose>) -> Offer,
     ) -> Proposal {
-        let name = program_name(path);
+        let name = short_name(path);
         if !path.starts_with('/') || is_named_elsewhere(path) {
             return Proposal::Not(format!(
                 "{name} runs in a container or has no path on this machine, so it cannot be registered by its path."
@@ -242,6 +242,12 @@ impl Proposer {
             .objection(Path::new(path), Role::Mailer, Some(&program.sha256));
         tool_named(path).or(objection.map(|objection| objection.tool))
     }
+}
+
+/// A program's name in a sentence: its file's, without the folders.
+pub fn short_name(path: &str) -> String {
+    let name = path.rsplit('/').next().filter(|name| !name.is_empty());
+    program_name(name.unwrap_or(path)).into_owned()
 }
 
 /// A script is registered by the path that callers write.

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use abi::{CHAIN_LENGTH, ProcessRecord};
-use engine::program_name;
 use linux::decode::{GateNames, Names as _};
 use linux::programs::Programs;
 use policy::{Kind, Origin, Role};
 
 use super::{Finding, Machine, is_person, some_of};
-use crate::proposal::{Offer, Proposal};
+use crate::proposal::{Offer, Proposal, short_name};
 
 /// What runs below a program that is not registered.
 #[derive(Default)]
@@ -57,7 +56,7 @@ pub fn check(machine: &Machine<'_>) -> Vec<Finding> {
                 } else {
                     &mut below.others
                 };
-                let label = format!("{} (process {pid})", program_name(&own));
+                let label = format!("{} (process {pid})", short_name(&own));
                 list.push(label);
             }
         }
@@ -105,7 +104,7 @@ fn is_server(record: &ProcessRecord) -> bool {
 }
 
 fn of_ancestor(machine: &Machine<'_>, path: &str, below: &Below) -> Option<Finding> {
-    let name = program_name(path);
+    let name = short_name(path);
     let proposal = machine.proposer.starter(path);
     let is_needed = !below.kept.is_empty();
     // Programs that start parts of their own are many, and no registration of theirs is missed.
@@ -129,7 +128,7 @@ fn of_ancestor(machine: &Machine<'_>, path: &str, below: &Below) -> Option<Findi
 }
 
 fn of_server(path: &str, count: usize, culprit: Option<&str>) -> Finding {
-    let name = program_name(path);
+    let name = short_name(path);
     let processes = match count {
         1 => "1 process".to_owned(),
         count => format!("{count} processes"),

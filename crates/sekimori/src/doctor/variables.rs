@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use abi::ProcessRecord;
-use engine::{printable, program_name};
+use engine::printable;
 use linux::procfs;
 use linux::seed::environment_signs;
 use policy::{Origin, Role};
 
 use super::{Finding, Machine, is_person, some_of};
+use crate::proposal::short_name;
 
 /// Processes whose environment is read.
 const PROCESSES_MAX: usize = 256;
@@ -27,7 +28,7 @@ pub fn check(machine: &Machine<'_>) -> Vec<Finding> {
     let processes = gate.processes().filter(|(_, record)| hands_on(record));
     for (pid, record) in processes.take(PROCESSES_MAX) {
         let path = procfs::program_path(pid).unwrap_or_default();
-        let name = program_name(&path.display().to_string()).into_owned();
+        let name = short_name(&path.display().to_string());
         for variable in environment_signs(pid) {
             let entry = found.entry(variable).or_insert((Vec::new(), record.uid));
             let label = format!("{name} (process {pid})");

@@ -54,7 +54,10 @@ fn what_others_than_root_can_change_is_not_offered() {
         return;
     }
     // Not in a folder for temporary files, which would be reason enough.
-    let folder = tempfile::tempdir_in("/var/lib").unwrap();
+    let folder = tempfile::Builder::new()
+        .prefix("sekimori-panel")
+        .tempdir_in("/var/lib")
+        .unwrap();
     let program = folder.path().join("panel");
     fs::copy("/bin/true", &program).unwrap();
     let text = program.to_str().unwrap();
