@@ -5,6 +5,7 @@
 //! an exec. Where the chain has a gap, the process is foreign until it is started anew. So is one
 //! that cannot be shown to run its own program only: see `seed/look.rs`.
 
+mod again;
 pub(crate) mod look;
 
 use std::collections::{HashMap, HashSet};
@@ -18,6 +19,8 @@ use crate::identity::{self, Stamp};
 use crate::patience::Patience;
 use crate::procfs::{self, Process};
 use crate::{Error, programs};
+pub use again::{Judged, Looked, apply, look_again};
+pub use look::environment_signs;
 use look::{Signs, Wanted, look};
 
 /// Chains longer than this count as broken; /proc can change while it is read.
