@@ -21,8 +21,8 @@ pub use event::{
 };
 pub use lineage::{
     BEGINNING_LOST, CHAIN_LENGTH, Link, PATH_DEPTH_MAX, PATH_END_PARTS, PATH_PART_BYTES,
-    PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath, Registration,
-    RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
+    PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath, ROOTS_SCRIPT, Registration,
+    RegistrationKey, SCRIPT_OF_OTHERS, SCRIPT_PATH_BYTES, ScriptKey,
 };
 pub use sample::{
     Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling,

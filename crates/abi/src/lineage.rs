@@ -21,6 +21,11 @@ pub const PATH_PART_BYTES: usize = 64;
 /// Bytes of a script's path, the closing zero included. Longer paths are never registered.
 pub const SCRIPT_PATH_BYTES: usize = 128;
 
+/// Value of the map `roots_scripts`: root alone can write the script.
+pub const ROOTS_SCRIPT: u32 = 1;
+/// The same: others can.
+pub const SCRIPT_OF_OTHERS: u32 = 2;
+
 /// A program: an executable file by identity, and for a `#!` script its path as well,
 /// because the file that the kernel runs then is the interpreter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -24,7 +24,7 @@ use crate::gate::{Gate, Registered};
 use crate::parts::{Hook, PARTS, Part, When};
 use crate::pins::{MAPS, Pins};
 use crate::seed;
-use crate::{Error, btf, calls, functions};
+use crate::{Error, btf, calls, functions, roots};
 
 /// The compiled kernel programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../kernel/object/gate.o");
@@ -130,6 +130,8 @@ impl Request {
             cgroup_id: cgroup.id,
             mount_namespace: namespace(owner, "mnt")?,
             user_namespace: namespace(owner, "user")?,
+            process_namespace: namespace(owner, "pid")?,
+            roots_folders: roots::folders(),
             ..Settings::default()
         };
         if self.mail_ports.len() > settings.mail_ports.len() {

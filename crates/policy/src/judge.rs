@@ -11,6 +11,30 @@ pub struct Attempt {
     pub by_root: bool,
 }
 
+/// Whether a destination in network order, with IPv4 in the first four bytes, is this machine itself by the
+/// loopback interface. The kernel takes the address of nobody for it too.
+#[must_use]
+#[inline(always)]
+pub fn is_loopback(address: &[u8; 16], family: u8) -> bool {
+    let word = |at: usize| {
+        u32::from_ne_bytes([
+            address[at],
+            address[at + 1],
+            address[at + 2],
+            address[at + 3],
+        ])
+    };
+    if family == 4 {
+        return address[0] == 127 || word(0) == 0;
+    }
+    let is_short = word(0) == 0 && word(4) == 0;
+    let is_mapped = word(8) == u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+    let last = word(12);
+    is_short
+        && ((word(8) == 0 && (last == 0 || last == u32::from_ne_bytes([0, 0, 0, 1])))
+            || (is_mapped && (address[12] == 127 || last == 0)))
+}
+
 /// How often a mailer has opened a connection in the current minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {

@@ -3,7 +3,7 @@
 
 use policy::{
     Attempt, Invocation, Kind, Origin, Program, Rate, Reason, Rights, Role, Standing, Tamper,
-    Verdict, is_read_for_mail, may_send, may_submit,
+    Verdict, is_loopback, is_read_for_mail, may_send, may_submit,
 };
 
 const BOTH: [bool; 2] = [false, true];
@@ -439,4 +439,40 @@ fn codes_and_words_lead_back_and_unknown_codes_permit_nothing() {
         assert_eq!(Kind::from_code(code), Kind::Batch);
     }
     assert_eq!(Role::from_word("Mailer"), None);
+}
+
+#[test]
+fn only_this_machine_is_itself() {
+    let is = |text: &str| {
+        let mut address = [0; 16];
+        match text.parse::<std::net::IpAddr>().unwrap() {
+            std::net::IpAddr::V4(ip) => {
+                address[..4].copy_from_slice(&ip.octets());
+                is_loopback(&address, 4)
+            }
+            std::net::IpAddr::V6(ip) => is_loopback(&ip.octets(), 6),
+        }
+    };
+    for text in [
+        "127.0.0.1",
+        "127.8.9.1",
+        "0.0.0.0",
+        "::1",
+        "::",
+        "::ffff:127.0.0.1",
+    ] {
+        assert!(is(text), "{text}");
+    }
+    for text in [
+        "128.0.0.1",
+        "192.0.2.1",
+        "::2",
+        "::ffff:192.0.2.1",
+        "2001:db8::1",
+        "fe80::1",
+        "::1:0:0:1",
+        "64:ff9b::127.0.0.1",
+    ] {
+        assert!(!is(text), "{text}");
+    }
 }
