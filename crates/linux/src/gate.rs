@@ -6,7 +6,7 @@ use std::path::Path;
 
 use abi::{
     CodeLook, Counter, FOLD_NS, Fold, Interest, ProcessRecord, ProgramEntry, ProgramKey,
-    Registration, RegistrationKey, ScriptKey, Settings, VerdictEvent,
+    Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey, Settings, VerdictEvent,
 };
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -125,6 +125,7 @@ pub struct Gate {
     processes: HashMap<MapData, u32, Bytes<ProcessRecord>>,
     registrations: HashMap<MapData, Bytes<RegistrationKey>, Bytes<Registration>>,
     scripts: HashMap<MapData, Bytes<ScriptKey>, Bytes<Registration>>,
+    pub(crate) roots_scripts: HashMap<MapData, [u8; SCRIPT_PATH_BYTES], u32>,
     programs: HashMap<MapData, Bytes<ProgramKey>, [u8; size_of::<ProgramEntry>()]>,
     counters: PerCpuArray<MapData, u64>,
     interests: HashMap<MapData, u64, Bytes<Interest>>,

@@ -283,7 +283,7 @@ fn load_new(
     let mut nothing_carried = false;
     let seeded = match &older {
         Found::Nothing => seed::seed(&mut gate, &cgroup)?,
-        Found::Readable(older) => older.carry(&mut gate)?,
+        Found::Readable(older) => older.carry(&mut gate, &cgroup)?,
         Found::Unreadable => {
             nothing_carried = true;
             seed::seed_without_users(&mut gate, &cgroup)?
@@ -528,7 +528,7 @@ fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
 }
 
 /// The number of one of a process's namespaces.
-fn namespace(process: &str, kind: &str) -> Result<u32, Error> {
+pub(crate) fn namespace(process: &str, kind: &str) -> Result<u32, Error> {
     let path = format!("/proc/{process}/ns/{kind}");
     let target = fs::read_link(&path).map_err(Error::file(&path))?;
     // "mnt:[4026531841]"

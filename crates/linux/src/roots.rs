@@ -7,10 +7,15 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use abi::{EventTag, ScriptEvent, ScriptKey};
-use policy::{Interpreter, ROOTS_FOLDERS, Word, word_of};
+use abi::{CHAIN_LENGTH, EventTag, ProcessRecord, ScriptEvent, ScriptKey, Settings};
+use policy::{Interpreter, Origin, ROOTS_FOLDERS, Word, word_of};
 
+use crate::Error;
+use crate::gate::Gate;
 use crate::identity::{belongs_to_root, roots_all_the_way};
+use crate::load::namespace;
+use crate::procfs;
+use crate::seed::look;
 
 /// The beginning of the paths under which RPM runs the scripts of packages, in a folder where everybody may
 /// make files. Root's own cannot be replaced there.
@@ -100,9 +105,108 @@ impl Asked {
     }
 }
 
+impl Gate {
+    /// Tells the kernel who can write a script that it has asked for. Where others can, what runs it and
+    /// what came of that is foreign from now on. Returns how many processes that are.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be written.
+    pub fn judge_script(&mut self, asked: &Asked, writer: Writer) -> Result<usize, Error> {
+        let value = match writer {
+            Writer::Root => abi::ROOTS_SCRIPT,
+            Writer::Others => abi::SCRIPT_OF_OTHERS,
+            Writer::Nobody => return Ok(0),
+        };
+        self.roots_scripts
+            .insert(asked.key, value, 0)
+            .map_err(|error| Error::failed("map roots_scripts", &error))?;
+        if writer == Writer::Root {
+            return Ok(0);
+        }
+        let running: Vec<(u32, ProcessRecord)> = self
+            .processes()
+            .filter_map(|(pid, record)| Some((pid, without_origin(&record, asked.pid)?)))
+            .collect();
+        for (pid, record) in &running {
+            self.change_process(*pid, record)?;
+        }
+        Ok(running.len())
+    }
+}
+
+/// The record of a process that is no service any more, because this process, from which it comes, runs a
+/// script of others. None where nothing changes.
+fn without_origin(record: &ProcessRecord, from: u32) -> Option<ProcessRecord> {
+    if record.standing().origin != Origin::Service {
+        return None;
+    }
+    let kept = &record.chain[..CHAIN_LENGTH.min(record.depth as usize)];
+    let link = kept.iter().rev().find(|link| link.pid == from)?;
+    Some(ProcessRecord {
+        origin: Origin::Foreign as u8,
+        rights: 0,
+        culprit: link.program,
+        culprit_pid: from,
+        culprit_assumed: 0,
+        ..*record
+    })
+}
+
+/// Whether what a process runs is root's own, as the kernel sees it at an exec: see
+/// `crates/kernel/src/image/roots.rs`. For processes that are older than the gate.
+pub(crate) fn runs_roots(pid: u32, settings: &Settings) -> bool {
+    acts_as_root(pid, settings)
+        && is_roots_file(pid, "exe")
+        && procfs::program_path(pid).is_some_and(|program| {
+            let arguments = procfs::arguments(pid, ARGUMENTS_MAX);
+            let words = arguments.iter().map(Vec::as_slice);
+            let name = program.file_name().unwrap_or_default().as_bytes();
+            match handed(name, words) {
+                None | Some(Handed::Code) => true,
+                Some(Handed::Input) => {
+                    let input = fs::metadata(format!("/proc/{pid}/fd/0"));
+                    input.is_ok_and(|input| !input.is_file()) || is_roots_file(pid, "fd/0")
+                }
+                Some(Handed::Script(path)) => writer(path) == Writer::Root,
+                Some(Handed::Unknown) => false,
+            }
+        })
+}
+
+/// How much of a process's arguments is read.
+const ARGUMENTS_MAX: u64 = 4096;
+
+fn acts_as_root(pid: u32, settings: &Settings) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return false;
+    };
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let is_root = users.is_some_and(|users| users.split_whitespace().all(|user| user == "0"));
+    let process = pid.to_string();
+    let is_in = |kind, number| namespace(&process, kind).is_ok_and(|found| found == number);
+    is_root
+        && is_in("user", settings.user_namespace)
+        && is_in("pid_for_children", settings.process_namespace)
+}
+
+/// Whether root alone can write the file behind one of a process's links.
+fn is_roots_file(pid: u32, link: &str) -> bool {
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let path = folder.join(link);
+    fs::metadata(&path).is_ok_and(|file| {
+        let by_group = file.mode() & 0o020 != 0 && file.gid() != 0;
+        file.is_file()
+            && file.uid() == 0
+            && file.mode() & 0o002 == 0
+            && !by_group
+            && look::is_users_mount(&folder, &path, &file) == Some(false)
+    })
+}
+
 /// What an interpreter was handed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Handed<'a> {
+enum Handed<'a> {
     /// Code in an argument.
     Code,
     /// Nothing, so it reads standard input.
@@ -114,13 +218,12 @@ pub(crate) enum Handed<'a> {
 }
 
 /// What a program with this name was handed, by its arguments. None where it is no interpreter.
-pub(crate) fn handed<'a>(name: &[u8], arguments: &'a [u8]) -> Option<Handed<'a>> {
+fn handed<'a>(name: &[u8], mut words: impl Iterator<Item = &'a [u8]>) -> Option<Handed<'a>> {
     let family = Interpreter::named(policy::name_of(name));
     if family == Interpreter::None {
         return None;
     }
-    let arguments = arguments.strip_suffix(b"\0").unwrap_or(arguments);
-    let mut words = arguments.split(|byte| *byte == 0);
+    // Its own name.
     words.next();
     let script = |word: &'a [u8]| Handed::Script(Path::new(std::ffi::OsStr::from_bytes(word)));
     for _ in 0..WORDS_MAX {
@@ -185,20 +288,22 @@ mod tests {
 
     #[test]
     fn arguments_say_what_an_interpreter_is_handed() {
-        let of =
-            |name: &str, arguments: &'static str| handed(name.as_bytes(), arguments.as_bytes());
+        let of = |name: &str, arguments: &'static str| {
+            let words = arguments.as_bytes().split(|byte| *byte == 0);
+            handed(name.as_bytes(), words)
+        };
         let script = |path: &'static str| Some(Handed::Script(Path::new(path)));
-        assert_eq!(of("cron", "cron\0-f\0"), None);
-        assert_eq!(of("dash", "/bin/sh\0-c\0true\0"), Some(Handed::Code));
-        assert_eq!(of("bash", "-bash\0"), Some(Handed::Input));
+        assert_eq!(of("cron", "cron\0-f"), None);
+        assert_eq!(of("dash", "/bin/sh\0-c\0true"), Some(Handed::Code));
+        assert_eq!(of("bash", "-bash"), Some(Handed::Input));
         assert_eq!(
             of(
                 "python3.11",
-                "/usr/bin/python3\0/usr/bin/fail2ban-server\0-xf\0start\0"
+                "/usr/bin/python3\0/usr/bin/fail2ban-server\0-xf\0start"
             ),
             script("/usr/bin/fail2ban-server")
         );
-        assert_eq!(of("perl", "perl\0-w\0./x\0"), script("./x"));
+        assert_eq!(of("perl", "perl\0-w\0./x"), script("./x"));
     }
 
     #[test]

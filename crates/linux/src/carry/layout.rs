@@ -128,6 +128,11 @@ impl RecordLayout {
         })
     }
 
+    /// Whether that gate knew what root's own files do from what is foreign.
+    pub const fn knows_services(&self) -> bool {
+        self.rights.is_some()
+    }
+
     /// Reads a record. None when it says something that this program cannot know.
     pub fn read(&self, entry: &[u8]) -> Option<ProcessRecord> {
         let [origin, role, kind, tampered, vouched, changed] = self.codes;
