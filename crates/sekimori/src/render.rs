@@ -58,7 +58,7 @@ impl Style {
 
     fn origin(self, origin: Origin) -> String {
         let tone = match origin {
-            Origin::System => Tone::Faint,
+            Origin::System | Origin::Service => Tone::Faint,
             Origin::User => Tone::Good,
             Origin::Foreign => Tone::Bad,
         };

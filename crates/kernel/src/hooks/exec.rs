@@ -12,7 +12,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{ArgumentRules, Invocation, Origin, Role, Tamper, Verdict, may_submit};
 
-use crate::image::{Image, ShellStart, logs_in_from_here, only_asks, shell_start, signs};
+use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, only_asks, shell_start, signs};
 use crate::kernel_memory::Typed;
 use crate::maps::{CODE_SEEN, PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
@@ -64,16 +64,21 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         let _ = CODE_SEEN.remove(pid);
     }
     let user = current_user();
-    let program = program.started_by(user == 0);
+    let mut program = program.started_by(user == 0);
+    // The path of a script is not needed any more.
+    if user == 0 && before.origin != Origin::Foreign {
+        program.is_roots = is_roots(image.file(), image.is_script);
+    }
     if how == Invocation::Terminal && before.origin == Origin::System && logs_in_from_here() {
         how = Invocation::LoginFromHere;
     }
     // What is foreign stays so. The look at the environment is for the user's own programs, which
-    // are few, and for the machine's mailers and submitters: a part of the machine may start one with
-    // variables that a user's file sets, as cron does.
+    // are few, for what root's own files do, which may hand mail to the machine's server, and for the
+    // machine's mailers and submitters: a part of the machine may start one with variables that a user's file sets, as
+    // cron does.
     let mut after = before.after_exec(program, how, Tamper::NONE);
     let is_looked_at = match after.origin {
-        Origin::User => true,
+        Origin::User | Origin::Service => true,
         Origin::System => matches!(program.role, Role::Mailer | Role::Submitter),
         Origin::Foreign => false,
     };

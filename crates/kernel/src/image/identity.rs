@@ -6,7 +6,7 @@ use abi::{
 };
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};
-use policy::{Kind, Program, Role};
+use policy::{Kind, Program, Rights, Role};
 
 use crate::kernel_memory::{Address, Typed};
 use crate::maps::{
@@ -80,6 +80,12 @@ impl Image {
         }
     }
 
+    /// The file that runs.
+    #[inline(always)]
+    pub fn file(&self) -> Address {
+        self.binprm.address().follow(offset!(bprm_file))
+    }
+
     /// What the file that runs is registered as; the beginning of its name is left in the scratch
     /// space. Of a script that is its interpreter's file, the last one's where interpreters are scripts
     /// themselves or the kernel is told of more of them.
@@ -129,7 +135,7 @@ impl Image {
         if known != 0 && named_elsewhere == 0 {
             return known;
         }
-        let file = self.binprm.address().follow(offset!(bprm_file)).0;
+        let file = self.file().0;
         // A script has two numbers instead, because its path says all that is known of it.
         let is_script = self.key.script != 0;
         let elsewhere = if is_script {
@@ -217,7 +223,10 @@ extern "C" fn find_script(barred: u32, handed: u32) -> u32 {
     }
     scratch.name = u64::from_ne_bytes(registration.name);
     let program = registration.program(0);
-    program.role as u32 | (program.kind as u32) << 8 | u32::from(program.changed) << 16
+    program.role as u32
+        | (program.kind as u32) << 8
+        | u32::from(program.changed) << 16
+        | u32::from(program.rights.0) << 24
 }
 
 /// What nobody registered, packed.
@@ -228,8 +237,10 @@ fn unpacked(word: u32) -> Program {
     Program {
         role: Role::from_code(word as u8),
         kind: Kind::from_code((word >> 8) as u8),
-        changed: word >> 16 != 0,
+        changed: word >> 16 & 1 != 0,
         by_user: false,
+        is_roots: false,
+        rights: Rights((word >> 24) as u8),
     }
 }
 

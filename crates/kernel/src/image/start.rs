@@ -351,17 +351,23 @@ fn stdin_is_terminal(task: Address) -> bool {
     has_terminal && is_terminal(stdin_device(task) >> MINOR_BITS)
 }
 
-/// The number of the character device that file descriptor 0 is; 0 when it is none.
+/// What file descriptor 0 is open on; null when it is closed.
 #[inline(always)]
-pub fn stdin_device(task: Address) -> u32 {
+pub fn stdin_file(task: Address) -> Address {
     let table = task
         .follow(offset!(task_files))
         .follow(offset!(files_fdt))
         .follow(offset!(fdt_fd));
     if table.is_null() {
-        return 0;
+        return table;
     }
-    let file = table.follow(0);
+    table.follow(0)
+}
+
+/// The number of the character device that file descriptor 0 is; 0 when it is none.
+#[inline(always)]
+pub fn stdin_device(task: Address) -> u32 {
+    let file = stdin_file(task);
     if file.is_null() {
         return 0;
     }

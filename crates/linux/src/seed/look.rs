@@ -389,7 +389,7 @@ fn whose(folder: &Path, mapping: &Mapping<'_>) -> Whose {
 /// Whether a file lies on a FUSE file system that a user has mounted: that user says whose its files
 /// are. Those that root has mounted, the file system of a virtual machine among them, are root's.
 /// None when the process has ended meanwhile: a mailer that has sent its mail ends soon.
-fn is_users_mount(folder: &Path, path: &Path, metadata: &Metadata) -> Option<bool> {
+pub(crate) fn is_users_mount(folder: &Path, path: &Path, metadata: &Metadata) -> Option<bool> {
     let is_fuse = rustix::fs::statfs(path)
         .map_or(true, |system| u64::from(system.f_type as u32) == FUSE_MAGIC);
     if !is_fuse {

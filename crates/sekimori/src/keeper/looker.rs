@@ -220,6 +220,7 @@ mod tests {
             inode: 0,
             changed_ns: 0,
             suspended: false,
+            rights: 0,
             name: [0; 8],
             shell: [0; 8],
         }
