@@ -55,11 +55,15 @@ pub enum Reason {
     NoRoom = 13,
     /// A mailer asked for Multipath TCP, where nothing tells who writes into a connection.
     Multipath = 14,
+    /// A batch mailer or a submitter was started at a terminal, but not by the shell itself: another
+    /// program stands between the two. The kernel gives [`Reason::NeedsTerminal`]; the engine tells the
+    /// two apart by the lineage.
+    IndirectStart = 20,
 }
 
 impl Reason {
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Permitted,
         Self::UnknownProcess,
         Self::NotAMailer,
@@ -75,6 +79,7 @@ impl Reason {
         Self::MailOnOtherPort,
         Self::NoRoom,
         Self::Multipath,
+        Self::IndirectStart,
     ];
 
     /// Reads a code; an unassigned one is [`Reason::UnknownProcess`].
@@ -94,6 +99,7 @@ impl Reason {
             12 => Self::MailOnOtherPort,
             13 => Self::NoRoom,
             14 => Self::Multipath,
+            20 => Self::IndirectStart,
             _ => Self::UnknownProcess,
         }
     }
@@ -116,6 +122,7 @@ impl Reason {
             Self::MailOnOtherPort => "mail-on-other-port",
             Self::NoRoom => "no-room",
             Self::Multipath => "multipath",
+            Self::IndirectStart => "indirect-start",
         }
     }
 }
