@@ -4,7 +4,9 @@
 //! Enforcement does not depend on any of it. When the journal cannot be written, that is
 //! said once, and what was not kept is counted.
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{Action, FindingKind, Timestamp, Warning};
@@ -26,21 +28,38 @@ const PRUNE_AFTER: u64 = 1000;
 /// How often it is tried to go on with another journal. Whoever spoils them one after the
 /// other gets no more than this.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// How many findings are remembered by number. A warning is about one of the last minute, and no more
+/// culprits are told apart in that time.
+const NUMBERED_MAX: usize = 256;
 
 struct Pending {
     time_ns: u64,
     kind: &'static str,
     uid: Option<u32>,
     body: String,
+    /// What it is about, when it is a finding.
+    about: Option<About>,
 }
+
+/// What a finding and a warning have in common: user, culprit and kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct About(u32, Arc<str>, FindingKind);
 
 impl Pending {
     fn new(entry: &engine::Entry, at: Timestamp) -> Self {
+        let about = match entry {
+            engine::Entry::Finding(finding) => {
+                let culprit = finding.culprit.as_ref().unwrap_or(&finding.program);
+                Some(About(finding.uid, culprit.clone(), finding.finding))
+            }
+            _ => None,
+        };
         Self {
             time_ns: at.0,
             kind: entry.kind_word(),
             uid: entry.uid(),
             body: serde_json::to_string(entry).unwrap_or_default(),
+            about,
         }
     }
 }
@@ -63,6 +82,8 @@ pub struct Outbox {
     /// When a few entries of an older journal were last indexed; none when all are.
     indexed: Option<Instant>,
     waiters: Waiters,
+    /// The numbers of the last findings, newest at the end.
+    numbered: VecDeque<(About, u64)>,
 }
 
 impl Outbox {
@@ -80,6 +101,7 @@ impl Outbox {
             renewed: None,
             indexed: None,
             waiters: Waiters::default(),
+            numbered: VecDeque::new(),
         }
     }
 
@@ -227,6 +249,13 @@ impl Outbox {
         let about: Vec<_> = self.pending.iter().map(|entry| entry.uid).collect();
         self.waiters.tell(&about);
         for (entry, id) in self.pending.drain(..).zip(ids) {
+            if let Some(about) = entry.about.filter(|_| id != 0) {
+                self.numbered.retain(|(other, _)| *other != about);
+                self.numbered.push_back((about, id));
+                if self.numbered.len() > NUMBERED_MAX {
+                    self.numbered.pop_front();
+                }
+            }
             let stored = journal::StoredEntry {
                 id,
                 time_ns: entry.time_ns,
@@ -298,13 +327,23 @@ impl Outbox {
         }
     }
 
+    /// The number of the finding that a warning is about. None when it stands for many.
+    fn number(&self, warning: &Warning) -> Option<u64> {
+        let about = About(warning.uid, warning.culprit.clone()?, warning.finding);
+        let found = self.numbered.iter().find(|(other, _)| *other == about);
+        found.map(|(_, id)| *id)
+    }
+
     fn warn(&mut self, link: &mut Link, warning: &Warning) {
-        tell(&format!("WARNING: {}\n{}", warning.title, warning.body));
+        // The finding gets its number when it is written, and the warning names it.
+        self.flush();
+        let body = warning.body_with_next_step(self.number(warning));
+        tell(&format!("WARNING: {}\n{body}", warning.title));
         let request = Request::Warn {
             uid: warning.uid,
             urgent: warning.finding == FindingKind::BotSuspected,
             title: cut(&warning.title, TITLE_BYTES_MAX),
-            body: cut(&warning.body, BODY_BYTES_MAX),
+            body: cut(&body, BODY_BYTES_MAX),
         };
         let missed = link.ask(&request).ok().flatten();
         let missed = missed.and_then(|bytes| bytes.try_into().ok());
