@@ -9,7 +9,7 @@ use crate::answers::{Answer, Answers};
 use crate::attempts::Attempt;
 use crate::blame::to_blame;
 use crate::bounded::Bounded;
-use crate::cause::retold;
+use crate::case_kind::retold;
 use crate::conduct::{conduct, tampering};
 use crate::detect::{DetectSettings, Detector, MAIL_PORTS};
 use crate::entry::{Entry, FindingEntry, FindingKind, GrantEntry, NoticeEntry, VerdictEntry};

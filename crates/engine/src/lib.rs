@@ -11,7 +11,7 @@ mod answers;
 mod attempts;
 mod blame;
 mod bounded;
-mod cause;
+mod case_kind;
 mod conduct;
 mod detect;
 mod engine;
@@ -30,8 +30,8 @@ mod words;
 
 pub use accounts::Subordinate;
 pub use blame::{is_starter, to_blame};
-pub use cause::{
-    BRIEF_MAX, Cause, TITLE_MAX, between, culprit_link, is_machines_user, is_script,
+pub use case_kind::{
+    BRIEF_MAX, CaseKind, TITLE_MAX, between, culprit_link, is_machines_user, is_script,
     is_without_person, login_of, short_name,
 };
 pub use detect::{DetectSettings, Detector, MAIL_PORTS};

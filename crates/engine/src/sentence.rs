@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use policy::{Reason, Role, Tamper};
 
-use crate::cause::{culprit_link, is_without_person};
+use crate::case_kind::{culprit_link, is_without_person};
 use crate::entry::{FindingEntry, JudgedWord, VerdictEntry};
 use crate::event::LineageLink;
 use crate::printable::program_name;

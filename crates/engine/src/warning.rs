@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cause::{Cause, is_machines_user, short_name};
+use crate::case_kind::{CaseKind, is_machines_user, short_name};
 use crate::entry::{FindingEntry, FindingKind};
 use crate::printable::program_name;
 use crate::sentence::{Case, finding_sentence};
@@ -134,10 +134,18 @@ fn head(entry: &FindingEntry) -> (String, String) {
     let case = Case::from(entry);
     match (entry.finding, entry.reason) {
         (FindingKind::IllegalSend, Some(reason)) => {
-            let cause = Cause::of(reason, &case);
+            let cause = CaseKind::of(reason, &case);
             (cause.title(entry.observed), cause.brief(&case))
         }
-        (_, reason) => {
+        // Nothing was refused, and nothing points to a bot.
+        (FindingKind::IllegalSend, None) => (
+            "Mail was sent while nobody was there".to_owned(),
+            format!(
+                "{} sent mail, and nobody had used this computer for a while.",
+                short_name(&entry.program)
+            ),
+        ),
+        (FindingKind::BotSuspected, reason) => {
             let culprit = short_name(entry.culprit.as_ref().unwrap_or(&entry.program));
             let did = if reason.is_some() {
                 "tried to send mail and may be a bot"

@@ -33,5 +33,6 @@ mod raw_map;
 mod revoke;
 pub mod sample;
 pub mod seed;
+pub mod unit;
 
 pub use error::Error;

@@ -27,6 +27,7 @@ mod render;
 mod setup;
 mod status;
 mod store;
+mod syslog;
 mod unsuitable;
 mod watcher;
 

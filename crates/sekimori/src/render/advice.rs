@@ -90,7 +90,8 @@ impl<'a> Refused<'a> {
 
     /// A mailer that sends only when a person presses send.
     fn is_interactive(&self) -> bool {
-        self.role == Role::Mailer && self.kind() == Some(Kind::Interactive)
+        let is_a_persons = |kind: Kind| !matches!(kind, Kind::Batch | Kind::Service);
+        self.role == Role::Mailer && self.kind().is_some_and(is_a_persons)
     }
 
     /// The culprit when it is somebody else than the program itself.
@@ -150,14 +151,27 @@ pub(super) fn advice(refused: &Refused<'_>) -> Vec<String> {
             name(program)
         )],
         Reason::Tampered => tampered(refused),
-        Reason::Multipath => vec![format!(
-            "Have {} use plain TCP: start it without mptcpize, or turn Multipath TCP off (sysctl net.mptcp.enabled=0).",
-            name(program)
-        )],
         Reason::RateExceeded => vec![
             "Wait a minute. To permit more connections, raise rate_per_minute in /etc/sekimori/config.toml."
                 .to_owned(),
         ],
+        reason => vec![by_word(reason.word(), &name(program))],
+    }
+}
+
+/// Reasons whose step is one sentence.
+fn by_word(reason: &str, program: &str) -> String {
+    match reason {
+        "multipath" => format!(
+            "Have {program} use plain TCP: start it without mptcpize, or turn Multipath TCP off (sysctl \
+             net.mptcp.enabled=0)."
+        ),
+        "needs-rule" => format!(
+            "Have {program} hand its mail to this machine's mail server: by sendmail, or to port 25 of localhost."
+        ),
+        "needs-typing" => format!("Type the command of {program} at the prompt of your shell."),
+        "needs-presence" => "Use the keyboard or the mouse, and send again.".to_owned(),
+        _ => format!("Start {program} again, from your desktop or at a terminal."),
     }
 }
 
@@ -175,7 +189,12 @@ fn by_a_person(program: &str) -> Vec<String> {
 /// A mailer that takes whatever it is handed may be the system's, when it is nobody else's.
 fn by_a_person_or_the_system(refused: &Refused<'_>, program: &str) -> Vec<String> {
     let mut lines = vec![format!("Start {} at a terminal.", name(program))];
-    if matches!(File::at(program), File::Good) && is_machines_user(refused.uid) {
+    let is_batch = chain::known(program).is_none_or(|entry| entry.kind == Kind::Batch);
+    if matches!(File::at(program), File::Good)
+        && is_batch
+        && is_machines_user(refused.uid)
+        && is_without_person(refused.links)
+    {
         lines.push("If only the system is to start it, and no person:".to_owned());
         lines.push(command(program, Role::Mailer, Some(Kind::Service)));
     }
@@ -397,16 +416,21 @@ fn unknown_part(refused: &Refused<'_>) -> Vec<String> {
             ),
             command(culprit, Role::Mailer, Some(Kind::Batch)),
         ],
-        Part::Machine => vec![
+        Part::OfServer => vec![
             format!(
-                "If {} belongs to this machine's mail system or is a job of root's, and only root can change the file:",
+                "If {} belongs to this machine's mail server, and only root can change the file:",
                 name(culprit)
             ),
             command(culprit, Role::System, None),
         ],
+        Part::Machine => vec![format!(
+            "See that only root can change {} and the folders that it is in, and that root starts it. Then a job of \
+             the machine needs no registration.",
+            name(culprit)
+        )],
         Part::Movable => vec![format!(
-            "A job of the machine must be a file that only root can change. Move {} to /usr/local/sbin, and start it \
-             from there.",
+            "A job of the machine must be a file that only root can change. Move {} to /usr/local/sbin, and have root \
+             start it from there.",
             name(culprit)
         )],
         Part::Job => job(refused, culprit),

@@ -2,7 +2,7 @@
 //! what to do if it was legitimate.
 
 use engine::{
-    Case, Cause, Entry, FindingEntry, FindingKind, LineageLink, Sign, VerdictEntry,
+    Case, CaseKind, Entry, FindingEntry, FindingKind, LineageLink, Sign, VerdictEntry,
     finding_sentence, printable, program_name, reason_sentence,
 };
 use policy::{Reason, Tamper};
@@ -39,7 +39,7 @@ fn explain_verdict(verdict: &VerdictEntry, head: &(u64, String), style: Style) -
     let mut text = title(&format!("verdict: {word}"), tone, head, style) + "\n\n";
     let case = Case::from(verdict);
     if verdict.reason != Reason::Permitted {
-        let title = Cause::of(verdict.reason, &case).title(verdict.observed);
+        let title = CaseKind::of(verdict.reason, &case).title(verdict.observed);
         text += &format!("{}\n", style.paint(Tone::Strong, &title));
     }
     text += &reason_sentence(verdict.reason, &case);
@@ -77,7 +77,7 @@ fn explain_finding(finding: &FindingEntry, head: &(u64, String), style: Style) -
         style,
     ) + "\n\n";
     if let (FindingKind::IllegalSend, Some(reason)) = (finding.finding, finding.reason) {
-        let title = Cause::of(reason, &Case::from(finding)).title(finding.observed);
+        let title = CaseKind::of(reason, &Case::from(finding)).title(finding.observed);
         text += &format!("{}\n", style.paint(Tone::Strong, &title));
     }
     text += &finding_sentence(finding);
@@ -334,7 +334,9 @@ If this was you:
                 .map(|sign| json!({"what": sign, "weight": 15, "detail": "seen"}))
                 .collect();
             let text = explain(&entry, Style::default()).unwrap();
-            text.lines().nth(3).unwrap().to_owned()
+            let about_irc =
+                |line: &&str| line.starts_with(['I', 'N', 'T']) && !line.starts_with("The process");
+            text.lines().find(about_irc).unwrap_or_default().to_owned()
         };
         let none = "No IRC communication was going on that would point to a bot.";
         assert_eq!(said("illegal-send", &["own-engine", "repeated"]), none);

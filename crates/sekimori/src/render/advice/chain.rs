@@ -16,7 +16,9 @@ pub(super) enum Part {
     Starter,
     /// It hands mail to a mailer by itself, and a person starts it at a terminal.
     Sender,
-    /// A part of the machine.
+    /// It starts the machine's mail server, or is a part of it.
+    OfServer,
+    /// A job of the machine.
     Machine,
     /// The machine runs it, out of a folder of a user's.
     Movable,
@@ -43,7 +45,9 @@ pub(super) fn part_of(refused: &Refused<'_>, culprit: &str) -> Part {
         return Part::Starter;
     }
     if is_without_person(refused.links) {
+        let is_server = refused.role == Role::Mailer && refused.kind() == Some(Kind::Service);
         return match is_machines_user(refused.uid) {
+            true if is_roots_place(culprit) && is_server => Part::OfServer,
             true if is_roots_place(culprit) => Part::Machine,
             true => Part::Movable,
             false => Part::Job,

@@ -20,9 +20,9 @@ pub const TITLE_MAX: usize = 50;
 /// Desktops show about so many letters of a text before a person opens the whole of it.
 pub const BRIEF_MAX: usize = 110;
 
-/// The kinds of cases. The order is that of the questions in [`Cause::of`].
+/// The kinds of cases. The order is that of the questions in [`CaseKind::of`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
+pub enum CaseKind {
     /// Nothing was refused.
     Permitted,
     /// A registered file changed.
@@ -69,11 +69,17 @@ pub enum Cause {
     NoRoom,
     /// Multipath TCP.
     Multipath,
+    /// A program of the machine's wanted to send to another machine.
+    NeedsRule,
+    /// A start-up file of a shell sent.
+    NeedsTyping,
+    /// A mailer sent while nobody used the computer.
+    NeedsPresence,
     /// A reason without words of its own.
     Other,
 }
 
-impl Cause {
+impl CaseKind {
     /// The kind of a refusal.
     pub fn of(reason: Reason, case: &Case<'_>) -> Self {
         match reason {
@@ -98,7 +104,17 @@ impl Cause {
             Reason::GrantOfAnother => Self::GrantOfAnother,
             Reason::MailOnOtherPort => Self::OtherPort,
             Reason::NoRoom => Self::NoRoom,
-            Reason::Multipath => Self::Multipath,
+            _ => Self::of_word(reason.word()),
+        }
+    }
+
+    fn of_word(reason: &str) -> Self {
+        match reason {
+            "multipath" => Self::Multipath,
+            "needs-rule" => Self::NeedsRule,
+            "needs-typing" => Self::NeedsTyping,
+            "needs-presence" => Self::NeedsPresence,
+            _ => Self::Other,
         }
     }
 
@@ -128,6 +144,9 @@ impl Cause {
             Self::OtherPort => "mail on an unusual port",
             Self::NoRoom => "a connection that hides its data",
             Self::Multipath => "Multipath TCP",
+            Self::NeedsRule => "it needs a rule to go outside",
+            Self::NeedsTyping => "a start-up file of a shell",
+            Self::NeedsPresence => "nobody used this computer",
         }
     }
 
@@ -213,6 +232,15 @@ impl Cause {
             }
             Self::NoRoom => format!("The gate could not read the connection of {program}."),
             Self::Multipath => format!("{program} must use plain TCP."),
+            Self::NeedsRule => {
+                format!("{program} may hand mail only to this machine's own mail server.")
+            }
+            Self::NeedsTyping => {
+                format!("{program} was started before anybody had typed into its terminal.")
+            }
+            Self::NeedsPresence => {
+                format!("{program} sent, and nobody had used keyboard or mouse for a while.")
+            }
             Self::Other => format!("{program} may not send."),
         };
         // The name of a file is written as it is.
@@ -257,41 +285,41 @@ fn sign(tampered: Tamper) -> &'static str {
 }
 
 /// Why a process does not act for the user.
-fn foreign(case: &Case<'_>) -> Cause {
+fn foreign(case: &Case<'_>) -> CaseKind {
     let last_is_old = case.lineage.last().is_some_and(|link| link.seeded);
     let culprit = case.culprit.unwrap_or(case.program);
     let link = culprit_link(case);
     if last_is_old && is_mailer(case.role) {
         return if case.tampered.any() {
-            Cause::Tampered
+            CaseKind::Tampered
         } else {
-            Cause::Older
+            CaseKind::Older
         };
     }
     if dropper_place(culprit).is_some() {
-        return Cause::Suspicious;
+        return CaseKind::Suspicious;
     }
     if link.is_some_and(|(_, link)| link.seeded) {
-        return Cause::OlderAbove;
+        return CaseKind::OlderAbove;
     }
     if login_of(case).is_some() {
-        return Cause::Login;
+        return CaseKind::Login;
     }
     if is_without_person(case.lineage) {
         return if is_machines_user(case.uid) {
-            Cause::MachineJob
+            CaseKind::MachineJob
         } else {
-            Cause::Job
+            CaseKind::Job
         };
     }
     if is_script(culprit) {
-        return Cause::Script;
+        return CaseKind::Script;
     }
     match link {
-        _ if !is_mailer(case.role) => Cause::NotRegistered,
-        Some((_, link)) if link.role != Role::Unknown => Cause::WrongStart,
-        None if case.culprit.is_none() => Cause::NoRecord,
-        _ => Cause::UnknownStart,
+        _ if !is_mailer(case.role) => CaseKind::NotRegistered,
+        Some((_, link)) if link.role != Role::Unknown => CaseKind::WrongStart,
+        None if case.culprit.is_none() => CaseKind::NoRecord,
+        _ => CaseKind::UnknownStart,
     }
 }
 

@@ -75,7 +75,8 @@ fn every_title_and_banner_fits_and_is_plain() {
                                 culprit_pid: Some(5),
                                 ..case(program, role, &links)
                             };
-                            let cause = Cause::of(reason, &case);
+                            let cause = CaseKind::of(reason, &case);
+                            assert_ne!(cause, CaseKind::Other, "{reason:?}");
                             let (title, brief) = (cause.title(true), cause.brief(&case));
                             assert!(title.chars().count() <= TITLE_MAX, "{title}");
                             assert!(brief.chars().count() <= BRIEF_MAX, "{brief}");
@@ -104,7 +105,7 @@ fn a_mailer_from_the_dock_is_no_bot() {
         link("/usr/bin/thunderbird", 11, Role::Mailer, Origin::Foreign),
     ];
     let case = case("/usr/bin/thunderbird", Role::Mailer, &links);
-    let cause = Cause::of(Reason::ForeignOrigin, &case);
+    let cause = CaseKind::of(Reason::ForeignOrigin, &case);
     assert_eq!(
         cause.title(false),
         "Mail stopped: unknown start of the mailer"
@@ -129,7 +130,7 @@ fn each_case_has_its_own_title() {
             Role::Unknown => Reason::NotAMailer,
             _ => Reason::ForeignOrigin,
         };
-        Cause::of(reason, &case)
+        CaseKind::of(reason, &case)
     };
     let foreign = |program: &str, role| link(program, 7, role, Origin::Foreign);
     let mailer = || foreign("/usr/bin/msmtp", Role::Mailer);
@@ -138,13 +139,13 @@ fn each_case_has_its_own_title() {
             1000,
             vec![system(), shell(), foreign("/tmp/.x/bot", Role::Unknown)],
             Role::Unknown,
-            Cause::Suspicious,
+            CaseKind::Suspicious,
         ),
         (
             1000,
             vec![system(), shell(), foreign("/opt/bot", Role::Unknown)],
             Role::Unknown,
-            Cause::NotRegistered,
+            CaseKind::NotRegistered,
         ),
         (
             1000,
@@ -155,7 +156,7 @@ fn each_case_has_its_own_title() {
                 mailer(),
             ],
             Role::Mailer,
-            Cause::Script,
+            CaseKind::Script,
         ),
         (
             1000,
@@ -165,7 +166,7 @@ fn each_case_has_its_own_title() {
                 mailer(),
             ],
             Role::Mailer,
-            Cause::Job,
+            CaseKind::Job,
         ),
         (
             0,
@@ -175,7 +176,7 @@ fn each_case_has_its_own_title() {
                 foreign("/usr/sbin/sendmail", Role::Submitter),
             ],
             Role::Submitter,
-            Cause::MachineJob,
+            CaseKind::MachineJob,
         ),
         (
             1000,
@@ -188,7 +189,7 @@ fn each_case_has_its_own_title() {
                 mailer(),
             ],
             Role::Mailer,
-            Cause::Login,
+            CaseKind::Login,
         ),
         (
             1000,
@@ -201,7 +202,7 @@ fn each_case_has_its_own_title() {
                 },
             ],
             Role::Mailer,
-            Cause::Older,
+            CaseKind::Older,
         ),
     ] {
         assert_eq!(told(uid, &links, role), cause, "{links:?}");
