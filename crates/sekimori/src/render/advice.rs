@@ -277,6 +277,9 @@ fn tampered(refused: &Refused<'_>) -> Vec<String> {
 /// of the registration and must be known too.
 fn not_a_mailer(refused: &Refused<'_>) -> Vec<String> {
     let program = refused.program;
+    if let Some(line) = log_in_first(refused) {
+        return vec![line];
+    }
     if let Some(other) = refused.other()
         && !is_registrable(refused, other)
     {
@@ -366,14 +369,8 @@ fn foreign(refused: &Refused<'_>) -> Vec<String> {
     if refused.culprit.is_none_or(str::is_empty) {
         return again(program);
     }
-    let case = refused.case();
-    if let Some(login) = login_of(&case) {
-        return vec![format!(
-            "Log in first, then start {} at the prompt. A command that {} runs for you is not typed at a terminal, \
-             and a login from this machine to itself does not count.",
-            name(program),
-            name(login)
-        )];
+    if let Some(line) = log_in_first(refused) {
+        return vec![line];
     }
     let culprit = refused.culprit.unwrap_or(program);
     if !is_registrable(refused, culprit) {
@@ -383,6 +380,17 @@ fn foreign(refused: &Refused<'_>) -> Vec<String> {
         Role::Unknown => unknown_part(refused),
         _ => wrong_start(refused),
     }
+}
+
+/// What to do where a login program ran a command.
+fn log_in_first(refused: &Refused<'_>) -> Option<String> {
+    let login = login_of(&refused.case())?;
+    Some(format!(
+        "Log in first, then start {} at the prompt. A command that {} runs for you is not typed at a terminal, and a \
+         login from this machine to itself does not count.",
+        name(refused.program),
+        name(login)
+    ))
 }
 
 /// Whether a registration of a program that stands in the way could help. The catalog knows some
@@ -434,6 +442,11 @@ fn unknown_part(refused: &Refused<'_>) -> Vec<String> {
             name(culprit)
         )],
         Part::Job => job(refused, culprit),
+        Part::Wrapper => vec![format!(
+            "Type the command of {} at the prompt of your shell, without {}.",
+            name(refused.program),
+            name(culprit)
+        )],
         Part::Desktop => vec![format!(
             "Start {} at a terminal. It sends whatever it is handed, so no desktop program may start it.",
             name(refused.program)

@@ -1,6 +1,7 @@
 //! What part an unknown program plays in a lineage.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use engine::{LineageLink, culprit_link, is_machines_user, is_without_person};
 use policy::{Kind, Origin, Role};
@@ -26,6 +27,8 @@ pub(super) enum Part {
     Job,
     /// A desktop program that started what only a terminal may start.
     Desktop,
+    /// It stands between a shell and the mailer, and has nothing to send itself.
+    Wrapper,
 }
 
 /// The part that the unknown program `culprit` plays.
@@ -41,7 +44,13 @@ pub(super) fn part_of(refused: &Refused<'_>, culprit: &str) -> Part {
     let starts_shell = after
         .split_last()
         .is_some_and(|(_, between)| between.iter().any(|link| link.role == Role::Shell));
-    if refused.is_interactive() || (starts_shell && !is_without_person(refused.links)) {
+    let is_for_people = refused.role == Role::Unknown
+        && known(refused.program)
+            .is_some_and(|entry| entry.role == Role::Mailer && entry.kind == Kind::Interactive);
+    if refused.is_interactive()
+        || is_for_people
+        || (starts_shell && !is_without_person(refused.links))
+    {
         return Part::Starter;
     }
     if is_without_person(refused.links) {
@@ -57,7 +66,28 @@ pub(super) fn part_of(refused: &Refused<'_>, culprit: &str) -> Part {
     if !by_shell && is_roots_place(culprit) {
         return Part::Desktop;
     }
+    if is_wrapper(culprit, refused.program) {
+        return Part::Wrapper;
+    }
     Part::Sender
+}
+
+/// Whether a program only starts another one, by the name of its file: it is called after that one, or as
+/// panels, terminals and wrappers are.
+pub(super) fn is_wrapper(path: &str, program: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "panel", "term", "wrap", "launch", "dock", "menu", "session", "desktop", "-open",
+    ];
+    let name_of = |path: &str| {
+        path.rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
+    let (name, other) = (name_of(path), name_of(program));
+    let other = other.trim_end_matches(|letter: char| !letter.is_ascii_alphabetic());
+    (other.len() > 3 && path != program && name.contains(other))
+        || NAMES.iter().any(|known| name.contains(known))
 }
 
 /// Whether the desktop started the program itself.
@@ -77,27 +107,35 @@ fn is_roots_place(path: &str) -> bool {
     PLACES.iter().any(|place| path.starts_with(place))
 }
 
+/// The paths of the built-in catalog by the name of their file, each with its entry.
+type ByName = HashMap<&'static str, Vec<(&'static str, &'static Entry)>>;
+
 /// What the built-in catalog says of a path.
 pub(super) fn known(path: &str) -> Option<&'static Entry> {
-    static CATALOG: OnceLock<Option<Catalog>> = OnceLock::new();
-    let catalog = CATALOG.get_or_init(|| Catalog::load(None).ok()).as_ref()?;
+    static CATALOG: LazyLock<Option<Catalog>> = LazyLock::new(|| Catalog::load(None).ok());
+    static BY_NAME: LazyLock<ByName> = LazyLock::new(|| {
+        let mut by_name = ByName::new();
+        let entries = CATALOG.as_ref().map_or(&[][..], Catalog::entries);
+        for (entry, pattern) in entries
+            .iter()
+            .flat_map(|entry| entry.paths.iter().map(move |pattern| (entry, pattern)))
+        {
+            let name = pattern.rsplit('/').next().unwrap_or_default();
+            by_name.entry(name).or_default().push((pattern, entry));
+        }
+        by_name
+    });
     // The kernel names a file in /usr/bin where the catalog says /bin.
     let other = path.strip_prefix("/usr").filter(|it| it.starts_with('/'));
-    let fits = |entry: &&Entry| {
-        entry
-            .paths
-            .iter()
-            .any(|pattern| matches(pattern, path) || other.is_some_and(|it| matches(pattern, it)))
-    };
-    catalog.entries().iter().find(fits)
+    let fits =
+        |pattern: &str| matches(pattern, path) || other.is_some_and(|it| matches(pattern, it));
+    let named = BY_NAME.get(path.rsplit('/').next()?)?;
+    let found = named.iter().find(|(pattern, _)| fits(pattern));
+    found.map(|(_, entry)| *entry)
 }
 
 /// Whether a path is one that a pattern of the catalog means: `*` stands for one folder.
 fn matches(pattern: &str, path: &str) -> bool {
-    // Most differ in the name of the file.
-    if pattern.rsplit('/').next() != path.rsplit('/').next() {
-        return false;
-    }
     let (mut wanted, mut found) = (pattern.split('/'), path.split('/'));
     loop {
         match (wanted.next(), found.next()) {

@@ -4,6 +4,7 @@ use engine::{LineageLink, dropper_place};
 use linux::programs::is_named_elsewhere;
 use policy::{Kind, Origin, Role};
 
+use super::chain::is_wrapper;
 use super::{Refused, command, name};
 use crate::unsuitable::{Tool, tool_named};
 
@@ -126,6 +127,7 @@ pub(super) fn script_of<'a>(refused: &Refused<'a>) -> Option<&'a str> {
         .rev()
         .filter(|link| link.role == Role::Unknown && link.origin == Origin::Foreign)
         .map(|link| &*link.program)
+        .filter(|path| !is_wrapper(path, refused.program))
         .chain(refused.script)
         .find(|path| matches!(File::at(path), File::Good))
 }
