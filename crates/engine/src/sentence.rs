@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use policy::{Reason, Role, Tamper};
 
-use crate::case_kind::{culprit_link, is_without_person};
+use crate::case_kind::{culprit_link, is_script, is_without_person};
 use crate::entry::{FindingEntry, JudgedWord, VerdictEntry};
 use crate::event::LineageLink;
 use crate::printable::program_name;
@@ -188,9 +188,16 @@ fn foreign(case: &Case<'_>) -> String {
             Some(link) if link.seeded => {
                 format!("it was started through {culprit}, which was running before the gate")
             }
-            Some(link) if link.role != Role::Unknown => {
+            Some(link) if link.role == Role::Shell || is_script(&link.program) => format!(
+                "it was started through {culprit}, which ran a script or a command that is not registered"
+            ),
+            Some(link) if link.role != Role::Unknown && is_without_person(case.lineage) => {
                 format!("it was started through {culprit}, which no person started")
             }
+            Some(link) if link.role != Role::Unknown => format!(
+                "it was started through {culprit}, which was not started as a {} should be",
+                link.role.word()
+            ),
             _ => format!("it was started through {culprit}, which is not registered"),
         };
     }

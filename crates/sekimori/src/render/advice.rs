@@ -14,7 +14,7 @@ use engine::{
 use policy::{Kind, Reason, Role, Tamper};
 
 use super::shell_word;
-use crate::unsuitable::suits;
+use crate::unsuitable::{Tool, suits};
 use chain::{Part, part_of};
 use file::{File, not_registered};
 
@@ -394,11 +394,11 @@ fn log_in_first(refused: &Refused<'_>) -> Option<String> {
 }
 
 /// Whether a registration of a program that stands in the way could help. The catalog knows some
-/// starters and shells that are launchers or shells when a person uses them.
+/// starters that are launchers when a person uses them. A shell is no such one: what it ran counts.
 fn is_registrable(refused: &Refused<'_>, path: &str) -> bool {
     match File::at(path) {
         File::Good => true,
-        File::Tool(_) => {
+        File::Tool(Tool::Starter) => {
             refused.role_of_culprit() == Role::Unknown
                 && !is_without_person(refused.links)
                 && chain::known(path).is_some_and(|entry| suits(path, entry.role))

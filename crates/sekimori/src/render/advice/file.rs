@@ -112,8 +112,8 @@ fn instead_of(tool: Tool, refused: &Refused<'_>, path: &str) -> Vec<String> {
             "{first} Send with a mailer, such as msmtp, that you start at a terminal."
         )],
         (None, false) => vec![format!(
-            "{first} Give your script a #! line, make it executable, and start it by its own path at a terminal. The \
-             next entry then names the script and the command that registers it."
+            "{first} Type the command at the prompt itself. Or give your script a #! line, make it executable, and \
+             start it by its own path at a terminal: the next entry then names the command that registers it."
         )],
     }
 }
