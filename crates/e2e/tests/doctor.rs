@@ -154,6 +154,43 @@ fn the_doctor_finds_what_a_session_lacks_and_settles_it() {
     screen.server.wait_for_messages(1, LIMIT).unwrap();
 }
 
+/// Setup on a desktop that runs already: nobody has to log in again.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn setup_alone_gives_a_running_session_its_mailers() {
+    let Some(screen) = Screen::open() else { return };
+    let _session = screen.session(LATER_MS);
+    if !screen.theatre.raise() {
+        return;
+    }
+    let ran = screen.theatre.sekimori(&["setup", "--yes"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.stdout.contains("running before"), "{ran:?}");
+    let mailers = [
+        "/usr/bin/claws-mail",
+        "/usr/bin/sylpheed",
+        "/usr/bin/mutt",
+        "/usr/bin/msmtp",
+    ];
+    let there = mailers.into_iter().filter(|path| Path::new(path).exists());
+    for path in there.chain([OPENBOX]) {
+        assert!(screen.is_registered(path), "{path}: {ran:?}");
+    }
+    assert!(!screen.is_registered(PYTHON));
+    screen.server.wait_for_messages(1, LIMIT).unwrap();
+    let allowed = screen
+        .theatre
+        .wait_for("verdict", |entry| word(entry, "verdict") == "allow");
+    assert_eq!(
+        allowed["program"],
+        screen.mailer.to_str().unwrap(),
+        "{allowed}"
+    );
+    // Once more, it finds nothing that it could register itself.
+    let ran = screen.theatre.sekimori(&["setup", "--yes"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+}
+
 /// The person's own variables in a session's shell.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
