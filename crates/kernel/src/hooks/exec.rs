@@ -10,7 +10,7 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_signal};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use policy::{ArgumentRules, Invocation, Origin, Role, Tamper, Verdict, may_submit};
+use policy::{ArgumentRules, Invocation, Origin, Readers, Role, Tamper, Verdict, may_submit};
 
 use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, only_asks, shell_start, signs};
 use crate::kernel_memory::Typed;
@@ -84,7 +84,10 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     };
     if is_looked_at {
         let rules = ArgumentRules::of(program.role, program.kind);
-        after.tampered = after.tampered.with(signs(task, rules));
+        let readers = Readers::of(program.role, program.kind, image.is_script);
+        let found = signs(task, rules, readers);
+        after.tampered = after.tampered.with(found.tamper());
+        record.keep_cause(found);
     }
     record.uid = user;
     record.record_exec(&after, index, pid, 0);
