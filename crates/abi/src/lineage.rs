@@ -2,7 +2,7 @@
 
 #[cfg(feature = "user")]
 use bytemuck::{Pod, Zeroable};
-use policy::{Blame, Kind, Origin, Program, Rights, Role, Standing, Tamper};
+use policy::{Blame, Cause, Kind, Origin, Program, Rights, Role, Sign, Standing, Tamper};
 
 /// How many links of a lineage a record keeps. Longer ones lose links in the middle.
 pub const CHAIN_LENGTH: usize = 16;
@@ -222,8 +222,13 @@ pub struct ProcessRecord {
     pub activated: u8,
     /// Its [`Rights`].
     pub rights: u8,
+    /// Number of the variable or argument that was the first sign of tampering; see
+    /// [`policy::Cause`]. 0 when there is none.
+    pub tampered_by: u16,
+    /// Code of its [`policy::Flaw`].
+    pub tampered_flaw: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 3],
     /// The lineage, oldest first. When it is longer than the array, the last slot holds the
     /// newest exec and those between are lost.
     pub chain: [Link; CHAIN_LENGTH],
@@ -249,7 +254,9 @@ impl ProcessRecord {
             sampled: 0,
             activated: standing.activated as u8,
             rights: standing.rights.0,
-            reserved: [0; 6],
+            tampered_by: 0,
+            tampered_flaw: 0,
+            reserved: [0; 3],
             chain: [Link {
                 program: 0,
                 pid: 0,
@@ -288,6 +295,20 @@ impl ProcessRecord {
         self.activated = standing.activated as u8;
         self.rights = standing.rights.0;
         self.tampered = standing.tampered.0;
+    }
+
+    /// Keeps what the first sign of tampering was. What the signs are is part of the standing.
+    #[inline(always)]
+    pub fn keep_cause(&mut self, sign: Sign) {
+        if self.tampered_by == 0 {
+            self.tampered_by = sign.number();
+            self.tampered_flaw = sign.flaw();
+        }
+    }
+
+    /// Which variable or argument the first sign of tampering was.
+    pub fn cause(&self) -> Option<Cause> {
+        Cause::from_codes(self.tampered_by, self.tampered_flaw)
     }
 
     /// Records an exec: the standing after it, the culprit if it made one, and its link.

@@ -10,18 +10,26 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod cause;
+mod folders;
 mod greeting;
+mod hashed;
 mod judge;
 mod lineage;
+mod options;
 mod patterns;
 mod questions;
 mod roots;
 mod shell;
 mod tamper;
+mod value;
+mod variables;
 mod word;
 mod words;
 
 pub use arguments::{ArgumentRules, argument_sign, name_of};
+pub use cause::{Cause, Flaw, Sign};
+pub use folders::CODE_FOLDERS;
 pub use greeting::{ClientLine, has_line_end, is_mail_server};
 pub use judge::{
     Attempt, Rate, Reason, Verdict, is_loopback, is_read_for_mail, may_send, may_submit,
@@ -33,7 +41,9 @@ pub use shell::{
     is_login_name, is_pseudo_terminal, is_terminal, keeps_shell_interactive, keeps_to_script,
     script_reads_users_files,
 };
-pub use tamper::{Tamper, variable_tampers};
+pub use tamper::Tamper;
+pub use value::{Look, Stage, VARIABLE_MAX, variable_sign};
+pub use variables::{Readers, may_tamper, variable_names};
 pub use word::{
     Parts, TAMPER_AT, is_activated, is_guarded, is_vouched, kind_of, origin_of, standing_of_parts,
 };

@@ -11,7 +11,8 @@ use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{
-    ArgumentRules, Invocation, Origin, Parts, Role, Standing, TAMPER_AT, Verdict, may_submit,
+    ArgumentRules, Invocation, Origin, Parts, Readers, Role, Sign, Standing, TAMPER_AT, Verdict,
+    may_submit,
 };
 
 use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, only_asks, shell_start, signs};
@@ -84,11 +85,14 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         Origin::System => matches!(program.role, Role::Mailer | Role::Submitter),
         Origin::Foreign => false,
     };
+    let mut found = Sign::NONE;
     if is_looked_at {
         let rules = ArgumentRules::of(program.role, program.kind);
-        after |= u64::from(signs(task, rules).0) << TAMPER_AT;
+        let readers = Readers::of(program.role, program.kind, image.is_script);
+        found = signs(task, rules, readers);
+        after |= u64::from(found.tamper().0) << TAMPER_AT;
     }
-    if record_exec(pid, index, user, after) != 0 {
+    if record_exec(pid, index, user, after, found.0) != 0 {
         guard_submitter(pid);
     }
     0
@@ -99,13 +103,14 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
 /// External linkage: the verifier checks it once, and not for each way that leads to its call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn record_exec(pid: u32, index: u32, user: u32, after: u64) -> u32 {
+extern "C" fn record_exec(pid: u32, index: u32, user: u32, after: u64, found: u32) -> u32 {
     let Some(record) = PROCESSES.get_ptr_mut(pid) else {
         return 0;
     };
     // SAFETY: only this process's own exec and fork touch its record, and it is here.
     let record = unsafe { &mut *record };
     let after = Standing::from_word(after);
+    record.keep_cause(Sign(found));
     record.uid = user;
     record.record_exec(&after, index, pid, 0);
     u32::from(after.role.takes_mail(after.kind))
