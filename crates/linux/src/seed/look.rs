@@ -22,6 +22,7 @@ use policy::{
     variable_sign,
 };
 
+use crate::folders::code_folders;
 use crate::identity::{belongs_to_root, stamp};
 
 /// Bytes that are read of the arguments and of the environment: what Linux lets a program have, as a
@@ -174,17 +175,20 @@ pub fn look(pid: u32, wanted: Wanted) -> Signs {
     signs
 }
 
-/// The variables in a process's environment that count as tampering for one program or another, as
+/// The variables in a process's environment that would count as tampering with a desktop's program, as
 /// `NAME=VALUE`. None when it cannot be read.
 pub fn environment_signs(pid: u32) -> Vec<String> {
     let environment = strings(&PathBuf::from(format!("/proc/{pid}/environ")));
     let environment = environment.unwrap_or_default();
-    let folders = u64::from(crate::folders::code_folders());
-    environment
-        .split(|byte| *byte == 0)
-        .filter(|variable| variable_sign(variable, folders, Readers::ALL.0) != Sign::NONE)
-        .map(|variable| String::from_utf8_lossy(variable).into_owned())
-        .collect()
+    let folders = code_folders().into();
+    let readers = Readers::of(Role::Launcher, Kind::Interactive, false);
+    let mut found: Vec<String> = Vec::new();
+    for variable in environment.split(|byte| *byte == 0) {
+        if variable_sign(variable, folders, readers.0) != Sign::NONE {
+            found.push(String::from_utf8_lossy(variable).into_owned());
+        }
+    }
+    found
 }
 
 /// Whether a process traces any of its threads.
