@@ -18,6 +18,7 @@ mod questions;
 mod roots;
 mod shell;
 mod tamper;
+mod word;
 mod words;
 
 pub use arguments::{ArgumentRules, argument_sign, name_of};
@@ -33,4 +34,7 @@ pub use shell::{
     script_reads_users_files,
 };
 pub use tamper::{Tamper, variable_tampers};
+pub use word::{
+    Parts, TAMPER_AT, is_activated, is_guarded, is_vouched, kind_of, origin_of, standing_of_parts,
+};
 pub use words::{Invocation, Kind, Origin, Rights, Role};
