@@ -35,6 +35,7 @@ pub use shell::{
 };
 pub use tamper::{Tamper, variable_tampers};
 pub use word::{
-    Parts, TAMPER_AT, is_activated, is_guarded, is_vouched, kind_of, origin_of, standing_of_parts,
+    BY_USER, IS_ROOTS, Parts, TAMPER_AT, is_activated, is_guarded, is_vouched, kind_of, origin_of,
+    standing_of_parts,
 };
 pub use words::{Invocation, Kind, Origin, Rights, Role};
