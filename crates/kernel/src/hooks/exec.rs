@@ -15,7 +15,7 @@ use policy::{
     Verdict, may_submit,
 };
 
-use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, shell_start, signs};
+use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, only_asks, shell_start, signs};
 use crate::kernel_memory::{Address, Typed};
 use crate::maps::{CODE_SEEN, PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
