@@ -45,6 +45,7 @@ pub use tamper::Tamper;
 pub use value::{Look, Stage, VARIABLE_MAX, variable_sign};
 pub use variables::{Readers, may_tamper, variable_names};
 pub use word::{
-    Parts, TAMPER_AT, is_activated, is_guarded, is_vouched, kind_of, origin_of, standing_of_parts,
+    BY_USER, IS_ROOTS, Parts, TAMPER_AT, is_activated, is_guarded, is_vouched, kind_of, origin_of,
+    standing_of_parts,
 };
 pub use words::{Invocation, Kind, Origin, Rights, Role};

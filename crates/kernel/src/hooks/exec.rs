@@ -11,12 +11,12 @@ use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{
-    ArgumentRules, Invocation, Origin, Parts, Readers, Role, Sign, Standing, TAMPER_AT, Verdict,
-    may_submit,
+    ArgumentRules, BY_USER, IS_ROOTS, Invocation, Origin, Parts, Readers, Role, Sign, Standing,
+    TAMPER_AT, Verdict, may_submit,
 };
 
 use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, only_asks, shell_start, signs};
-use crate::kernel_memory::Typed;
+use crate::kernel_memory::{Address, Typed};
 use crate::maps::{CODE_SEEN, PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
 
@@ -66,11 +66,6 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         let _ = CODE_SEEN.remove(pid);
     }
     let user = current_user();
-    let mut program = program.started_by(user == 0);
-    // The path of a script is not needed any more.
-    if user == 0 && before.origin != Origin::Foreign {
-        program.is_roots = is_roots(image.file(), image.is_script);
-    }
     if how == Invocation::Terminal && before.origin == Origin::System && logs_in_from_here() {
         how = Invocation::LoginFromHere;
     }
@@ -78,7 +73,9 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     // are few, for what root's own files do, which may hand mail to the machine's server, and for the
     // machine's mailers and submitters: a part of the machine may start one with variables that a user's file sets, as
     // cron does.
-    let mut after = standing_after(before.word(), program.word(how));
+    // The path of a script is not needed any more.
+    let by_whom = by_whom(pid, user, image.file().0, u32::from(image.is_script));
+    let mut after = standing_after(before_exec(pid), program.word(how) | by_whom);
     let origin = Origin::from_code(after as u8);
     let is_looked_at = match origin {
         Origin::User | Origin::Service => true,
@@ -114,6 +111,39 @@ extern "C" fn record_exec(pid: u32, index: u32, user: u32, after: u64, found: u3
     record.uid = user;
     record.record_exec(&after, index, pid, 0);
     u32::from(after.role.takes_mail(after.kind))
+}
+
+/// The word of the current process's standing before the exec.
+///
+/// External linkage: as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn before_exec(pid: u32) -> u64 {
+    match PROCESSES.get_ptr(pid) {
+        // SAFETY: only this process's own exec and fork touch its record, and it is here.
+        Some(record) => unsafe { (*record).standing() }.word(),
+        None => Standing::STRANGER.word(),
+    }
+}
+
+/// Who starts the program, and whether it is root's own, as a program's word has it.
+///
+/// External linkage: as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn by_whom(pid: u32, user: u32, file: u64, is_script: u32) -> u64 {
+    if user != 0 {
+        return BY_USER;
+    }
+    let foreign = PROCESSES
+        .get_ptr(pid)
+        // SAFETY: as above.
+        .is_none_or(|record| unsafe { (*record).origin } == Origin::Foreign as u8);
+    if !foreign && is_roots(Address(file), is_script != 0) {
+        IS_ROOTS
+    } else {
+        0
+    }
 }
 
 /// The word of a standing after an exec; see `policy::standing_of_parts`. Each part is asked for in a
