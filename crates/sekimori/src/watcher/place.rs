@@ -8,6 +8,9 @@ use super::Watcher;
 use crate::channel::request::{Request, UNIT_PIDS_MAX};
 use crate::syslog::is_reported;
 
+/// Unit and script, as far as they are known.
+type Place = (Option<Arc<str>>, Option<Arc<str>>);
+
 impl Watcher {
     /// Adds it to a refusal that administrators are told of, and to what else was found of the same
     /// process. The process may have ended by now: one that started it lives on while it waits.
@@ -38,7 +41,7 @@ impl Watcher {
         }
     }
 
-    fn ask_place(&mut self, question: &Request) -> Option<(Option<Arc<str>>, Option<Arc<str>>)> {
+    fn ask_place(&mut self, question: &Request) -> Option<Place> {
         let answer = self.link.ask(question).ok().flatten()?;
         let answer = String::from_utf8_lossy(&answer);
         let (unit, script) = answer.split_once('\0')?;
