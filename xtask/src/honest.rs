@@ -21,6 +21,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -40,7 +41,14 @@ const PAGE: &str = "docs/honest.md";
 
 const PACKAGES: Packages = Packages {
     purpose: "for the machines",
-    names: &["binutils", "e2fsprogs", "mmdebstrap", "openssh-client", "qemu-system-x86", "qemu-utils"],
+    names: &[
+        "binutils",
+        "e2fsprogs",
+        "mmdebstrap",
+        "openssh-client",
+        "qemu-system-x86",
+        "qemu-utils",
+    ],
     answers: "",
     services: &[],
 };
@@ -81,12 +89,23 @@ pub struct Options {
     /// Try this program instead of the one that is built now
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// Multiply all limits and pauses: for a machine on which much else runs
+    #[arg(long, default_value_t = 1)]
+    patience: u32,
     /// Keep the images for the next run
     #[arg(long)]
     keep: bool,
     /// Play nothing: write the page from the results that there are
     #[arg(long)]
     page_only: bool,
+}
+
+/// What `--patience` says. It is set once, before the first machine.
+static PATIENCE: OnceLock<u32> = OnceLock::new();
+
+/// A limit or pause, so much longer as `--patience` says.
+fn patient(duration: Duration) -> Duration {
+    duration * *PATIENCE.get_or_init(|| 1)
 }
 
 /// Says on standard error what begins now.
@@ -102,11 +121,18 @@ fn say(text: &str) {
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let all = machines()?;
     let rows = rows()?;
+    PATIENCE.get_or_init(|| options.patience.max(1));
     for name in &options.only {
-        ensure!(all.iter().any(|machine| machine.name == *name), "no machine is named {name}");
+        ensure!(
+            all.iter().any(|machine| machine.name == *name),
+            "no machine is named {name}"
+        );
     }
     for name in &options.rows {
-        ensure!(rows.iter().any(|row| row.id == *name), "no row is named {name}");
+        ensure!(
+            rows.iter().any(|row| row.id == *name),
+            "no row is named {name}"
+        );
     }
     let folder = match &options.work {
         Some(folder) => folder.clone(),
@@ -127,7 +153,13 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         PACKAGES.ensure()?;
         let (tools, build) = tools(workspace, &folder, options)?;
         for machine in &chosen {
-            let run = Run { machine, tools: &tools, build: &build, folder: &folder, options };
+            let run = Run {
+                machine,
+                tools: &tools,
+                build: &build,
+                folder: &folder,
+                options,
+            };
             if let Err(error) = run.play(&rows, &mut results) {
                 say(&format!("{}: {error:#}", machine.name));
                 results.leave_out(&machine.name, format!("{error:#}"))?;
@@ -178,7 +210,10 @@ fn tools(workspace: &Workspace, folder: &Path, options: &Options) -> Result<(Pat
     };
     let root = folder.join("tools");
     fs::create_dir_all(&root)?;
-    for (from, name) in [(binary.as_path(), "sekimori"), (&std::env::current_exe()?, "xtask")] {
+    for (from, name) in [
+        (binary.as_path(), "sekimori"),
+        (&std::env::current_exe()?, "xtask"),
+    ] {
         let mut strip = Command::new("strip");
         process::run(strip.arg("-o").arg(root.join(name)).arg(from))?;
     }
@@ -188,16 +223,30 @@ fn tools(workspace: &Workspace, folder: &Path, options: &Options) -> Result<(Pat
     let key = folder.join("key");
     if !key.exists() {
         let mut keygen = Command::new("ssh-keygen");
-        process::run(keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key))?;
+        process::run(
+            keygen
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(&key),
+        )?;
     }
     fs::copy(folder.join("key.pub"), root.join("key.pub"))?;
     let disk = folder.join("tools.ext4");
     let _ = fs::remove_file(&disk);
     let mut make = Command::new("mke2fs");
-    process::run(make.args(["-q", "-t", "ext4", "-L", "honest", "-d"]).arg(&root).arg(&disk).arg("300M"))?;
+    process::run(
+        make.args(["-q", "-t", "ext4", "-L", "honest", "-d"])
+            .arg(&root)
+            .arg(&disk)
+            .arg("300M"),
+    )?;
     let mut describe = Command::new("git");
-    describe.current_dir(workspace.path("")).args(["describe", "--always", "--dirty"]);
-    let build = process::output(&mut describe).unwrap_or_default().trim().to_owned();
+    describe
+        .current_dir(workspace.path(""))
+        .args(["describe", "--always", "--dirty"]);
+    let build = process::output(&mut describe)
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
     Ok((disk, build))
 }
 
@@ -242,7 +291,10 @@ impl Run<'_> {
         if !self.options.keep {
             disk.remove();
         }
-        say(&format!("{name}: {} minutes", began.elapsed().as_secs() / 60));
+        say(&format!(
+            "{name}: {} minutes",
+            began.elapsed().as_secs() / 60
+        ));
         done
     }
 
@@ -251,33 +303,58 @@ impl Run<'_> {
         for (what, script) in [
             ("prepare", FIRST),
             ("install", "/opt/honest/sekimori install"),
-            ("started", "for i in $(seq 120); do systemctl is-active --quiet sekimori && exit 0; sleep 1; done; exit 1"),
+            (
+                "started",
+                "for i in $(seq 120); do systemctl is-active --quiet sekimori && exit 0; sleep 1; done; exit 1",
+            ),
             ("setup", "sekimori setup --yes"),
             ("programs", "sekimori programs"),
         ] {
             let (status, said) = guest.root(script, INSTALL_LIMIT)?;
-            let log = self.folder.join(format!("{}.{what}.log", self.machine.name));
+            let log = self
+                .folder
+                .join(format!("{}.{what}.log", self.machine.name));
             fs::write(&log, &said).with_context(|| log.display().to_string())?;
-            ensure!(status == 0, "{what} ended with status {status}: {}", said.trim());
+            if status != 0 {
+                let (_, unit) = guest.root(
+                    "journalctl --boot --unit sekimori --no-pager | tail -n 100",
+                    INSTALL_LIMIT,
+                )?;
+                fs::write(&log, format!("{said}\n{unit}"))?;
+                bail!("{what} ended with status {status}; see {}", log.display());
+            }
         }
         guest.down()
     }
 
     /// Until the machine has done what it does at its start.
     fn settle(&self, guest: &mut Guest) -> Result<()> {
-        let script = "case $(systemctl is-system-running) in running | degraded) ;; *) exit 1 ;; esac";
+        let script =
+            "case $(systemctl is-system-running) in running | degraded) ;; *) exit 1 ;; esac";
         if let Err(error) = guest.until(script, guest::BOOT_LIMIT) {
             say(&format!("{}: still starting: {error:#}", self.machine.name));
         }
-        let (_, failed) = guest.root("systemctl --failed --no-legend --plain; systemctl list-jobs --no-legend", INSTALL_LIMIT)?;
+        let (_, failed) = guest.root(
+            "systemctl --failed --no-legend --plain; systemctl list-jobs --no-legend",
+            INSTALL_LIMIT,
+        )?;
         if !failed.trim().is_empty() {
-            say(&format!("{}: units that failed or wait:\n{}", self.machine.name, failed.trim_end()));
+            say(&format!(
+                "{}: units that failed or wait:\n{}",
+                self.machine.name,
+                failed.trim_end()
+            ));
         }
         if self.machine.desktop {
-            let shown = guest.until("pgrep -u taro -f 'session|panel|shell' >/dev/null", guest::BOOT_LIMIT);
+            let shown = guest.until(
+                "pgrep -u taro -f 'session|panel|shell' >/dev/null",
+                guest::BOOT_LIMIT,
+            );
             shown.context("no desktop came up")?;
-            std::thread::sleep(Duration::from_secs(60));
-            guest.screen.picture(&self.folder.join(format!("{}.png", self.machine.name)))?;
+            std::thread::sleep(patient(Duration::from_secs(60)));
+            guest
+                .screen
+                .picture(&self.folder.join(format!("{}.png", self.machine.name)))?;
         }
         Ok(())
     }
@@ -294,9 +371,16 @@ impl Run<'_> {
         for row in rows {
             let began = Instant::now();
             let played = player.play(row)?;
-            let word = if played.good { "as expected" } else { "OTHERWISE" };
+            let word = if played.good {
+                "as expected"
+            } else {
+                "OTHERWISE"
+            };
             let seconds = began.elapsed().as_secs();
-            say(&format!("{}/{}: {word} after {seconds} s: {}", played.machine, row.id, played.got));
+            say(&format!(
+                "{}/{}: {word} after {seconds} s: {}",
+                played.machine, row.id, played.got
+            ));
             if !played.good || row.expect == Expect::Refused {
                 again.push((*row, played.clone()));
             }
@@ -305,8 +389,15 @@ impl Run<'_> {
         for (row, mut played) in again {
             player.follow(row, &mut played)?;
             if let Some(followed) = &played.followed {
-                let word = if followed.worked { "worked" } else { "DID NOT WORK" };
-                say(&format!("{}/{}: {}: {word}: {}", played.machine, row.id, followed.step, followed.got));
+                let word = if followed.worked {
+                    "worked"
+                } else {
+                    "DID NOT WORK"
+                };
+                say(&format!(
+                    "{}/{}: {}: {word}: {}",
+                    played.machine, row.id, followed.step, followed.got
+                ));
                 results.add(played)?;
             }
         }

@@ -4,6 +4,8 @@
 #   out: ID STATUS OUTPUT-IN-BASE64
 port=/dev/virtio-ports/org.sekimori.honest
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin NO_COLOR=1 LANG=C.UTF-8
+modprobe virtio_console
+until [ -c "$port" ]; do sleep 1; done
 exec 3<>"$port"
 while :; do
     if ! read -r -u 3 id seconds script; then

@@ -10,7 +10,11 @@ pub fn encode(bytes: &[u8]) -> String {
         let bits = get(0) << 16 | get(1) << 8 | get(2);
         for place in 0..4 {
             let index = (bits >> (18 - 6 * place) & 63) as usize;
-            text.push(if place <= chunk.len() { char::from(LETTERS[index]) } else { '=' });
+            text.push(if place <= chunk.len() {
+                char::from(LETTERS[index])
+            } else {
+                '='
+            });
         }
     }
     text
@@ -18,7 +22,9 @@ pub fn encode(bytes: &[u8]) -> String {
 
 /// What can be read of it; other characters are passed over.
 pub fn decode(text: &str) -> Vec<u8> {
-    let values = text.bytes().filter_map(|byte| LETTERS.iter().position(|letter| *letter == byte));
+    let values = text
+        .bytes()
+        .filter_map(|byte| LETTERS.iter().position(|letter| *letter == byte));
     let (mut bits, mut count, mut bytes) = (0_u32, 0, Vec::new());
     for value in values {
         bits = bits << 6 | u32::try_from(value).unwrap_or(0);
@@ -38,7 +44,13 @@ mod tests {
 
     #[test]
     fn known_texts() {
-        for (plain, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+        for (plain, text) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ] {
             assert_eq!(encode(plain.as_bytes()), text);
             assert_eq!(decode(text), plain.as_bytes());
         }

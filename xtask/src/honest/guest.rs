@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::base64;
 use super::machines::{Disk, Machine};
 use super::screen::Screen;
 use super::terminal::Terminal;
+use super::{base64, patient};
 use crate::guest::{self, joined};
 use crate::process;
 
@@ -62,20 +62,37 @@ impl Guest {
         let socket = |name: &str| folder.join(format!("{name}.sock"));
         let [ssh, smtp, submission] = free_ports()?;
         let mut qemu = guest::qemu("max,la57=off", if machine.desktop { 4096 } else { 1536 });
-        qemu.arg("-kernel").arg(&disk.kernel).arg("-initrd").arg(&disk.initrd);
-        let target = if boot == Boot::Install { " systemd.unit=multi-user.target" } else { "" };
+        qemu.arg("-kernel")
+            .arg(&disk.kernel)
+            .arg("-initrd")
+            .arg(&disk.initrd);
+        let target = if boot == Boot::Install {
+            " systemd.unit=multi-user.target"
+        } else {
+            ""
+        };
         qemu.arg("-append").arg(format!(
             "root=/dev/vda rw console=ttyS0 net.ifnames=0 mitigations=off nokaslr audit=0{target}"
         ));
-        qemu.arg("-drive").arg(joined("file=", overlay, ",format=qcow2,if=virtio,cache=unsafe"));
-        qemu.arg("-drive").arg(joined("file=", tools, ",format=raw,if=virtio,readonly=on"));
+        qemu.arg("-drive").arg(joined(
+            "file=",
+            overlay,
+            ",format=qcow2,if=virtio,cache=unsafe",
+        ));
+        qemu.arg("-drive")
+            .arg(joined("file=", tools, ",format=raw,if=virtio,readonly=on"));
         qemu.arg("-netdev").arg(format!(
             "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh}-:22,hostfwd=tcp:127.0.0.1:{smtp}-:25,\
              hostfwd=tcp:127.0.0.1:{submission}-:587"
         ));
         qemu.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
         qemu.args(["-object", "rng-random,filename=/dev/urandom,id=rng"]);
-        qemu.args(["-device", "virtio-rng-pci,rng=rng", "-device", "virtio-serial-pci"]);
+        qemu.args([
+            "-device",
+            "virtio-rng-pci,rng=rng",
+            "-device",
+            "virtio-serial-pci",
+        ]);
         let console = folder.join(format!("{}.console", machine.name));
         qemu.arg("-serial").arg(joined("file:", &console, ""));
         for name in ["hands", "tty"] {
@@ -86,10 +103,19 @@ impl Guest {
             ));
         }
         qemu.args(["-serial", "chardev:tty"]);
-        qemu.args(["-device", "virtserialport,chardev=hands,name=org.sekimori.honest"]);
-        qemu.arg("-qmp").arg(joined("unix:", &socket("qmp"), ",server=on,wait=off"));
+        qemu.args([
+            "-device",
+            "virtserialport,chardev=hands,name=org.sekimori.honest",
+        ]);
+        qemu.arg("-qmp")
+            .arg(joined("unix:", &socket("qmp"), ",server=on,wait=off"));
         if machine.desktop {
-            qemu.args(["-device", "VGA,xres=1024,yres=768", "-device", "qemu-xhci"]);
+            qemu.args([
+                "-device",
+                "virtio-vga,xres=1024,yres=768",
+                "-device",
+                "qemu-xhci",
+            ]);
             qemu.args(["-device", "usb-tablet"]);
         }
         for name in ["hands", "tty", "qmp"] {
@@ -117,11 +143,24 @@ impl Guest {
                 return Err(error.context(format!("see {}", folder.join("qemu.log").display())));
             }
         };
-        let mut guest = Self { qemu, hands, terminal, screen, ssh, mail: [smtp, submission] };
+        let mut guest = Self {
+            qemu,
+            hands,
+            terminal,
+            screen,
+            ssh,
+            mail: [smtp, submission],
+        };
         guest
             .hands
-            .wait_for_guest(BOOT_LIMIT)
-            .with_context(|| format!("{} did not come up; see {}", machine.name, console.display()))?;
+            .wait_for_guest(patient(BOOT_LIMIT))
+            .with_context(|| {
+                format!(
+                    "{} did not come up; see {}",
+                    machine.name,
+                    console.display()
+                )
+            })?;
         Ok(guest)
     }
 
@@ -131,7 +170,7 @@ impl Guest {
     ///
     /// When the machine does not answer.
     pub fn root(&mut self, script: &str, limit: Duration) -> Result<(i32, String)> {
-        self.hands.run(script, limit)
+        self.hands.run(script, patient(limit))
     }
 
     /// Waits until root's script has success.
@@ -146,7 +185,11 @@ impl Guest {
             if status == 0 {
                 return Ok(());
             }
-            ensure!(began.elapsed() < limit, "waited in vain for: {script} {}", said.trim());
+            ensure!(
+                began.elapsed() < patient(limit),
+                "waited in vain for: {script} {}",
+                said.trim()
+            );
             thread::sleep(Duration::from_secs(2));
         }
     }
@@ -160,7 +203,7 @@ impl Guest {
         self.root("systemctl poweroff --no-block", Duration::from_secs(60))?;
         let began = Instant::now();
         while self.qemu.try_wait()?.is_none() {
-            if began.elapsed() > DOWN_LIMIT {
+            if began.elapsed() > patient(DOWN_LIMIT) {
                 // Its disk is whole: what was written is in the overlay.
                 self.root("sync", Duration::from_secs(5)).ok();
                 break;
@@ -220,7 +263,11 @@ struct Hands {
 
 impl Hands {
     fn new(stream: UnixStream) -> Result<Self> {
-        Ok(Self { writer: stream.try_clone()?, reader: BufReader::new(stream), count: 0 })
+        Ok(Self {
+            writer: stream.try_clone()?,
+            reader: BufReader::new(stream),
+            count: 0,
+        })
     }
 
     /// The port takes nothing until the guest has opened it, so the question is asked again.
@@ -235,24 +282,38 @@ impl Hands {
     }
 
     fn run(&mut self, script: &str, limit: Duration) -> Result<(i32, String)> {
-        self.ask(script, limit.as_secs().max(1), limit + Duration::from_secs(120))
+        self.ask(
+            script,
+            limit.as_secs().max(1),
+            limit + Duration::from_secs(120),
+        )
     }
 
     fn ask(&mut self, script: &str, seconds: u64, limit: Duration) -> Result<(i32, String)> {
         self.count += 1;
         let id = self.count;
-        writeln!(self.writer, "{id} {seconds} {}", base64::encode(script.as_bytes()))?;
+        writeln!(
+            self.writer,
+            "{id} {seconds} {}",
+            base64::encode(script.as_bytes())
+        )?;
         self.reader.get_ref().set_read_timeout(Some(limit))?;
         loop {
             let mut line = String::new();
-            let read = self.reader.read_line(&mut line).context("the machine does not answer")?;
+            let read = self
+                .reader
+                .read_line(&mut line)
+                .context("the machine does not answer")?;
             ensure!(read > 0, "the machine ended");
             let mut words = line.split_whitespace();
             // An answer to a question that was given up.
             if words.next().and_then(|word| word.parse().ok()) != Some(id) {
                 continue;
             }
-            let status = words.next().and_then(|word| word.parse().ok()).unwrap_or(-1);
+            let status = words
+                .next()
+                .and_then(|word| word.parse().ok())
+                .unwrap_or(-1);
             let output = base64::decode(words.next().unwrap_or_default());
             return Ok((status, String::from_utf8_lossy(&output).into_owned()));
         }

@@ -34,13 +34,17 @@ struct Link {
 /// The entries among the lines of a text.
 pub fn entries(text: &str) -> Vec<Entry> {
     let lines = text.lines().filter(|line| line.starts_with('{'));
-    lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
 }
 
 /// The first refusal after an entry. One of a mailer or submitter comes before others: its
 /// callers fail because of it.
 pub fn refusal(entries: &[Entry], after: u64) -> Option<Refusal> {
-    let mut refused = entries.iter().filter(|entry| entry.id > after && entry.verdict == "refuse");
+    let mut refused = entries
+        .iter()
+        .filter(|entry| entry.id > after && entry.verdict == "refuse");
     let entry = refused.next()?;
     Some(Refusal {
         id: entry.id,
@@ -59,7 +63,10 @@ pub fn refusal(entries: &[Entry], after: u64) -> Option<Refusal> {
 /// What to do, out of the text of `explain`: the lines of its last paragraph, below its title.
 pub fn advice(explained: &str) -> Vec<String> {
     let lines: Vec<&str> = explained.trim_end().lines().collect();
-    let from = lines.iter().rposition(|line| line.trim().is_empty()).map_or(0, |at| at + 1);
+    let from = lines
+        .iter()
+        .rposition(|line| line.trim().is_empty())
+        .map_or(0, |at| at + 1);
     match lines.get(from..) {
         Some([title, rest @ ..]) if title.trim_end().ends_with(':') => {
             rest.iter().map(|line| line.trim().to_owned()).collect()
@@ -70,9 +77,13 @@ pub fn advice(explained: &str) -> Vec<String> {
 
 /// The commands among the lines of an advice, as root gives them.
 pub fn commands(advice: &[String]) -> Vec<&str> {
-    let commands = advice.iter().filter_map(|line| line.trim().strip_prefix("sudo "));
+    let commands = advice
+        .iter()
+        .filter_map(|line| line.trim().strip_prefix("sudo "));
     // A word in capitals stands for what only a person knows.
-    commands.filter(|command| command.starts_with("sekimori ") && !command.contains("-OF-YOUR-")).collect()
+    commands
+        .filter(|command| command.starts_with("sekimori ") && !command.contains("-OF-YOUR-"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -98,7 +109,10 @@ mod tests {
     fn the_advice_is_the_last_paragraph() {
         let text = "verdict: refuse\n\nIt was refused.\n\nIf this was you:\n  Start it, and:\n    sudo sekimori register /x --as mailer\n";
         let lines = advice(text);
-        assert_eq!(lines, ["Start it, and:", "sudo sekimori register /x --as mailer"]);
+        assert_eq!(
+            lines,
+            ["Start it, and:", "sudo sekimori register /x --as mailer"]
+        );
         assert_eq!(commands(&lines), ["sekimori register /x --as mailer"]);
         assert!(advice("verdict: allow\n\nIt was permitted.\n").is_empty());
     }

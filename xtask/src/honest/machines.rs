@@ -122,7 +122,10 @@ impl Machine {
             hash.update([0]);
         }
         hash.update(self.packages.join(" "));
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hash.finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     /// Its disk, made anew where the one in the folder is not what the data says.
@@ -157,7 +160,10 @@ impl Machine {
             .arg(part("packages", &self.packages.join(" "))?)
             .arg(part("answers", &self.answers)?)
             .arg(part("script", &self.script())?);
-        run_quietly(&mut command, &folder.join(format!("{}.image.log", self.name)))?;
+        run_quietly(
+            &mut command,
+            &folder.join(format!("{}.image.log", self.name)),
+        )?;
         guest::put(&guest::boot_file(&root, "vmlinuz-")?, &disk.kernel)?;
         guest::put(&guest::boot_file(&root, "initrd.img-")?, &disk.initrd)?;
         guest::disk(&root, &disk.disk, &self.size)?;
@@ -223,8 +229,17 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), machines.len());
         for machine in &machines {
-            assert!(["server", "desktop"].contains(&&*machine.group), "{}", machine.name);
-            assert_eq!(machine.desktop, !machine.session.is_empty(), "{}", machine.name);
+            assert!(
+                ["server", "desktop"].contains(&&*machine.group),
+                "{}",
+                machine.name
+            );
+            assert_eq!(
+                machine.desktop,
+                !machine.session.is_empty(),
+                "{}",
+                machine.name
+            );
         }
     }
 

@@ -31,37 +31,60 @@ fn of<'a>(
 }
 
 fn summary(text: &mut String, machines: &[Machine], rows: &[Row], results: &Results) {
-    text.push_str("\n| machine | rows | as expected | otherwise | not played | builds |\n|---|---|---|---|---|---|\n");
+    text.push_str("\n| machine | rows | as expected | otherwise | not played | steps that worked | builds |\n|---|---|---|---|---|---|---|\n");
     for machine in machines {
         let all: Vec<_> = of(machine, rows, results).collect();
         let count = |wanted: Option<bool>| {
-            all.iter().filter(|(_, played)| played.map(|played| played.good) == wanted).count()
+            all.iter()
+                .filter(|(_, played)| played.map(|played| played.good) == wanted)
+                .count()
         };
-        let builds: BTreeSet<_> =
-            all.iter().filter_map(|(_, played)| Some(&*(*played)?.build)).collect();
+        let builds: BTreeSet<_> = all
+            .iter()
+            .filter_map(|(_, played)| Some(&*(*played)?.build))
+            .collect();
         let builds: Vec<_> = builds.into_iter().collect();
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} |",
             cell(&machine.title),
             all.len(),
             count(Some(true)),
             count(Some(false)),
             count(None),
+            steps(&all),
             builds.join(", ")
         );
     }
 }
 
+/// How many of the steps that were followed made their row work.
+fn steps(all: &[(&Row, Option<&Played>)]) -> String {
+    let followed: Vec<_> = all
+        .iter()
+        .filter_map(|(_, played)| played.as_ref()?.followed.as_ref())
+        .collect();
+    let worked = followed.iter().filter(|followed| followed.worked).count();
+    format!("{worked} of {}", followed.len())
+}
+
 fn section(text: &mut String, machine: &Machine, rows: &[Row], results: &Results) {
     let _ = writeln!(text, "\n## {}\n", machine.title);
     if let Some(why) = results.why_not(&machine.name) {
-        let _ = writeln!(text, "The last run did not play this machine's rows: {}.\n", cell(why));
+        let _ = writeln!(
+            text,
+            "The last run did not play this machine's rows: {}.\n",
+            cell(why)
+        );
     }
     text.push_str("| what a person or the machine does | expected | got | why not, and the step |\n|---|---|---|---|\n");
     for (row, played) in of(machine, rows, results) {
         let got = played.map_or("not played".to_owned(), |played| {
-            format!("{}{}", if played.good { "" } else { "**otherwise:** " }, cell(&played.got))
+            format!(
+                "{}{}",
+                if played.good { "" } else { "**otherwise:** " },
+                cell(&played.got)
+            )
         });
         let _ = writeln!(
             text,
@@ -79,7 +102,9 @@ fn remark(row: &Row, played: Option<&Played>) -> String {
     if !row.why.is_empty() {
         parts.push(row.why.clone());
     }
-    let Some(played) = played else { return parts.join(" ") };
+    let Some(played) = played else {
+        return parts.join(" ");
+    };
     if !played.good || row.expect == Expect::Refused {
         if let Some(refusal) = &played.refusal {
             match refusal.advice.is_empty() {
@@ -88,7 +113,11 @@ fn remark(row: &Row, played: Option<&Played>) -> String {
             }
         }
         if let Some(followed) = &played.followed {
-            let word = if followed.worked { "Followed, and it worked" } else { "Followed, and it did not work" };
+            let word = if followed.worked {
+                "Followed, and it worked"
+            } else {
+                "Followed, and it did not work"
+            };
             parts.push(format!("{word}: {} ({}).", followed.step, followed.got));
         }
     }
@@ -97,7 +126,10 @@ fn remark(row: &Row, played: Option<&Played>) -> String {
 
 /// A text that may stand in a cell.
 fn cell(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
 }
 
 #[cfg(test)]
@@ -146,8 +178,15 @@ mod tests {
 
     #[test]
     fn a_row_that_was_not_played_says_so() {
-        let page = page(&machines().unwrap(), &[row(Expect::Sent)], &Results::default());
-        assert!(page.contains("| echo x \\| mail | sent | not played |  |"), "{page}");
+        let page = page(
+            &machines().unwrap(),
+            &[row(Expect::Sent)],
+            &Results::default(),
+        );
+        assert!(
+            page.contains("| echo x \\| mail | sent | not played |  |"),
+            "{page}"
+        );
     }
 
     #[test]

@@ -36,7 +36,10 @@ fn sink(folder: &Path, addresses: &[&str]) -> Result<()> {
         let address: SocketAddr = address.parse().with_context(|| (*address).to_owned())?;
         listeners.push(std::net::TcpListener::bind(address).with_context(|| address.to_string())?);
     }
-    let options = SmtpOptions { authentication: true, ..SmtpOptions::default() };
+    let options = SmtpOptions {
+        authentication: true,
+        ..SmtpOptions::default()
+    };
     let server = SmtpServer::start(listeners, options)?;
     let mut known = 0;
     loop {
@@ -45,7 +48,8 @@ fn sink(folder: &Path, addresses: &[&str]) -> Result<()> {
             .wait_for_messages(known + 1, Duration::from_secs(3600))
             .unwrap_or_else(|_| server.messages());
         for message in messages.iter().skip(known) {
-            let mut text = format!("from {} to {}\n", message.from, message.to.join(" ")).into_bytes();
+            let mut text =
+                format!("from {} to {}\n", message.from, message.to.join(" ")).into_bytes();
             text.extend_from_slice(&message.content);
             // A search must not find half a message.
             let temporary = folder.join(".incoming");
@@ -58,7 +62,10 @@ fn sink(folder: &Path, addresses: &[&str]) -> Result<()> {
 
 /// Sends one message, whose subject says how it was started.
 fn probe(words: &[&str]) -> Result<()> {
-    let mail = Mail { subject: format!("probe {}", words.join(" ")), ..Mail::default() };
+    let mail = Mail {
+        subject: format!("probe {}", words.join(" ")),
+        ..Mail::default()
+    };
     let sent = deliver(OUTSIDE.parse()?, &mail, Duration::from_secs(30));
     thread::sleep(STAY);
     sent.context("the probe")

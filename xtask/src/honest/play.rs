@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use stage::{Mail, deliver};
 
-use super::base64;
 use super::guest::Guest;
 use super::journal::{self, Entry};
 use super::results::{Followed, Played, Refusal};
 use super::rows::{Expect, Row, Step};
 use super::terminal::Terminal;
+use super::{base64, patient};
 
 /// Until one step of a row has ended.
 const STEP_LIMIT: Duration = Duration::from_secs(180);
@@ -77,7 +77,9 @@ impl Player<'_> {
     ///
     /// When the machine does not answer any more.
     pub fn follow(&mut self, row: &Row, played: &mut Played) -> Result<()> {
-        let Some(refusal) = &played.refusal else { return Ok(()) };
+        let Some(refusal) = &played.refusal else {
+            return Ok(());
+        };
         let commands = journal::commands(&refusal.advice);
         if commands.is_empty() && row.instead.is_empty() {
             return Ok(());
@@ -86,7 +88,11 @@ impl Player<'_> {
         let mut done = Vec::new();
         for command in &commands {
             let (status, said) = self.guest.root(command, STEP_LIMIT)?;
-            let failed = if status == 0 { String::new() } else { format!(" (status {status}: {})", said.trim()) };
+            let failed = if status == 0 {
+                String::new()
+            } else {
+                format!(" (status {status}: {})", said.trim())
+            };
             done.push(format!("`sudo {command}`{failed}"));
         }
         let steps = if row.instead.is_empty() {
@@ -100,11 +106,18 @@ impl Player<'_> {
             wished.expect = Expect::Sent;
         }
         let seen = self.try_row(&wished, steps)?;
-        played.followed = Some(Followed { step: done.join(", "), worked: seen.good, got: seen.got });
+        played.followed = Some(Followed {
+            step: done.join(", "),
+            worked: seen.good,
+            got: seen.got,
+        });
         for command in commands {
-            let path = command.strip_prefix("sekimori register ").and_then(|rest| rest.split(' ').next());
+            let path = command
+                .strip_prefix("sekimori register ")
+                .and_then(|rest| rest.split(' ').next());
             if let Some(path) = path.filter(|path| !before.contains(*path)) {
-                self.guest.root(&format!("sekimori unregister {path}"), STEP_LIMIT)?;
+                self.guest
+                    .root(&format!("sekimori unregister {path}"), STEP_LIMIT)?;
             }
         }
         Ok(())
@@ -130,7 +143,11 @@ impl Player<'_> {
                 self.guest.root("true", STEP_LIMIT)?;
                 let refusal = self.refusal_after(before, &sign)?;
                 let got = format!("could not be played: {error:#}");
-                return Ok(Seen { good: false, got, refusal });
+                return Ok(Seen {
+                    good: false,
+                    got,
+                    refusal,
+                });
             }
         }
         self.judge(row, &sign, before, &last)
@@ -140,7 +157,11 @@ impl Player<'_> {
     fn judge(&mut self, row: &Row, sign: &str, before: u64, last: &(i32, String)) -> Result<Seen> {
         let began = Instant::now();
         let mut refused: Option<Instant> = None;
-        let limit = Duration::from_secs(if row.expect == Expect::Answers { 4 } else { row.limit });
+        let limit = patient(Duration::from_secs(if row.expect == Expect::Answers {
+            4
+        } else {
+            row.limit
+        }));
         let (arrived, refusal) = loop {
             let look = self.look(sign)?;
             let arrived = match row.expect {
@@ -151,7 +172,7 @@ impl Player<'_> {
             if refusal.is_some() {
                 refused.get_or_insert_with(Instant::now);
             }
-            let settled = refused.is_some_and(|at| at.elapsed() > AFTER_REFUSAL);
+            let settled = refused.is_some_and(|at| at.elapsed() > patient(AFTER_REFUSAL));
             if arrived || settled || began.elapsed() > limit {
                 break (arrived, refusal);
             }
@@ -165,7 +186,9 @@ impl Player<'_> {
     }
 
     fn look(&mut self, sign: &str) -> Result<Look> {
-        let (_, text) = self.guest.root(&format!("sh /opt/honest/look.sh '{sign}'"), STEP_LIMIT)?;
+        let (_, text) = self
+            .guest
+            .root(&format!("sh /opt/honest/look.sh '{sign}'"), STEP_LIMIT)?;
         Ok(Look {
             at_outside: text.lines().any(|line| line == "at outside"),
             at_mailbox: text.lines().any(|line| line == "at mailbox"),
@@ -182,14 +205,18 @@ impl Player<'_> {
     }
 
     fn with_advice(&mut self, mut refusal: Refusal) -> Result<Refusal> {
-        let (_, text) = self.guest.root(&format!("sekimori explain {}", refusal.id), STEP_LIMIT)?;
+        let (_, text) = self
+            .guest
+            .root(&format!("sekimori explain {}", refusal.id), STEP_LIMIT)?;
         refusal.advice = journal::advice(&text);
         Ok(refusal)
     }
 
     /// After a step that failed: a picture, and a terminal that is begun anew.
     fn recover(&mut self) {
-        let picture = self.folder.join(format!("{}-{}.png", self.machine, self.count));
+        let picture = self
+            .folder
+            .join(format!("{}-{}.png", self.machine, self.count));
         let _ = self.guest.screen.picture(&picture);
         for key in ["esc", "esc"] {
             let _ = self.guest.screen.press(key);
@@ -202,23 +229,27 @@ impl Player<'_> {
         match step {
             Step::Root(script) => {
                 *last = self.guest.root(&fill(script), STEP_LIMIT)?;
-                ensure!(last.0 == 0, "status {} of {script}: {}", last.0, last.1.trim());
+                ensure!(
+                    last.0 == 0,
+                    "status {} of {script}: {}",
+                    last.0,
+                    last.1.trim()
+                );
             }
             Step::Typed(user, command) => {
                 self.guest.terminal.log_in(user)?;
                 *last = self.guest.terminal.command(&fill(command), STEP_LIMIT)?;
             }
             Step::Raw(text) => {
-                let text = fill(text).replace("\\n", "\n").replace("\\e", "\u{1b}").replace("\\x01", "\u{1}");
-                self.guest.terminal.type_text(&text)?;
+                self.guest.terminal.type_text(&keys_of(&fill(text)))?;
             }
             Step::Shown(text) => self.guest.terminal.expect(&fill(text), STEP_LIMIT)?,
             Step::Keys(keys) => self.guest.screen.press(keys)?,
             Step::Text(text) => {
-                self.guest.screen.type_text(&fill(text).replace("\\n", "\n"))?;
+                self.guest.screen.type_text(&keys_of(&fill(text)))?;
             }
             Step::Click(x, y, button) => self.guest.screen.click(*x, *y, *button)?,
-            Step::Wait(seconds) => thread::sleep(Duration::from_secs(*seconds)),
+            Step::Wait(seconds) => thread::sleep(patient(Duration::from_secs(*seconds))),
             Step::Until(script) => self.guest.until(&fill(script), STEP_LIMIT)?,
             Step::Ssh(command) => *last = self.ssh(&fill(command))?,
             Step::SshCommand(command) => *last = self.ssh_command(&fill(command))?,
@@ -233,7 +264,13 @@ impl Player<'_> {
         ensure!(key.exists(), "no key for ssh");
         let mut command = Command::new("ssh");
         command
-            .args(["-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"])
+            .args([
+                "-q",
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+            ])
             .args(["-o", "ConnectTimeout=120", "-o", "IdentitiesOnly=yes"])
             .arg("-i")
             .arg(key)
@@ -256,7 +293,9 @@ impl Player<'_> {
         let done = match (output, input) {
             (Some(output), Some(input)) => {
                 let mut terminal = Terminal::of(output, input);
-                terminal.be_ready().and_then(|()| terminal.command(typed, STEP_LIMIT))
+                terminal
+                    .be_ready()
+                    .and_then(|()| terminal.command(typed, STEP_LIMIT))
             }
             _ => bail!("ssh has no pipes"),
         };
@@ -309,9 +348,27 @@ impl Player<'_> {
             body: mark.to_owned(),
             ..Mail::default()
         };
-        deliver(([127, 0, 0, 1], local).into(), &mail, STEP_LIMIT)
+        deliver(([127, 0, 0, 1], local).into(), &mail, patient(STEP_LIMIT))
             .with_context(|| format!("the machine's port {port}"))
     }
+}
+
+/// What is typed: `\n` is the Enter key, `\e` Escape, and `\\` a backslash.
+fn keys_of(text: &str) -> String {
+    let mut keys = String::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        keys.push(match letter {
+            '\\' => match letters.next() {
+                Some('n') => '\n',
+                Some('e') => '\u{1b}',
+                Some(other) => other,
+                None => '\\',
+            },
+            letter => letter,
+        });
+    }
+    keys
 }
 
 /// One command of SMTP, and the first letter of the last line of the answer.
@@ -322,7 +379,11 @@ fn say_smtp(stream: &mut BufReader<TcpStream>, command: &str) -> Result<()> {
     loop {
         let mut line = String::new();
         stream.read_line(&mut line)?;
-        ensure!(line.starts_with(['2', '3']), "{command}: the answer is {:?}", line.trim());
+        ensure!(
+            line.starts_with(['2', '3']),
+            "{command}: the answer is {:?}",
+            line.trim()
+        );
         if line.as_bytes().get(3) != Some(&b'-') {
             return Ok(());
         }
@@ -332,22 +393,35 @@ fn say_smtp(stream: &mut BufReader<TcpStream>, command: &str) -> Result<()> {
 /// What was seen, against what is expected.
 fn seen(expect: Expect, arrived: bool, refusal: Option<Refusal>, last: &(i32, String)) -> Seen {
     let refused = refusal.as_ref().map(|refusal| {
-        let culprit = refusal.culprit.as_ref().filter(|culprit| **culprit != refusal.program);
+        let culprit = refusal
+            .culprit
+            .as_ref()
+            .filter(|culprit| **culprit != refusal.program);
         let by = culprit.map_or(String::new(), |culprit| format!(" (culprit {culprit})"));
         format!("refused: {}, {}{by}", refusal.reason, refusal.program)
     });
-    let status = if last.0 == 0 { String::new() } else { format!(", status {}", last.0) };
+    let status = if last.0 == 0 {
+        String::new()
+    } else {
+        format!(", status {}", last.0)
+    };
     let (good, got) = match (expect, refused) {
         (Expect::Answers, None) if last.0 == 0 => (true, "answers".to_owned()),
         (Expect::Answers, None) => (false, format!("status {}: {}", last.0, last.1)),
         (Expect::Answers, Some(refused)) => (false, refused + &status),
         (Expect::Refused, Some(refused)) if !arrived => (true, refused + &status),
         (Expect::Refused, _) if arrived => (false, "sent".to_owned()),
-        (Expect::Refused, _) => (false, format!("nothing arrived, and nothing was refused{status}")),
+        (Expect::Refused, _) => (
+            false,
+            format!("nothing arrived, and nothing was refused{status}"),
+        ),
         (_, None) if arrived => (true, expect.word().to_owned()),
         (_, Some(refused)) if arrived => (true, format!("{}, and {refused}", expect.word())),
         (_, Some(refused)) => (false, refused + &status),
-        (_, None) => (false, format!("nothing arrived, and nothing was refused{status}")),
+        (_, None) => (
+            false,
+            format!("nothing arrived, and nothing was refused{status}"),
+        ),
     };
     Seen { good, got, refusal }
 }
@@ -367,16 +441,33 @@ mod tests {
         })
     }
 
-    fn came(expect: Expect, arrived: bool, refusal: Option<Refusal>, status: i32) -> (bool, String) {
+    fn came(
+        expect: Expect,
+        arrived: bool,
+        refusal: Option<Refusal>,
+        status: i32,
+    ) -> (bool, String) {
         let seen = seen(expect, arrived, refusal, &(status, "said".to_owned()));
         (seen.good, seen.got)
     }
 
     #[test]
+    fn a_backslash_can_be_typed() {
+        assert_eq!(keys_of(r"printf 'a\\nb'; exit\n"), "printf 'a\\nb'; exit\n");
+        assert_eq!(keys_of(r"\e:q\n"), "\u{1b}:q\n");
+    }
+
+    #[test]
     fn what_arrives_is_good_where_it_is_to_arrive() {
         assert_eq!(came(Expect::Sent, true, None, 0), (true, "sent".to_owned()));
-        assert_eq!(came(Expect::Kept, true, None, 0), (true, "delivered".to_owned()));
-        assert_eq!(came(Expect::Refused, true, refusal(), 0), (false, "sent".to_owned()));
+        assert_eq!(
+            came(Expect::Kept, true, None, 0),
+            (true, "delivered".to_owned())
+        );
+        assert_eq!(
+            came(Expect::Refused, true, refusal(), 0),
+            (false, "sent".to_owned())
+        );
     }
 
     #[test]
@@ -389,7 +480,10 @@ mod tests {
     #[test]
     fn a_refusal_names_program_and_culprit() {
         let said = "refused: foreign-origin, /m (culprit /bot), status 1".to_owned();
-        assert_eq!(came(Expect::Sent, false, refusal(), 1), (false, said.clone()));
+        assert_eq!(
+            came(Expect::Sent, false, refusal(), 1),
+            (false, said.clone())
+        );
         assert_eq!(came(Expect::Refused, false, refusal(), 1), (true, said));
     }
 

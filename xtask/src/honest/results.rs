@@ -64,7 +64,10 @@ pub struct Followed {
 #[serde(rename_all = "lowercase")]
 enum Line {
     /// A machine on which rows were not played, and why.
-    Unplayed { machine: String, why: String },
+    Unplayed {
+        machine: String,
+        why: String,
+    },
     Played(Played),
 }
 
@@ -96,7 +99,10 @@ impl Results {
     /// The later line counts. A line that was cut off in the middle does not.
     fn of(text: &str) -> Self {
         let mut results = Self::default();
-        for line in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+        for line in text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+        {
             results.take(line);
         }
         results
@@ -128,7 +134,10 @@ impl Results {
     ///
     /// When it cannot be written.
     pub fn leave_out(&mut self, machine: &str, why: String) -> Result<()> {
-        self.write(Line::Unplayed { machine: machine.to_owned(), why })
+        self.write(Line::Unplayed {
+            machine: machine.to_owned(),
+            why,
+        })
     }
 
     fn write(&mut self, line: Line) -> Result<()> {
@@ -138,7 +147,8 @@ impl Results {
             .append(true)
             .open(&self.file)
             .with_context(|| self.file.display().to_string())?;
-        file.write_all(text.as_bytes()).with_context(|| self.file.display().to_string())?;
+        file.write_all(text.as_bytes())
+            .with_context(|| self.file.display().to_string())?;
         self.take(line);
         Ok(())
     }
@@ -176,7 +186,11 @@ mod tests {
 
     #[test]
     fn the_later_result_counts_and_others_stay() {
-        let lines = [played("exim", "cron", "one"), played("xfce", "dock", "one"), played("exim", "cron", "two")];
+        let lines = [
+            played("exim", "cron", "one"),
+            played("xfce", "dock", "one"),
+            played("exim", "cron", "two"),
+        ];
         let results = Results::of(&lines.map(line).join("\n"));
         assert_eq!(results.get("exim", "cron").unwrap().build, "two");
         assert_eq!(results.get("xfce", "dock").unwrap().build, "one");
@@ -197,12 +211,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("results.jsonl");
         let mut results = Results::read(&file).unwrap();
-        results.leave_out("gnome", "no packages".to_owned()).unwrap();
-        results.leave_out("xfce", "it did not come up".to_owned()).unwrap();
+        results
+            .leave_out("gnome", "no packages".to_owned())
+            .unwrap();
+        results
+            .leave_out("xfce", "it did not come up".to_owned())
+            .unwrap();
         results.add(played("xfce", "dock", "one")).unwrap();
         let again = Results::read(&file).unwrap();
         assert_eq!(again.why_not("gnome"), Some("no packages"));
         assert_eq!(again.why_not("xfce"), None);
-        assert_eq!(again.get("xfce", "dock"), Some(&played("xfce", "dock", "one")));
+        assert_eq!(
+            again.get("xfce", "dock"),
+            Some(&played("xfce", "dock", "one"))
+        );
     }
 }

@@ -7,9 +7,18 @@ use super::machines::Machine;
 
 /// The files with rows, and the name of each for messages.
 const FILES: [(&str, &str); 3] = [
-    ("servers.toml", include_str!("../../data/honest/servers.toml")),
-    ("terminal.toml", include_str!("../../data/honest/terminal.toml")),
-    ("desktops.toml", include_str!("../../data/honest/desktops.toml")),
+    (
+        "servers.toml",
+        include_str!("../../data/honest/servers.toml"),
+    ),
+    (
+        "terminal.toml",
+        include_str!("../../data/honest/terminal.toml"),
+    ),
+    (
+        "desktops.toml",
+        include_str!("../../data/honest/desktops.toml"),
+    ),
 ];
 
 /// What a row is expected to come to.
@@ -124,7 +133,9 @@ impl TryFrom<String> for Step {
     type Error = anyhow::Error;
 
     fn try_from(text: String) -> Result<Self> {
-        let (verb, rest) = text.split_once(": ").with_context(|| format!("no \"verb: \" in {text:?}"))?;
+        let (verb, rest) = text
+            .split_once(": ")
+            .with_context(|| format!("no \"verb: \" in {text:?}"))?;
         let owned = rest.to_owned();
         Ok(match verb {
             "root" => Self::Root(owned),
@@ -163,7 +174,10 @@ impl TryFrom<String> for Step {
 impl Row {
     /// Whether it is played on this machine.
     pub fn is_on(&self, machine: &Machine) -> bool {
-        let named = |list: &[String]| list.iter().any(|name| *name == machine.name || *name == machine.group);
+        let named = |list: &[String]| {
+            list.iter()
+                .any(|name| *name == machine.name || *name == machine.group)
+        };
         named(&self.on) && !named(&self.not_on)
     }
 }
@@ -181,9 +195,14 @@ struct File {
 pub fn rows() -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     for (name, text) in FILES {
-        let file: File = toml::from_str(text).with_context(|| format!("xtask/data/honest/{name}"))?;
+        let file: File =
+            toml::from_str(text).with_context(|| format!("xtask/data/honest/{name}"))?;
         for row in file.row {
-            ensure!(rows.iter().all(|known| known.id != row.id), "two rows are named {}", row.id);
+            ensure!(
+                rows.iter().all(|known| known.id != row.id),
+                "two rows are named {}",
+                row.id
+            );
             rows.push(row);
         }
     }
@@ -199,12 +218,22 @@ mod tests {
     fn every_row_is_played_somewhere_and_says_why_it_is_refused() {
         let machines = machines().unwrap();
         for row in rows().unwrap() {
-            assert!(machines.iter().any(|machine| row.is_on(machine)), "{}", row.id);
+            assert!(
+                machines.iter().any(|machine| row.is_on(machine)),
+                "{}",
+                row.id
+            );
             assert!(!row.steps.is_empty(), "{}", row.id);
-            assert!(row.expect != Expect::Refused || !row.why.is_empty(), "{}", row.id);
+            assert!(
+                row.expect != Expect::Refused || !row.why.is_empty(),
+                "{}",
+                row.id
+            );
             for name in row.on.iter().chain(&row.not_on) {
                 assert!(
-                    machines.iter().any(|machine| machine.name == *name || machine.group == *name),
+                    machines
+                        .iter()
+                        .any(|machine| machine.name == *name || machine.group == *name),
                     "{}: {name}",
                     row.id
                 );
@@ -216,15 +245,25 @@ mod tests {
     fn every_machine_has_rows() {
         let rows = rows().unwrap();
         for machine in machines().unwrap() {
-            assert!(rows.iter().any(|row| row.is_on(&machine)), "{}", machine.name);
+            assert!(
+                rows.iter().any(|row| row.is_on(&machine)),
+                "{}",
+                machine.name
+            );
         }
     }
 
     #[test]
     fn steps_are_read() {
         let step = |text: &str| Step::try_from(text.to_owned());
-        assert_eq!(step("double: 10 20").unwrap(), Step::Click(10, 20, Button::Double));
-        assert_eq!(step("inbound: 25 taro@x").unwrap(), Step::Inbound(25, "taro@x".to_owned()));
+        assert_eq!(
+            step("double: 10 20").unwrap(),
+            Step::Click(10, 20, Button::Double)
+        );
+        assert_eq!(
+            step("inbound: 25 taro@x").unwrap(),
+            Step::Inbound(25, "taro@x".to_owned())
+        );
         assert!(step("dance: now").is_err());
         assert!(step("click: here").is_err());
     }

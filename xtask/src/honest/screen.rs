@@ -32,15 +32,25 @@ impl Screen {
     /// When it does not greet.
     pub fn new(stream: UnixStream) -> Result<Self> {
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
-        let mut screen = Self { writer: stream.try_clone()?, reader: BufReader::new(stream) };
+        let mut screen = Self {
+            writer: stream.try_clone()?,
+            reader: BufReader::new(stream),
+        };
         let mut greeting = String::new();
-        screen.reader.read_line(&mut greeting).context("QEMU's monitor")?;
+        screen
+            .reader
+            .read_line(&mut greeting)
+            .context("QEMU's monitor")?;
         screen.order("qmp_capabilities", &json!({}))?;
         Ok(screen)
     }
 
     fn order(&mut self, name: &str, arguments: &Value) -> Result<()> {
-        writeln!(self.writer, "{}", json!({ "execute": name, "arguments": arguments }))?;
+        writeln!(
+            self.writer,
+            "{}",
+            json!({ "execute": name, "arguments": arguments })
+        )?;
         loop {
             let mut line = String::new();
             let read = self.reader.read_line(&mut line).context("QEMU's monitor")?;
@@ -148,18 +158,49 @@ fn code_of_name(name: &str) -> &str {
 /// The key that types a letter, and whether with shift.
 fn code_of_letter(letter: char) -> Option<(String, bool)> {
     const PLAIN: [(char, &str); 14] = [
-        (' ', "spc"), ('-', "minus"), ('.', "dot"), ('/', "slash"), ('\n', "ret"), ('=', "equal"),
-        (',', "comma"), (';', "semicolon"), ('\'', "apostrophe"), ('\\', "backslash"),
-        ('[', "bracket_left"), (']', "bracket_right"), ('`', "grave_accent"), ('\t', "tab"),
+        (' ', "spc"),
+        ('-', "minus"),
+        ('.', "dot"),
+        ('/', "slash"),
+        ('\n', "ret"),
+        ('=', "equal"),
+        (',', "comma"),
+        (';', "semicolon"),
+        ('\'', "apostrophe"),
+        ('\\', "backslash"),
+        ('[', "bracket_left"),
+        (']', "bracket_right"),
+        ('`', "grave_accent"),
+        ('\t', "tab"),
     ];
     const SHIFTED: [(char, &str); 21] = [
-        ('_', "minus"), (':', "semicolon"), ('"', "apostrophe"), ('@', "2"), ('!', "1"), ('#', "3"),
-        ('$', "4"), ('%', "5"), ('^', "6"), ('&', "7"), ('*', "8"), ('(', "9"), (')', "0"),
-        ('+', "equal"), ('?', "slash"), ('>', "dot"), ('<', "comma"), ('|', "backslash"),
-        ('~', "grave_accent"), ('{', "bracket_left"), ('}', "bracket_right"),
+        ('_', "minus"),
+        (':', "semicolon"),
+        ('"', "apostrophe"),
+        ('@', "2"),
+        ('!', "1"),
+        ('#', "3"),
+        ('$', "4"),
+        ('%', "5"),
+        ('^', "6"),
+        ('&', "7"),
+        ('*', "8"),
+        ('(', "9"),
+        (')', "0"),
+        ('+', "equal"),
+        ('?', "slash"),
+        ('>', "dot"),
+        ('<', "comma"),
+        ('|', "backslash"),
+        ('~', "grave_accent"),
+        ('{', "bracket_left"),
+        ('}', "bracket_right"),
     ];
     let find = |table: &[(char, &str)]| {
-        table.iter().find(|(known, _)| *known == letter).map(|(_, code)| (*code).to_owned())
+        table
+            .iter()
+            .find(|(known, _)| *known == letter)
+            .map(|(_, code)| (*code).to_owned())
     };
     if letter.is_ascii_lowercase() || letter.is_ascii_digit() {
         return Some((letter.to_string(), false));
@@ -167,7 +208,9 @@ fn code_of_letter(letter: char) -> Option<(String, bool)> {
     if letter.is_ascii_uppercase() {
         return Some((letter.to_ascii_lowercase().to_string(), true));
     }
-    find(&PLAIN).map(|code| (code, false)).or_else(|| find(&SHIFTED).map(|code| (code, true)))
+    find(&PLAIN)
+        .map(|code| (code, false))
+        .or_else(|| find(&SHIFTED).map(|code| (code, true)))
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::patient;
+
 /// Until a login, or the prompt after it, appears.
 const LOGIN_LIMIT: Duration = Duration::from_secs(180);
 
@@ -44,12 +46,21 @@ impl Terminal {
                 }
             }
         });
-        Self { writer: Box::new(writer), shown, read: 0, count: 0, user: None }
+        Self {
+            writer: Box::new(writer),
+            shown,
+            read: 0,
+            count: 0,
+            user: None,
+        }
     }
 
     /// What it has shown since the last look, without control sequences.
     fn fresh(&self) -> String {
-        let text = self.shown.lock().map(|text| text.get(self.read..).unwrap_or_default().to_owned());
+        let text = self
+            .shown
+            .lock()
+            .map(|text| text.get(self.read..).unwrap_or_default().to_owned());
         plain(&text.unwrap_or_default())
     }
 
@@ -61,8 +72,11 @@ impl Terminal {
     fn wait(&self, text: &str, limit: Duration) -> Result<()> {
         let began = Instant::now();
         while !self.fresh().contains(text) {
-            if began.elapsed() > limit {
-                bail!("the terminal does not show {text:?}; it shows {:?}", tail(&self.fresh(), 300));
+            if began.elapsed() > patient(limit) {
+                bail!(
+                    "the terminal does not show {text:?}; it shows {:?}",
+                    tail(&self.fresh(), 300)
+                );
             }
             thread::sleep(Duration::from_millis(100));
         }
@@ -102,8 +116,11 @@ impl Terminal {
             if self.wait("login:", Duration::from_secs(10)).is_ok() {
                 break;
             }
-            if began.elapsed() > LOGIN_LIMIT {
-                bail!("the terminal shows no login: {:?}", tail(&self.fresh(), 300));
+            if began.elapsed() > patient(LOGIN_LIMIT) {
+                bail!(
+                    "the terminal shows no login: {:?}",
+                    tail(&self.fresh(), 300)
+                );
             }
         }
         thread::sleep(Duration::from_secs(1));
@@ -124,13 +141,22 @@ impl Terminal {
     /// When none answers.
     pub fn be_ready(&mut self) -> Result<()> {
         let began = Instant::now();
-        while began.elapsed() < LOGIN_LIMIT {
+        while began.elapsed() < patient(LOGIN_LIMIT) {
             thread::sleep(Duration::from_secs(2));
-            if self.command("stty cols 400 2>/dev/null; export TERM=dumb", Duration::from_secs(30)).is_ok() {
+            if self
+                .command(
+                    "stty cols 400 2>/dev/null; export TERM=dumb",
+                    Duration::from_secs(30),
+                )
+                .is_ok()
+            {
                 return Ok(());
             }
         }
-        bail!("no shell answers at the terminal: {:?}", tail(&self.fresh(), 300))
+        bail!(
+            "no shell answers at the terminal: {:?}",
+            tail(&self.fresh(), 300)
+        )
     }
 
     /// Types a command, and waits for its end: its status and what was shown.
@@ -198,7 +224,10 @@ fn plain(text: &str) -> String {
         match letter {
             '\u{1b}' if letters.peek() == Some(&'[') => {
                 letters.next();
-                while letters.next_if(|next| !('@'..='~').contains(next)).is_some() {}
+                while letters
+                    .next_if(|next| !('@'..='~').contains(next))
+                    .is_some()
+                {}
                 letters.next();
             }
             '\r' | '\u{7}' => {}
@@ -214,7 +243,10 @@ mod tests {
 
     #[test]
     fn control_sequences_are_passed_over() {
-        assert_eq!(plain("\u{1b}[?2004h$ \u{1b}[1;32mok\u{1b}[0m\r\n"), "$ ok\n");
+        assert_eq!(
+            plain("\u{1b}[?2004h$ \u{1b}[1;32mok\u{1b}[0m\r\n"),
+            "$ ok\n"
+        );
     }
 
     #[test]
@@ -231,7 +263,9 @@ mod tests {
             let _ = shell.write_all(b"not found\r\nended-1-127.\r\n$ ");
         });
         let mut terminal = Terminal::new(ours).unwrap();
-        let (status, shown) = terminal.command("nothing", Duration::from_secs(60)).unwrap();
+        let (status, shown) = terminal
+            .command("nothing", Duration::from_secs(60))
+            .unwrap();
         assert_eq!((status, &*shown), (127, "not found"));
     }
 }
