@@ -204,8 +204,8 @@ fn tools(workspace: &Workspace, folder: &Path, options: &Options) -> Result<(Pat
         None => {
             say("building the program");
             let mut build = workspace.cargo();
-            process::run(build.args(["build", "--quiet", "--package", "sekimori"]))?;
-            workspace.target("debug/sekimori")
+            process::run(build.args(["build", "--quiet", "--release", "--package", "sekimori"]))?;
+            workspace.target("release/sekimori")
         }
     };
     let root = folder.join("tools");
@@ -307,7 +307,11 @@ impl Run<'_> {
                 "started",
                 "for i in $(seq 120); do systemctl is-active --quiet sekimori && exit 0; sleep 1; done; exit 1",
             ),
-            ("setup", "sekimori setup --yes"),
+            // An emulated machine may take longer to read a large program than a client waits.
+            (
+                "setup",
+                "sekimori setup --yes || sekimori setup --yes || sekimori setup --yes",
+            ),
             ("programs", "sekimori programs"),
         ] {
             let (status, said) = guest.root(script, INSTALL_LIMIT)?;
