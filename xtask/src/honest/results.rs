@@ -68,7 +68,7 @@ enum Line {
         machine: String,
         why: String,
     },
-    Played(Played),
+    Played(Box<Played>),
 }
 
 /// All results, by machine and row.
@@ -113,7 +113,7 @@ impl Results {
             Line::Played(played) => {
                 self.unplayed.remove(&played.machine);
                 let key = (played.machine.clone(), played.row.clone());
-                self.played.insert(key, played);
+                self.played.insert(key, *played);
             }
             Line::Unplayed { machine, why } => drop(self.unplayed.insert(machine, why)),
         }
@@ -125,7 +125,7 @@ impl Results {
     ///
     /// When it cannot be written.
     pub fn add(&mut self, played: Played) -> Result<()> {
-        self.write(Line::Played(played))
+        self.write(Line::Played(Box::new(played)))
     }
 
     /// Says why a machine's rows were not played.
@@ -181,7 +181,7 @@ mod tests {
     }
 
     fn line(played: Played) -> String {
-        serde_json::to_string(&Line::Played(played)).unwrap()
+        serde_json::to_string(&Line::Played(Box::new(played))).unwrap()
     }
 
     #[test]
