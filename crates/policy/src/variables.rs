@@ -157,7 +157,7 @@ impl Rule {
     /// Whether it counts for a program that reads what `readers` says.
     #[inline(always)]
     pub(crate) const fn counts_for(self, readers: u8) -> bool {
-        let needed = (self.0 / INTERPRETED & 3) as u8;
+        let needed = ((self.0 / INTERPRETED) & 3) as u8;
         needed & !readers == 0
     }
 }
@@ -167,7 +167,7 @@ impl Rule {
 pub struct Readers(pub u8);
 
 impl Readers {
-    const INTERPRETER: u8 = (INTERPRETED / INTERPRETED) as u8;
+    const INTERPRETER: u8 = 1;
     const SCRIPT: u8 = (SCRIPTS / INTERPRETED) as u8;
 
     /// All of them.

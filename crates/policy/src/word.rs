@@ -65,8 +65,8 @@ impl Program {
             | (how as u64) << INVOCATION_AT
             | (self.rights.0 as u64) << RIGHTS_AT
             | (self.changed as u64) << FILE_CHANGED_AT
-            | self.by_user as u64 * BY_USER
-            | self.is_roots as u64 * IS_ROOTS
+            | (self.by_user as u64 * BY_USER)
+            | (self.is_roots as u64 * IS_ROOTS)
     }
 
     /// Reads a word.
