@@ -714,5 +714,8 @@ fn advice_on_tampering_names_the_variable_and_where_it_is_set() {
         argument.contains("without the argument --marionette"),
         "{argument}"
     );
-    assert!(argument.contains("grep -rsF -e --marionette"), "{argument}");
+    assert!(
+        argument.contains("grep -rsF -e '--marionette' "),
+        "{argument}"
+    );
 }
