@@ -252,9 +252,11 @@ impl Standing {
             }
             Origin::Service | Origin::Foreign => Origin::Foreign,
         };
-        // Not the user's and no part of the machine, but all of it root's own.
+        // Not the user's and no part of the machine, but all of it root's own. What somebody types into a
+        // shell is no file of root's.
+        let is_typed = matches!(invocation, Invocation::Terminal | Invocation::LoginFromHere);
         match origin {
-            Origin::Foreign if program.is_roots => Origin::Service,
+            Origin::Foreign if program.is_roots && !is_typed => Origin::Service,
             _ => origin,
         }
     }

@@ -279,7 +279,7 @@ fn next_index() -> Option<u32> {
 /// External linkage: the verifier checks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn path_is_elsewheres() -> u32 {
+pub extern "C" fn path_is_elsewheres() -> u32 {
     let Some(settings) = SETTINGS.get(0) else {
         return 1;
     };
