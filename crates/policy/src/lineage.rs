@@ -175,7 +175,12 @@ impl Standing {
         if self.origin == Origin::Foreign {
             Blame::Nobody
         } else if after.origin == Origin::Foreign {
-            Blame::Program
+            // What takes mail is foreign because of who started it: cron reports a user's job as that user.
+            if self.origin == Origin::Service && after.role.takes_mail(after.kind) {
+                Blame::Caller
+            } else {
+                Blame::Program
+            }
         } else if after.tampered.any() && !self.tampered.any() {
             Blame::Caller
         } else {
