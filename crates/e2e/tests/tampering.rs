@@ -296,7 +296,7 @@ fn variables_that_distributions_set_spoil_nothing() {
     let Some(scene) = Scene::open() else { return };
     let launcher = scene.theatre.registered("panel", "launcher", None);
     let mailer = scene.mailer.to_str().unwrap();
-    let long = format!("LS_COLORS={}", "*.LD_PRELOAD=01;31:".repeat(400));
+    let long = format!("LS_COLORS={}", "*.LD_PRELOAD=01;31:".repeat(100));
     for (index, variable) in [
         "GTK_MODULES=gail:atk-bridge",
         "GTK3_MODULES=xapp-gtk3-module",

@@ -175,8 +175,9 @@ impl Standing {
         if self.origin == Origin::Foreign {
             Blame::Nobody
         } else if after.origin == Origin::Foreign {
-            // What takes mail is foreign because of who started it: cron reports a user's job as that user.
-            if self.origin == Origin::Service && after.role.takes_mail(after.kind) {
+            // cron starts a user's jobs, and reports them, as that user: it is what people know of them.
+            let launches = matches!(self.role, Role::Launcher);
+            if self.origin == Origin::Service && (launches || after.role.takes_mail(after.kind)) {
                 Blame::Caller
             } else {
                 Blame::Program

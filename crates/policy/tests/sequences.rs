@@ -82,9 +82,10 @@ fn walk(start: Standing, steps: &[Step]) -> impl Iterator<Item = (Standing, Stan
     })
 }
 
-/// What takes mail is foreign because of its caller, where that acts for the machine.
+/// A launcher of the machine's answers for what it starts as a user, and so does the caller of what takes mail.
 fn who_made_foreign(before: &Standing, after: &Standing) -> Blame {
-    if before.origin == Origin::Service && after.role.takes_mail(after.kind) {
+    let answers = before.role == Role::Launcher || after.role.takes_mail(after.kind);
+    if before.origin == Origin::Service && answers {
         Blame::Caller
     } else {
         Blame::Program
