@@ -297,7 +297,7 @@ impl ProcessRecord {
         self.tampered = standing.tampered.0;
     }
 
-    /// Keeps what the first sign of tampering was. What the signs are is part of the standing.
+    /// Keeps which variable or argument was the first sign of tampering. The signs themselves are in the standing.
     #[inline(always)]
     pub fn keep_cause(&mut self, sign: Sign) {
         if self.tampered_by == 0 {

@@ -69,14 +69,13 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     if how == Invocation::Terminal && before.origin == Origin::System && logs_in_from_here() {
         how = Invocation::LoginFromHere;
     }
-    // What is foreign stays so. The look at the environment is for the user's own programs, which
-    // are few, for what root's own files do, which may hand mail to the machine's server, and for the
-    // machine's mailers and submitters: a part of the machine may start one with variables that a user's file sets, as
-    // cron does.
-    // The path of a script is not needed any more.
+    // The last use of the script's path: the look writes over it.
     let by_whom = by_whom(pid, user, image.file().0, u32::from(image.is_script));
     let mut after = standing_after(before_exec(pid), program.word(how) | by_whom);
     let origin = Origin::from_code(after as u8);
+    // The user's own programs are few. What root's own files do may hand mail to the machine's server. A
+    // part of the machine may start a mailer or submitter with variables that a user's file sets, as
+    // cron does. What is foreign stays so.
     let is_looked_at = match origin {
         Origin::User | Origin::Service => true,
         Origin::System => matches!(program.role, Role::Mailer | Role::Submitter),
