@@ -28,6 +28,7 @@ pub mod pages;
 mod parts;
 mod patience;
 pub mod pins;
+pub mod presence;
 pub mod procfs;
 pub mod programs;
 mod raw_map;

@@ -71,6 +71,10 @@ pub struct Request {
     pub without_hooks: Vec<String>,
     /// Connections a minute for one mailer; 0 is no limit.
     pub rate_per_minute: u32,
+    /// Code of the [`policy::PresenceRule`].
+    pub presence: u8,
+    /// How long nobody need have used the seat before that is told of an interactive mailer.
+    pub absent_after_seconds: u32,
     /// Programs that are registered.
     pub registered: Vec<Registered>,
 }
@@ -101,6 +105,8 @@ pub struct Loaded {
     pub closed_after_ms: u64,
     /// Why calls that reach into other processes are not watched, though they should be.
     pub unwatched_calls: Option<String>,
+    /// Why terminals or keyboards and mice are not watched, where this kernel does not allow it.
+    pub unwatched_input: Option<String>,
     /// Which of the registered programs the gate has no room for.
     pub left_out: Vec<usize>,
 }
@@ -130,6 +136,8 @@ impl Request {
             guard_submitters: self.guard_submitters.into(),
             sample: self.samples().into(),
             rate_limit: self.rate_per_minute,
+            presence: self.presence,
+            absent_after_seconds: self.absent_after_seconds,
             cgroup_level: cgroup.level,
             cgroup_id: cgroup.id,
             mount_namespace: namespace(owner, "mnt")?,
@@ -253,6 +261,11 @@ fn load_new(
 
     loader.verifier_log_level(log);
     loader.override_global("OFFSETS", bytemuck::bytes_of(&kernel.offsets), true);
+    loader.override_global(
+        "PRESENCE_OFFSETS",
+        bytemuck::bytes_of(&kernel.presence),
+        true,
+    );
     let calls = calls::writing();
     loader.override_global("CALLS", bytemuck::bytes_of(&calls), true);
     for name in MAPS {
@@ -271,6 +284,7 @@ fn load_new(
     if let Found::Readable(older) = &older {
         older.carry_counts(&mut pinned)?;
     }
+    pinned.reads_terminals(kernel.presence.has_terminals != 0)?;
     drop(pinned);
 
     let cgroup = Cgroup::at(&request.cgroup)?;
@@ -285,7 +299,7 @@ fn load_new(
     let closed_after_ms = begun.elapsed().as_millis() as u64;
 
     let types = joined(types).map_err(|error| Error::failed(btf::PATH, &error))?;
-    let unwatched_calls = attach_rest(&mut gate, request, &kernel, &types, &cgroup, keep)?;
+    let missing = attach_rest(&mut gate, request, &kernel, &types, &cgroup, keep)?;
     let mut gate = Gate::open(pins)?;
     let mut nothing_carried = false;
     let seeded = match &older {
@@ -309,12 +323,20 @@ fn load_new(
         doubtful: seeded.doubtful,
         doubtful_count: seeded.doubtful_count,
         closed_after_ms,
-        unwatched_calls,
+        unwatched_calls: missing.calls,
+        unwatched_input: missing.input,
         left_out,
     })
 }
 
-/// Attaches all parts but the first. Says why the calls of others are not watched, when they are not.
+/// What is not watched, and why.
+#[derive(Default)]
+struct Missing {
+    calls: Option<String>,
+    input: Option<String>,
+}
+
+/// Attaches all parts but the first.
 fn attach_rest(
     gate: &mut Ebpf,
     request: &Request,
@@ -322,10 +344,10 @@ fn attach_rest(
     types: &Btf,
     cgroup: &Cgroup,
     keep: impl Fn(&str, FdLink) -> Result<(), Error>,
-) -> Result<Option<String>, Error> {
+) -> Result<Missing, Error> {
     let tracefs = Tracefs::prepare();
     let mut attached = Vec::new();
-    let mut unwatched_calls = None;
+    let mut missing = Missing::default();
     for Part {
         name, hook, unless, ..
     } in request.parts().filter(|part| !is_first(part))
@@ -343,9 +365,14 @@ fn attach_rest(
             Err(Error::NoSuchHook(_)) if hook.may_be_missing() => continue,
             // Only the verifier knows whether a tracepoint may read packets; else `ingress` does.
             Err(_) if matches!(hook, Hook::PacketTracepoint(_)) => continue,
+            // Not every kernel lets programs in at functions; `status` says what is missing.
+            Err(error) if matches!(hook, Hook::Entry(_)) => {
+                missing.input = Some(error.to_string());
+                continue;
+            }
             // A gate without this wall is better than none.
             Err(Error::Unsupported(why)) if hook.is_call() => {
-                unwatched_calls = Some(why);
+                missing.calls = Some(why);
                 continue;
             }
             link => link?,
@@ -353,7 +380,7 @@ fn attach_rest(
         attached.push(*name);
         keep(name, link)?;
     }
-    Ok(unwatched_calls)
+    Ok(missing)
 }
 
 fn is_first(part: &Part) -> bool {
@@ -471,6 +498,11 @@ fn attach(
             Program::BtfTracePoint(program),
         ) => {
             program.load(point, types).map_err(fail)?;
+            let link = program.attach().map_err(fail)?;
+            Ok(program.take_link(link).map_err(fail)?.into())
+        }
+        (Hook::Entry(function), Program::FEntry(program)) => {
+            program.load(function, types).map_err(fail)?;
             let link = program.attach().map_err(fail)?;
             Ok(program.take_link(link).map_err(fail)?.into())
         }

@@ -16,6 +16,8 @@ pub enum Hook {
     NewTracepoint(&'static str),
     /// One that is handed a packet, which only some kernels let it read.
     PacketTracepoint(&'static str),
+    /// The entry of a function of the kernel, where the kernel lets a program in.
+    Entry(&'static str),
     /// Where locks of memory maps are taken; only where that costs little.
     MemoryLock(&'static str),
     /// Begin or end of a system call.
@@ -34,7 +36,10 @@ impl Hook {
     pub const fn is_new(&self) -> bool {
         matches!(
             self,
-            Self::NewTracepoint(_) | Self::PacketTracepoint(_) | Self::MemoryLock(_)
+            Self::NewTracepoint(_)
+                | Self::PacketTracepoint(_)
+                | Self::Entry(_)
+                | Self::MemoryLock(_)
         )
     }
 
@@ -97,11 +102,15 @@ const MEMORY_WRITE: &str = "memory_write";
 const WRITE: &str = "write";
 /// The program that sees what comes in, where it costs less.
 const RECEIVED: &str = "received";
+/// The program that sees what programs put into terminals.
+pub const STUFFING: &str = "stuffing";
+/// The program that sees keyboards and mice.
+pub const INPUT: &str = "input";
 const TAKE_DESCRIPTOR: &str = "take_descriptor";
 
 /// Every program with its hook, in the order in which they are attached. One that is there
 /// twice is in no gate twice.
-pub static PARTS: [Part; 21] = [
+pub static PARTS: [Part; 23] = [
     part("connect4", Hook::Connect, When::Always),
     part("connect6", Hook::Connect, When::Always),
     part("egress", Hook::Egress, When::Packets),
@@ -128,6 +137,8 @@ pub static PARTS: [Part; 21] = [
     part("exec", Hook::Tracepoint("sched_process_exec"), When::Always),
     part("fork", Hook::Tracepoint("sched_process_fork"), When::Always),
     part("traced", Hook::Tracepoint("sched_wait_task"), When::Always),
+    part(STUFFING, Hook::Entry("n_tty_receive_buf"), When::Always),
+    part(INPUT, Hook::Entry("input_event"), When::Always),
     part(
         MEMORY_WRITE,
         Hook::MemoryLock("mmap_lock_acquire_returned"),

@@ -19,6 +19,7 @@ mod loading;
 pub mod looker;
 mod mode;
 mod pace;
+mod presence;
 mod pulse;
 mod reload;
 mod root;
@@ -113,6 +114,7 @@ pub struct Keeper {
     syslog: Syslog,
     search: search::Search,
     forward: forward::Forward,
+    seats: presence::Seats,
     watcher: Option<Watcher>,
     waiting: Waiting,
     restarts: Restarts,
@@ -158,11 +160,12 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let left_out = left_out(&loaded, &registry);
     let said: Vec<String> = said.into_iter().chain(left_out).collect();
     let closed_after = begun.elapsed();
-    let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
+    let mut gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
     linux::confine::needs_no_loading()?;
     let hold = Hold::of(&request.pins())?;
     let rings = [gate.events()?, gate.samples()?];
     let code = gate.code()?;
+    let seats = presence::Seats::follow(&mut gate);
     forward.wait();
     if let Err(error) = install::tell_starter("READY=1") {
         trouble(&format!("the service manager does not listen: {error}"));
@@ -193,6 +196,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         syslog: Syslog::default(),
         search: search::Search::default(),
         forward,
+        seats,
         watcher: None,
         waiting: Waiting::default(),
         restarts: Restarts::default(),
@@ -260,6 +264,8 @@ fn request(
         older_hooks: options.older_hooks,
         without_hooks: options.without_hooks.clone(),
         rate_per_minute: config.rate_per_minute,
+        presence: config.presence as u8,
+        absent_after_seconds: config.presence_seconds,
         registered: registry.for_gate(),
     }
 }
@@ -367,6 +373,9 @@ impl Keeper {
             if woken.forward {
                 self.take_reports();
             }
+            if woken.sessions {
+                self.sessions_changed();
+            }
             if woken.looked {
                 self.take_looks();
                 // A registration may have come or gone.
@@ -431,6 +440,7 @@ impl Keeper {
         waiting.push(readable(self.looker.as_fd()));
         waiting.push(readable(self.code.as_fd()));
         waiting.push(readable(self.forward.as_fd()));
+        waiting.push(self.seats.as_fd().map_or_else(|| silent(signals), readable));
         waiting.extend(self.hold.poll());
         match poll(&mut waiting, timeout.as_ref()) {
             Ok(_) => {}
@@ -447,6 +457,7 @@ impl Keeper {
             looked: woken(5),
             code: woken(6),
             forward: woken(7),
+            sessions: woken(8),
         })
     }
 
@@ -559,6 +570,7 @@ struct Woken {
     looked: bool,
     code: bool,
     forward: bool,
+    sessions: bool,
 }
 
 impl Woken {
@@ -569,7 +581,8 @@ impl Woken {
                 || self.files
                 || self.ended
                 || self.looked
-                || self.forward)
+                || self.forward
+                || self.sessions)
     }
 }
 

@@ -24,6 +24,11 @@ pub fn words(loaded: &Loaded) -> Vec<String> {
             loaded.without_room
         ));
     }
+    if let Some(why) = &loaded.unwatched_input {
+        words.push(format!(
+            "the gate does not see all input of terminals, keyboards and mice: {why}"
+        ));
+    }
     words.extend(loaded.doubtful.iter().cloned());
     let more = (loaded.doubtful_count as usize).saturating_sub(loaded.doubtful.len());
     if more > 0 {
@@ -50,11 +55,12 @@ mod tests {
             first_error: Some("no BTF".to_owned()),
             nothing_carried: true,
             without_room: 5,
+            unwatched_input: Some("no trampolines".to_owned()),
             doubtful: vec!["/usr/bin/mutt shows signs".to_owned()],
             doubtful_count: 3,
             ..Loaded::default()
         });
-        assert_eq!(words.len(), 5);
-        assert!(words[0].contains("no BTF") && words[4].starts_with("2 more processes"));
+        assert_eq!(words.len(), 6);
+        assert!(words[0].contains("no BTF") && words[5].starts_with("2 more processes"));
     }
 }
