@@ -159,11 +159,14 @@ pub(super) fn advice(refused: &Refused<'_>) -> Vec<String> {
             "Let the system start {}: restart its service, or the computer.",
             name(program)
         )],
-        Reason::NeedsPresence => vec![
-            by_word(refused.reason.word(), &name(program)),
-            "If it also sends at times that you have set:".to_owned(),
-            command(program, Role::Mailer, Some(Kind::Scheduled)),
-        ],
+        Reason::NeedsPresence => {
+            let mut lines = vec![by_word(refused.reason.word(), &name(program))];
+            if refused.is_interactive() && matches!(File::at(program), File::Good) {
+                lines.push("If it also sends at times that you have set:".to_owned());
+                lines.push(command(program, Role::Mailer, Some(Kind::Scheduled)));
+            }
+            lines
+        }
         Reason::Tampered => tampered(refused),
         Reason::RateExceeded => vec![
             "Wait a minute. To permit more connections, raise rate_per_minute in /etc/sekimori/config.toml."
