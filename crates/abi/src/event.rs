@@ -27,6 +27,8 @@ pub enum EventTag {
     Code = 7,
     /// A [`ScriptEvent`]; in the keeper's ring buffer too.
     Script = 8,
+    /// An [`crate::AbsentEvent`].
+    Absent = 9,
 }
 
 impl EventTag {
@@ -41,6 +43,7 @@ impl EventTag {
             6 => Some(Self::Sample),
             7 => Some(Self::Code),
             8 => Some(Self::Script),
+            9 => Some(Self::Absent),
             _ => None,
         }
     }

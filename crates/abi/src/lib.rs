@@ -12,6 +12,7 @@
 
 mod event;
 mod lineage;
+mod presence;
 mod sample;
 mod settings;
 
@@ -24,6 +25,7 @@ pub use lineage::{
     PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath, ROOTS_SCRIPT, Registration,
     RegistrationKey, SCRIPT_OF_OTHERS, SCRIPT_PATH_BYTES, ScriptKey,
 };
+pub use presence::{AbsentEvent, PresenceOffsets, Seat, Seated, Typing};
 pub use sample::{
     Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling,
     ServerKey, Wish,
@@ -64,7 +66,12 @@ plain! {
     CodeEvent = 48,
     CodeLook = 24,
     ScriptEvent = 24 + SCRIPT_PATH_BYTES,
-    Settings = 96,
+    AbsentEvent = 56,
+    PresenceOffsets = 56,
+    Typing = 40,
+    Seated = 16,
+    Seat = 24,
+    Settings = 104,
     Flow = 56,
     RateWindow = 16,
     Sampling = 112,

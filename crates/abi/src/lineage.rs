@@ -136,10 +136,12 @@ pub struct Registration {
     pub kind: u8,
     /// 1 while the file waits to be verified again: it counts as changed.
     pub suspended: u8,
+    /// 1 for an interactive mailer that also sends at set times: nobody need be there.
+    pub scheduled: u8,
     /// Its [`Rights`].
     pub rights: u8,
     /// Zero.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 3],
     /// The first eight bytes of its file's name, by which [`policy::argument_sign`] knows the program.
     pub name: [u8; 8],
     /// Of a script, the name of the shell that its first line names, where that shell reads nothing

@@ -24,8 +24,8 @@ pub struct Settings {
     pub guard_submitters: u8,
     /// 1: connections and DNS queries of processes that may not send are sampled.
     pub sample: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// Code of the [`policy::PresenceRule`].
+    pub presence: u8,
     /// Connections a minute for one interactive or batch mailer; 0 is no limit.
     pub rate_limit: u32,
     /// Level of the guarded cgroup in its hierarchy; the root is 0.
@@ -50,6 +50,10 @@ pub struct Settings {
     /// Bit `n` is set where only root can write to the folder [`policy::CODE_FOLDERS`]`[n]` and what
     /// lies there.
     pub code_folders: u32,
+    /// How many seconds nobody need have used a seat before an interactive mailer's connection is reported.
+    pub absent_after_seconds: u32,
+    /// Zero.
+    pub reserved2: u32,
 }
 
 impl Settings {

@@ -33,6 +33,14 @@ impl Scene {
 
     /// The same, with something to prepare before the gate is up.
     pub fn open_after(config: &str, prepare: impl FnOnce(&Theatre)) -> Option<Self> {
+        Self::open_with(config, |theatre| {
+            prepare(theatre);
+            Vec::new()
+        })
+    }
+
+    /// The same, where the preparation says with which more arguments the daemon runs.
+    pub fn open_with(config: &str, prepare: impl FnOnce(&Theatre) -> Vec<String>) -> Option<Self> {
         let theatre = Theatre::open_with(&Options {
             config: config.to_owned(),
             ..Options::default()
@@ -40,8 +48,9 @@ impl Scene {
         let mail = theatre.smtp();
         let mailer = theatre.registered("mailer", "mailer", Some("interactive"));
         let bot = theatre.player("bot");
-        prepare(&theatre);
-        if !theatre.raise() {
+        let arguments = prepare(&theatre);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        if !theatre.raise_with(&arguments) {
             return None;
         }
         let desktop = theatre.desktop();

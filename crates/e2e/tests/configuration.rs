@@ -296,6 +296,14 @@ fn a_line_in_a_start_up_file() {
         word(&refusal, "reason"),
     );
     plant(&send);
+    let before = scene.theatre.newest();
     drop(scene.theatre.terminal());
-    scene.obeyed("start-up-mailer", "true");
+    // Nobody has pressed Enter there.
+    let refusal = scene.refusal_after(before, "start-up-mailer");
+    assert_eq!(refusal["reason"], "needs-typing", "{refusal}");
+    evasions::stopped(
+        "start-up-mailer",
+        scene.server.payload_bytes(),
+        "needs-typing",
+    );
 }

@@ -7,6 +7,7 @@ use policy::Reason;
 use crate::accounts::Subordinate;
 use crate::answers::{Answer, Answers};
 use crate::attempts::Attempt;
+use crate::away::Away;
 use crate::blame::to_blame;
 use crate::bounded::Bounded;
 use crate::case_kind::retold;
@@ -240,6 +241,18 @@ impl Engine {
             } => {
                 actions.push(notice(tampering(&by, uid, &target, signs)));
                 self.tampered.put(self.account(uid), (uid, target.pid), by);
+            }
+            Event::Absent {
+                actor,
+                destination,
+                idle_ns,
+                refused,
+            } => {
+                let away = Away::new(&actor, destination, idle_ns, refused);
+                actions.push(notice(away.notice()));
+                if let Some(found) = away.finding() {
+                    self.report(found, actor.program.clone(), now, &mut actions);
+                }
             }
             Event::Lost { what, count } => actions.push(notice(NoticeEntry {
                 text: format!("{count} {what} could not be reported"),

@@ -295,6 +295,17 @@ pub enum Event {
         /// What was done.
         signs: Tamper,
     },
+    /// An interactive mailer connected to a mail server, and nobody had used the seat for a while.
+    Absent {
+        /// The mailer.
+        actor: Actor,
+        /// The server.
+        destination: SocketAddr,
+        /// How long nobody had used it, in nanoseconds.
+        idle_ns: u64,
+        /// The gate refused the connection for it; that verdict is an event of its own.
+        refused: bool,
+    },
     /// Something that the kernel programs could not report, since the last such event.
     Lost {
         /// What, in words: "verdicts and connections".

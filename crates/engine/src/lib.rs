@@ -9,6 +9,7 @@
 mod accounts;
 mod answers;
 mod attempts;
+mod away;
 mod blame;
 mod bounded;
 mod case_kind;

@@ -93,6 +93,18 @@ pub fn finding_sentence(entry: &FindingEntry) -> String {
         return reason_sentence(reason, &Case::from(entry));
     }
     let program = program_name(&entry.program);
+    if entry.judged == JudgedWord::Connect {
+        let server = entry
+            .destination
+            .map_or_else(String::new, |server| format!(" {server}"));
+        let away = entry
+            .evidence
+            .first()
+            .map_or("nobody was there", |one| &one.detail);
+        return capitalised(&format!(
+            "{program} sent mail to the mail server{server}, although {away}."
+        ));
+    }
     let through = match other_culprit(&Case::from(entry)) {
         Some(culprit) => format!(", with {culprit} in its lineage,"),
         None => String::new(),
@@ -164,6 +176,14 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
             "code that is not its own may run in it{}",
             signs(case)
         ),
+        Reason::NeedsTyping => {
+            "a shell started it before anybody had pressed Enter in its terminal, as a start-up file of the shell does"
+                .to_owned()
+        }
+        Reason::NeedsPresence => {
+            "it sends when a person presses send, and nobody had used this computer's keyboard or mouse for a while"
+                .to_owned()
+        }
         Reason::RateExceeded => "it opens connections faster than its limit allows".to_owned(),
         Reason::NeedsRule => {
             "it acts for the machine itself, which hands its mail to this machine's mail server; mail to other \

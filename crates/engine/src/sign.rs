@@ -55,6 +55,8 @@ pub enum Sign {
     DeadPeers,
     /// Others deliver their mail to it.
     MailServer,
+    /// An interactive mailer sent while nobody used the computer.
+    NobodyThere,
     /// Many attempts in a short time.
     Repeated,
     /// The process was tampered with.
@@ -77,7 +79,7 @@ pub enum Sign {
 
 /// Sign, weight, and why it weighs that much. Positive speaks for an infection. The unit
 /// is arbitrary; only the order and the proportions mean something.
-const WEIGHTS: [(Sign, i32, &str); 33] = [
+const WEIGHTS: [(Sign, i32, &str); 34] = [
     (
         Sign::IrcSameLineage,
         60,
@@ -197,6 +199,11 @@ const WEIGHTS: [(Sign, i32, &str); 33] = [
         Sign::MachineNick,
         20,
         "Rishi (Goebel and Holz 2007): bots number themselves; people do it now and then",
+    ),
+    (
+        Sign::NobodyThere,
+        15,
+        "such a mailer sends when a person presses send; one that sends at a set time does so too",
     ),
     (
         Sign::Repeated,

@@ -8,4 +8,4 @@ mod start;
 pub use identity::Image;
 pub use login::logs_in_from_here;
 pub use roots::is_roots;
-pub use start::{ShellStart, only_asks, shell_start, signs};
+pub use start::{ShellStart, only_asks, shell_start, signs, stdin_file};

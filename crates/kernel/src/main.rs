@@ -19,6 +19,7 @@ mod kernel_memory;
 mod mail;
 mod maps;
 mod packet;
+mod presence;
 mod repeat;
 mod report;
 mod sample;

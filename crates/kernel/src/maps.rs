@@ -31,6 +31,9 @@ pub struct Scratch {
     pub variable: [u8; VARIABLE_MAX],
     /// The look at it. Kept here and not on the stack, so that the verifier does not follow each of its states.
     pub look: Look,
+    /// How the image was started, and by what: see `presence::typing_after_exec`. Kept here for the same
+    /// reason.
+    pub start: u64,
 }
 
 /// What user space sets.

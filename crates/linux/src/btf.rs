@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use abi::Offsets;
+use abi::{Offsets, PresenceOffsets};
 
-use crate::{Error, calls};
+use crate::{Error, calls, presence};
 
 /// Where the kernel shows its type information.
 pub const PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -74,6 +74,8 @@ pub struct Kernel {
     /// The number of the function that makes a packet readable. Whether a tracepoint may call
     /// it, only the verifier knows: since 6.12.
     pub packet_reader: Option<u32>,
+    /// Where fields of terminals and input devices lie, as far as the kernel has them.
+    pub presence: PresenceOffsets,
 }
 
 /// What the gate's programs call and not every kernel with BTF has, the newest first, with the version that
@@ -106,6 +108,7 @@ pub fn kernel() -> Result<Kernel, Error> {
         offsets: types.offsets()?,
         has_cheap_memory_locks: types.offset(lock, "memcg_id").is_some(),
         packet_reader: types.function("bpf_dynptr_from_skb"),
+        presence: presence::offsets(&types),
     })
 }
 
@@ -208,7 +211,7 @@ impl<'a> Types<'a> {
     }
 
     /// Bytes from the start of `structure` to a path of members such as `f_path.mnt`.
-    fn offset(&self, structure: &str, path: &str) -> Option<u32> {
+    pub(crate) fn offset(&self, structure: &str, path: &str) -> Option<u32> {
         let id = *self.structs.get(structure.as_bytes())?;
         let mut composite = self.composite(id)?;
         let mut bits = 0;

@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use abi::{
-    EventHeader, EventTag, FlowEvent, ProcessRecord, ProgramEvent, TamperEvent, VerdictEvent,
-    VerdictOrigin,
+    AbsentEvent, EventHeader, EventTag, FlowEvent, ProcessRecord, ProgramEvent, TamperEvent,
+    VerdictEvent, VerdictOrigin,
 };
 use engine::{Actor, Culprit, Event, FlowInfo, FlowKind, Judged, Lineage, LineageLink, Party};
 use policy::{Kind, Origin, Reason, Role, Tamper};
@@ -139,6 +139,19 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event
         EventTag::Program => {
             names.seen(&read(bytes)?);
             None
+        }
+        EventTag::Absent => {
+            let event: AbsentEvent = read(bytes)?;
+            let header = event.header;
+            let record = names.process(header.pid).unwrap_or_default();
+            let mut actor = actor(header.pid, header.uid, &record, names);
+            actor.program = known(names, event.program);
+            Some(Event::Absent {
+                actor,
+                destination: address(event.address, event.port, event.family)?,
+                idle_ns: event.idle_ns,
+                refused: event.refused != 0,
+            })
         }
         EventTag::Tamper => {
             let event: TamperEvent = read(bytes)?;

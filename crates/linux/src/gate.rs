@@ -1,12 +1,14 @@
 //! The gate as it is pinned: settings, registrations, the process table, counters, events.
 
 mod ring;
+mod seat;
 
 use std::path::Path;
 
 use abi::{
     CodeLook, Counter, FOLD_NS, Fold, Interest, ProcessRecord, ProgramEntry, ProgramKey,
-    Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey, Settings, VerdictEvent,
+    Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey, Seat, Seated, Settings,
+    VerdictEvent,
 };
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -45,7 +47,9 @@ plain!(
     ScriptKey,
     Interest,
     CodeLook,
-    Fold
+    Fold,
+    Seat,
+    Seated
 );
 
 /// A registered program, as the gate is told.
@@ -78,13 +82,18 @@ impl Registered {
         let role = Role::from_word(&self.role).unwrap_or(Role::Unknown);
         let kind = Kind::from_word(&self.kind).unwrap_or(Kind::Batch);
         let is_script = !self.script_paths.is_empty();
+        let known = match kind {
+            Kind::Scheduled => Kind::Interactive,
+            kind => kind,
+        };
         Registration {
             changed_ns: if is_script { 0 } else { self.changed_ns },
             role: role as u8,
-            kind: kind as u8,
+            kind: known as u8,
             suspended: self.suspended.into(),
+            scheduled: (kind == Kind::Scheduled).into(),
             rights: self.rights,
-            reserved: [0; 4],
+            reserved: [0; 3],
             name: self.name,
             shell: self.shell,
         }
@@ -134,6 +143,8 @@ pub struct Gate {
     spoiled: HashMap<MapData, u32, u64>,
     last_spoiled: Array<MapData, u64>,
     counted: Counted,
+    seat: Array<MapData, Bytes<Seat>>,
+    seated: HashMap<MapData, u32, Bytes<Seated>>,
 }
 
 fn map(pins: &Pins, name: &str) -> Result<Map, Error> {
@@ -181,6 +192,8 @@ impl Gate {
             spoiled: typed(pins, "spoiled")?,
             last_spoiled: typed(pins, "last_spoiled")?,
             counted: Counted::open(&pins.link_folders()),
+            seat: typed(pins, "seat")?,
+            seated: typed(pins, "seated")?,
         })
     }
 

@@ -6,6 +6,8 @@
 //! which makes known who was there before. A gate of another version is removed last, so
 //! that at every moment one of the two guards.
 
+mod tracefs;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -27,6 +29,7 @@ use crate::parts::{Hook, PARTS, Part, When};
 use crate::pins::{MAPS, Pins};
 use crate::seed;
 use crate::{Error, btf, calls, functions, roots};
+use tracefs::Tracefs;
 
 /// The compiled kernel programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../kernel/object/gate.o");
@@ -71,6 +74,10 @@ pub struct Request {
     pub without_hooks: Vec<String>,
     /// Connections a minute for one mailer; 0 is no limit.
     pub rate_per_minute: u32,
+    /// Code of the [`policy::PresenceRule`].
+    pub presence: u8,
+    /// How long nobody need have used the seat before that is told of an interactive mailer.
+    pub absent_after_seconds: u32,
     /// Programs that are registered.
     pub registered: Vec<Registered>,
 }
@@ -130,6 +137,8 @@ impl Request {
             guard_submitters: self.guard_submitters.into(),
             sample: self.samples().into(),
             rate_limit: self.rate_per_minute,
+            presence: self.presence,
+            absent_after_seconds: self.absent_after_seconds,
             cgroup_level: cgroup.level,
             cgroup_id: cgroup.id,
             mount_namespace: namespace(owner, "mnt")?,
@@ -253,6 +262,11 @@ fn load_new(
 
     loader.verifier_log_level(log);
     loader.override_global("OFFSETS", bytemuck::bytes_of(&kernel.offsets), true);
+    loader.override_global(
+        "PRESENCE_OFFSETS",
+        bytemuck::bytes_of(&kernel.presence),
+        true,
+    );
     let calls = calls::writing();
     loader.override_global("CALLS", bytemuck::bytes_of(&calls), true);
     for name in MAPS {
@@ -271,6 +285,7 @@ fn load_new(
     if let Found::Readable(older) = &older {
         older.carry_counts(&mut pinned)?;
     }
+    pinned.reads_terminals(kernel.presence.has_terminals != 0)?;
     drop(pinned);
 
     let cgroup = Cgroup::at(&request.cgroup)?;
@@ -545,50 +560,6 @@ pub(crate) fn namespace(process: &str, kind: &str) -> Result<u32, Error> {
         .nth(1)
         .and_then(|number| number.parse().ok());
     number.ok_or_else(|| Error::Failed(format!("{path}: unexpected target {text}")))
-}
-
-/// The numbers of syscall tracepoints stand in tracefs, which is not mounted everywhere.
-struct Tracefs {
-    problem: Option<String>,
-}
-
-impl Tracefs {
-    const PLACE: &str = "/sys/kernel/tracing";
-
-    /// Mounts tracefs in a mount namespace of this process when nobody else has: the
-    /// machine's own mounts stay as they are.
-    fn prepare() -> Self {
-        if Path::new(Self::PLACE).join("events").is_dir() {
-            return Self { problem: None };
-        }
-        use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-        use rustix::thread::{UnshareFlags, unshare_unsafe};
-        let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-        // SAFETY: leaving the mount namespace does not touch memory or file descriptors; no other
-        // thread runs any more.
-        let done = unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
-            .and_then(|()| mount_change("/", private))
-            .and_then(|()| mount("tracefs", Self::PLACE, "tracefs", MountFlags::empty(), None));
-        Self {
-            problem: done.err().map(|error| error.to_string()),
-        }
-    }
-
-    /// Whether the kernel has this call, as far as can be told.
-    fn has_syscall(&self, point: &str) -> bool {
-        let calls = Path::new(Self::PLACE).join("events/syscalls");
-        !calls.is_dir() || calls.join(point).is_dir()
-    }
-
-    fn explain(&self, error: Error) -> Error {
-        match &self.problem {
-            Some(problem) => Error::Unsupported(format!(
-                "{}: tracefs cannot be mounted: {problem}",
-                Self::PLACE
-            )),
-            None => error,
-        }
-    }
 }
 
 #[cfg(test)]

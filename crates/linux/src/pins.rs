@@ -18,7 +18,7 @@ use crate::parts::Part;
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 21] = [
+pub const MAPS: [&str; 24] = [
     "settings",
     "processes",
     "threads",
@@ -40,6 +40,9 @@ pub const MAPS: [&str; 21] = [
     "greeted",
     "interests",
     "samples",
+    "typing",
+    "seat",
+    "seated",
 ];
 
 /// The pins of one gate.

@@ -94,11 +94,15 @@ pub enum Reason {
     /// program stands between the two. The kernel gives [`Reason::NeedsTerminal`]; the engine tells the
     /// two apart by the lineage.
     IndirectStart = 20,
+    /// A shell started a batch mailer or a submitter before anybody had typed into its terminal.
+    NeedsTyping = 17,
+    /// An interactive mailer sent, and nobody had used the seat of its user for a while.
+    NeedsPresence = 18,
 }
 
 impl Reason {
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Permitted,
         Self::UnknownProcess,
         Self::NotAMailer,
@@ -116,6 +120,8 @@ impl Reason {
         Self::Multipath,
         Self::NeedsRule,
         Self::IndirectStart,
+        Self::NeedsTyping,
+        Self::NeedsPresence,
     ];
 
     /// Reads a code; an unassigned one is [`Reason::UnknownProcess`].
@@ -137,6 +143,8 @@ impl Reason {
             14 => Self::Multipath,
             16 => Self::NeedsRule,
             20 => Self::IndirectStart,
+            17 => Self::NeedsTyping,
+            18 => Self::NeedsPresence,
             _ => Self::UnknownProcess,
         }
     }
@@ -161,6 +169,8 @@ impl Reason {
             Self::Multipath => "multipath",
             Self::NeedsRule => "needs-rule",
             Self::IndirectStart => "indirect-start",
+            Self::NeedsTyping => "needs-typing",
+            Self::NeedsPresence => "needs-presence",
         }
     }
 }
@@ -200,14 +210,16 @@ pub fn may_send(process: &Standing, attempt: Attempt, rate: Rate) -> Verdict {
     }
     let origin = match (process.origin, process.kind) {
         (Origin::Foreign, _) => Verdict::Refuse(Reason::ForeignOrigin),
-        (Origin::User, Kind::Interactive) => Verdict::Allow,
+        (Origin::User, Kind::Interactive | Kind::Scheduled) => Verdict::Allow,
         (Origin::User, Kind::Batch) if process.vouched => Verdict::Allow,
         (Origin::User, Kind::Batch) => Verdict::Refuse(Reason::NeedsTerminal),
         // Exim is `sendmail` too, and starts itself anew to deliver what it was let take.
         (Origin::User, Kind::Service) if process.vouched => Verdict::Allow,
         (Origin::User, Kind::Service) => Verdict::Refuse(Reason::NeedsSystem),
         (Origin::System, Kind::Service) => Verdict::Allow,
-        (Origin::System, Kind::Interactive | Kind::Batch) => Verdict::Refuse(Reason::NeedsUser),
+        (Origin::System, Kind::Interactive | Kind::Batch | Kind::Scheduled) => {
+            Verdict::Refuse(Reason::NeedsUser)
+        }
         (Origin::Service, _) => Verdict::Refuse(Reason::NeedsRule),
     };
     match origin {

@@ -18,6 +18,7 @@ mod judge;
 mod lineage;
 mod options;
 mod patterns;
+mod presence;
 mod questions;
 mod roots;
 mod shell;
@@ -35,6 +36,10 @@ pub use judge::{
     Attempt, Rate, Reason, Verdict, is_loopback, is_read_for_mail, may_send, may_submit,
 };
 pub use lineage::{Blame, Program, Standing};
+pub use presence::{
+    Begun, Piece, PresenceRule, TERMINAL_BUFFER, arrived_since, awaits_typing, depends_on_typing,
+    is_asked_for_presence, is_enter, typed_since, without_typing,
+};
 pub use questions::Asked;
 pub use roots::{Interpreter, ROOTS_FOLDERS, Word, is_below_roots, word_of};
 pub use shell::{

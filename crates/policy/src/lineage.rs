@@ -226,13 +226,13 @@ impl Standing {
             return program.kind;
         }
         let users = match program.kind {
-            Kind::Interactive | Kind::Batch => program.by_user,
+            Kind::Interactive | Kind::Batch | Kind::Scheduled => program.by_user,
             Kind::Service => self.serves_one_user(),
         };
         match program.kind {
             _ if users => Kind::Batch,
             Kind::Interactive => Kind::Interactive,
-            Kind::Batch | Kind::Service => Kind::Service,
+            Kind::Batch | Kind::Service | Kind::Scheduled => Kind::Service,
         }
     }
 
@@ -359,7 +359,7 @@ impl Standing {
             Role::Shell => true,
             Role::Mailer => match self.kind {
                 Kind::Interactive => true,
-                Kind::Batch | Kind::Service => self.vouched,
+                Kind::Batch | Kind::Service | Kind::Scheduled => self.vouched,
             },
             Role::Submitter => self.vouched,
             _ => false,

@@ -183,11 +183,27 @@ pub enum Kind {
     Batch = 1,
     /// Runs without a person: Postfix, cron, a service manager.
     Service = 2,
+    /// Of a mailer: as [`Kind::Interactive`], and it also sends at times that a person has set before. The
+    /// kernel knows it as interactive: its registration has a mark of its own, because each kind doubles what
+    /// the verifier follows.
+    Scheduled = 3,
 }
 
 impl Kind {
     /// Every kind, for tables and exhaustive tests.
-    pub const ALL: [Self; 3] = [Self::Interactive, Self::Batch, Self::Service];
+    pub const ALL: [Self; 4] = [
+        Self::Interactive,
+        Self::Batch,
+        Self::Service,
+        Self::Scheduled,
+    ];
+
+    /// Whether a person presses a button for it to act, at that time or before.
+    #[must_use]
+    #[inline(always)]
+    pub const fn is_interactive(self) -> bool {
+        matches!(self, Self::Interactive | Self::Scheduled)
+    }
 
     /// Reads a code; an unassigned one is [`Kind::Batch`], the kind with most conditions.
     pub const fn from_code(code: u8) -> Self {
@@ -204,6 +220,7 @@ impl Kind {
             Self::Interactive => "interactive",
             Self::Batch => "batch",
             Self::Service => "service",
+            Self::Scheduled => "scheduled",
         }
     }
 

@@ -101,6 +101,7 @@ pub enum Command {
         after_help = "Examples:\n  sudo sekimori register /usr/bin/thunderbird\n  \
         sudo sekimori register /usr/bin/msmtp --kind batch\n  \
         sudo sekimori register /usr/lib/postfix/sbin/smtp --kind service\n  \
+        sudo sekimori register /usr/bin/evolution --kind scheduled    it may send while nobody is there\n  \
         sudo sekimori register /usr/bin/irssi --as chat"
     )]
     Register(RegisterArgs),
@@ -155,12 +156,21 @@ pub enum Command {
         after_help = "Installs into this machine, so it takes no --state-dir (and no SEKIMORI_STATE_DIR).\n\n\
         Examples:\n  sudo sekimori install\n  sudo sekimori install --observe    block nothing yet; then: setup, learn, enforce\n\n\
         The first start does not close the gate while it would block a mail server that this machine\n\
-        starts: `status` says so, and `setup` registers the server and closes the gate."
+        starts: `status` says so, and `setup` registers the server and closes the gate.\n\n\
+        --harden sets dev.tty.legacy_tiocsti=0, kernel.yama.ptrace_scope=1, fs.protected_hardlinks=1 and\n\
+        fs.protected_symlinks=1 in /etc/sysctl.d/60-sekimori.conf, after asking for each. They close ways\n\
+        past the gate that it cannot see. What is as strict already stays as it is."
     )]
     Install {
         /// Block nothing yet, and only note what would be blocked, until `enforce`
         #[arg(long)]
         observe: bool,
+        /// Also set what the kernel offers against programs that reach into others
+        #[arg(long)]
+        harden: bool,
+        /// Ask for no setting of --harden
+        #[arg(long, requires = "harden")]
+        yes: bool,
     },
     /// Remove everything that `install` and `run` made, pins included
     #[command(
@@ -238,6 +248,9 @@ pub struct RunArgs {
     /// Do without these programs of the gate, to try what holds when one of them does not run
     #[arg(long, hide = true, value_name = "PROGRAM")]
     pub without_hook: Vec<String>,
+    /// Take the named pipes of this folder for keyboards and mice, to try what holds when one is used
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub played_devices: Option<PathBuf>,
 }
 
 /// Options of `register`.
@@ -357,6 +370,8 @@ pub enum KindArg {
     Batch,
     /// Without a person
     Service,
+    /// When a person presses a button, and also at times that were set before
+    Scheduled,
 }
 
 impl From<RoleArg> for policy::Role {
@@ -379,6 +394,7 @@ impl From<KindArg> for policy::Kind {
             KindArg::Interactive => Self::Interactive,
             KindArg::Batch => Self::Batch,
             KindArg::Service => Self::Service,
+            KindArg::Scheduled => Self::Scheduled,
         }
     }
 }

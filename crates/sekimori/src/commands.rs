@@ -22,7 +22,7 @@ use crate::cli::{Cli, Command};
 use crate::failure::{Failure, need_root};
 use crate::output::all_said;
 use crate::paths::Paths;
-use crate::{fallback, keeper, notify, store};
+use crate::{fallback, harden, keeper, notify, store};
 
 /// Runs the command and gives its exit status.
 pub fn dispatch(cli: Cli) -> ExitCode {
@@ -43,6 +43,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
                 observe: options.observe,
                 older_hooks: options.older_hooks,
                 without_hooks: options.without_hook,
+                played_devices: options.played_devices,
             };
             keeper::run(options, paths)
         }
@@ -59,7 +60,16 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Explain { id, json } => explain::run(id, json, &paths),
         Command::Tree { pid, json } => tree::run(pid, json, &paths),
         Command::Replay(options) => replay::run(&options),
-        Command::Install { observe } => install::install(observe, &paths),
+        Command::Install {
+            observe,
+            harden,
+            yes,
+        } => {
+            if harden {
+                harden::run(yes, &paths)?;
+            }
+            install::install(observe, &paths)
+        }
         Command::Uninstall { purge } => install::uninstall(purge, &paths),
         Command::Completions { shell } => documents::completions(shell),
         Command::Manpage => documents::manpage(),

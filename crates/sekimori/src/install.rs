@@ -205,6 +205,7 @@ pub fn uninstall(
         UNIT,
         ACCOUNT,
         POLKIT_RULES,
+        crate::harden::FILE,
         MANPAGE,
         BASH_COMPLETION,
         ZSH_COMPLETION,
@@ -354,6 +355,15 @@ fn put(path: &Path, mode: u32, fill: &mut dyn FnMut(&mut File) -> io::Result<()>
     written
         .inspect_err(|_| drop(fs::remove_file(&temporary)))
         .with_context(|| format!("{shown}: cannot be written"))
+}
+
+/// Writes a text file that everybody may read, in the same way.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub fn put_text(path: &Path, text: &[u8]) -> Result<()> {
+    put(path, 0o644, &mut |file| file.write_all(text))
 }
 
 /// Makes a folder and those above it where they are missing. Those that are there stay as

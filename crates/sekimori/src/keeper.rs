@@ -19,6 +19,7 @@ mod loading;
 pub mod looker;
 mod mode;
 mod pace;
+mod presence;
 mod pulse;
 mod reload;
 mod root;
@@ -28,8 +29,8 @@ mod sockets;
 mod starts;
 mod tending;
 mod verify;
+mod waiting;
 
-use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -42,7 +43,6 @@ use linux::hold::Hold;
 use linux::load::{Loaded, Request};
 use linux::pages::FilePages;
 use linux::pins::Pins;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::channel::news::{News, Retention};
 use crate::channel::served::Waiting;
@@ -83,6 +83,8 @@ pub struct Options {
     pub older_hooks: bool,
     /// See [`Request::without_hooks`].
     pub without_hooks: Vec<String>,
+    /// See [`linux::input::Input::watch`].
+    pub played_devices: Option<PathBuf>,
 }
 
 /// The keeper's state.
@@ -113,6 +115,7 @@ pub struct Keeper {
     syslog: Syslog,
     search: search::Search,
     forward: forward::Forward,
+    seats: presence::Seats,
     watcher: Option<Watcher>,
     waiting: Waiting,
     restarts: Restarts,
@@ -158,11 +161,12 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let left_out = left_out(&loaded, &registry);
     let said: Vec<String> = said.into_iter().chain(left_out).collect();
     let closed_after = begun.elapsed();
-    let gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
+    let mut gate = Gate::open(&Pins::new(&paths.pins, linux::load::OBJECT))?;
     linux::confine::needs_no_loading()?;
     let hold = Hold::of(&request.pins())?;
     let rings = [gate.events()?, gate.samples()?];
     let code = gate.code()?;
+    let seats = presence::Seats::follow(&mut gate, &config, options.played_devices.as_deref());
     forward.wait();
     if let Err(error) = install::tell_starter("READY=1") {
         trouble(&format!("the service manager does not listen: {error}"));
@@ -193,6 +197,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         syslog: Syslog::default(),
         search: search::Search::default(),
         forward,
+        seats,
         watcher: None,
         waiting: Waiting::default(),
         restarts: Restarts::default(),
@@ -260,6 +265,8 @@ fn request(
         older_hooks: options.older_hooks,
         without_hooks: options.without_hooks.clone(),
         rate_per_minute: config.rate_per_minute,
+        presence: config.presence as u8,
+        absent_after_seconds: config.presence_seconds,
         registered: registry.for_gate(),
     }
 }
@@ -367,6 +374,12 @@ impl Keeper {
             if woken.forward {
                 self.take_reports();
             }
+            if woken.sessions {
+                self.sessions_changed();
+            }
+            if woken.devices {
+                self.devices_changed();
+            }
             if woken.looked {
                 self.take_looks();
                 // A registration may have come or gone.
@@ -402,74 +415,6 @@ impl Keeper {
                 looker::Found::Judged(looked) => self.judged_again(looked),
             }
         }
-    }
-
-    fn wait(
-        &self,
-        signals: &signals::Signals,
-        files: Option<&files::Files>,
-    ) -> Result<Woken, Failure> {
-        let timeout = self.timeout();
-        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-        let mut waiting = vec![
-            readable(signals.as_fd()),
-            readable(self.sockets.root.as_fd()),
-        ];
-        // Those that may not be there have an end that never has anything to say in their place.
-        waiting.push(files.map_or_else(|| silent(signals), |files| readable(files.as_fd())));
-        match &self.watcher {
-            Some(watcher) => {
-                waiting.push(if watcher.gone {
-                    silent(signals)
-                } else {
-                    watcher.served.poll(&self.waiting)
-                });
-                waiting.push(readable(watcher.ended()));
-            }
-            None => waiting.extend([silent(signals), silent(signals)]),
-        }
-        waiting.push(readable(self.looker.as_fd()));
-        waiting.push(readable(self.code.as_fd()));
-        waiting.push(readable(self.forward.as_fd()));
-        waiting.extend(self.hold.poll());
-        match poll(&mut waiting, timeout.as_ref()) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(Woken::default()),
-            Err(error) => return Err(Failure::failed(format!("poll: {error}"))),
-        }
-        let woken = |at: usize| !waiting[at].revents().is_empty();
-        Ok(Woken {
-            signal: woken(0),
-            root: woken(1),
-            files: woken(2),
-            watcher: woken(3),
-            ended: woken(4),
-            looked: woken(5),
-            code: woken(6),
-            forward: woken(7),
-        })
-    }
-
-    /// Until there is something to do unasked; none when nothing is due.
-    fn timeout(&self) -> Option<Timespec> {
-        let busy = self.notifier.is_busy() || self.unshared || self.registry.is_unsaved();
-        let until = |moment: Instant| moment.saturating_duration_since(Instant::now());
-        let pulse = self.watcher.as_ref().filter(|watcher| !watcher.gone);
-        let pulse = pulse.map(|watcher| watcher.pulse.due());
-        let due = [
-            self.restart_at.map(until),
-            self.ending.map(until),
-            self.pace.next().map(until),
-            pulse.map(until),
-            self.notifier.next_deadline().map(until),
-            self.syslog.due().map(until),
-            busy.then_some(ROUND),
-        ];
-        let due = due.into_iter().flatten().min()?;
-        Some(Timespec {
-            tv_sec: i64::try_from(due.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: due.subsec_nanos().into(),
-        })
     }
 
     fn housekeeping(&mut self) {
@@ -546,34 +491,4 @@ impl Keeper {
     fn notice(&mut self, text: String) {
         self.waiting.push(News::Notice(text));
     }
-}
-
-/// Who has something to say.
-#[derive(Default)]
-struct Woken {
-    signal: bool,
-    root: bool,
-    files: bool,
-    watcher: bool,
-    ended: bool,
-    looked: bool,
-    code: bool,
-    forward: bool,
-}
-
-impl Woken {
-    const fn is_usual(&self) -> bool {
-        (self.watcher || self.code)
-            && !(self.signal
-                || self.root
-                || self.files
-                || self.ended
-                || self.looked
-                || self.forward)
-    }
-}
-
-/// A place in the list for something that is not there.
-fn silent(signals: &signals::Signals) -> PollFd<'_> {
-    PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::empty())
 }

@@ -17,6 +17,7 @@ mod doctor;
 mod failure;
 mod fallback;
 mod forward;
+mod harden;
 mod install;
 mod keeper;
 mod learn;

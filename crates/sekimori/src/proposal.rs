@@ -263,6 +263,7 @@ fn known_words(name: &str, role: Role, kind: Kind) -> String {
     let what = match role {
         Role::Mailer => match kind {
             Kind::Interactive => "a mailer, which sends when a person presses send",
+            Kind::Scheduled => "a mailer, which also sends at times that a person has set before",
             Kind::Batch => "a mailer for the terminal, which sends for a person who types there",
             Kind::Service => "a part of a mail server, which sends when the system starts it",
         },

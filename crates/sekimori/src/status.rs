@@ -8,6 +8,7 @@ use linux::procfs;
 use linux::programs::Programs;
 use serde_json::{Map, Value, json};
 
+use crate::clock;
 use crate::registry::Entry;
 
 /// The gate's own part of the status.
@@ -44,6 +45,7 @@ pub fn of_gate(gate: &Gate) -> Value {
         "processes": { "known": processes, "foreign": foreign, "foreign_until_started_anew": older,
             "foreign_through_older": through_older },
         "counters": counters,
+        "presence": presence(gate, &settings),
         "daemon": { "running": false },
     })
 }
@@ -65,6 +67,20 @@ fn has_older_culprit(record: &ProcessRecord) -> bool {
         link.program == record.culprit && link.pid == record.culprit_pid && link.seeded != 0
     };
     record.culprit != 0 && record.chain.iter().any(|link| is_culprit(&link))
+}
+
+/// What the gate knows of people, as far as this kernel and logind tell.
+fn presence(gate: &Gate, settings: &abi::Settings) -> Value {
+    let seat = gate.seat();
+    json!({
+        "rule": policy::PresenceRule::from_code(settings.presence).word(),
+        "seconds": settings.absent_after_seconds,
+        "typing_is_seen": seat.reads_terminals != 0,
+        "input_is_seen": seat.sees_input != 0,
+        "input_seconds_ago": (seat.used_ns > 0)
+            .then(|| clock::boot_ns().saturating_sub(seat.used_ns) / 1_000_000_000),
+        "seats_are_known": seat.is_followed != 0,
+    })
 }
 
 /// One registered program.

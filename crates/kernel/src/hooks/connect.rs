@@ -12,7 +12,10 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use policy::{Attempt, Kind, Origin, Rate, Reason, Tamper, Verdict, is_loopback, may_send};
+use policy::{
+    Attempt, Kind, Origin, PresenceRule, Rate, Reason, Tamper, Verdict, is_asked_for_presence,
+    is_loopback, may_send, without_typing,
+};
 
 use super::code;
 use super::flow::{self, Carried};
@@ -20,6 +23,7 @@ use super::verdict::{self, Actor, Judged};
 use crate::kernel_memory::Address;
 use crate::maps::{FLOWS, PROCESSES, RATES, SAMPLINGS, SETTINGS, offset};
 use crate::packet::Tcp;
+use crate::presence::{Connection, absent_for, has_typed, tell_absence};
 use crate::report::{count, current_process, current_user};
 use crate::sample;
 
@@ -161,12 +165,14 @@ fn judge(
     // SAFETY: the record of the current process stays while it is in this call.
     let record = record.map(|record| unsafe { &*record });
     let pointer = record.map_or(core::ptr::null(), core::ptr::from_ref);
+    let missing = missing();
     // SAFETY: null or a whole record.
     let mut reason = unsafe {
         reason_for(
             pointer,
             is_multipath(ctx).into(),
             is_loopback(address, family).into(),
+            missing,
         )
     } as u8;
     let allowed = reason == Reason::Permitted as u8;
@@ -199,6 +205,22 @@ fn judge(
         Counter::ConnectsRefused
     });
     verdict::tell(&judged, reason, &Actor::current(), record);
+    let is_told = allowed || reason == Reason::NeedsPresence as u8;
+    if let Some(record) = record
+        && settings.presence != 0
+        && is_told
+        && is_asked_for_presence(&record.standing())
+    {
+        let connection = Connection {
+            address: *address,
+            port,
+            family,
+            refused: u8::from(!allowed && settings.observe == 0),
+            program: record.program,
+        };
+        // SAFETY: it is whole.
+        unsafe { tell_absence(&raw const connection) };
+    }
     if allowed || settings.observe != 0 {
         ALLOW
     } else {
@@ -215,6 +237,7 @@ unsafe extern "C" fn reason_for(
     record: *const ProcessRecord,
     multipath: u32,
     to_itself: u32,
+    missing: u32,
 ) -> u32 {
     // SAFETY: null or whole, as the verifier sees to.
     let (Some(record), Some(settings)) = (unsafe { record.as_ref() }, SETTINGS.get(0)) else {
@@ -229,10 +252,45 @@ unsafe extern "C" fn reason_for(
     // not keep its user from sending.
     let answer = match may_send(&standing, attempt, Rate::UNLIMITED) {
         Verdict::Allow if multipath != 0 => Verdict::Refuse(Reason::Multipath),
+        Verdict::Allow => presence_of(&standing, settings, missing),
+        refused => refused,
+    };
+    let answer = match answer {
         Verdict::Allow => may_send(&standing, attempt, rate(settings, record)),
         refused => refused,
     };
     answer.reason() as u32
+}
+
+/// What is missing of the person behind the current process.
+#[inline(always)]
+fn missing() -> u32 {
+    let mut missing = 0;
+    if has_typed(current_process()) == 0 {
+        missing |= NOT_TYPED;
+    }
+    if absent_for() != 0 {
+        missing |= ABSENT;
+    }
+    missing
+}
+
+/// Bits of what is missing of a person. Looked up before, and not here, because stack is scarce.
+const NOT_TYPED: u32 = 1;
+/// See [`NOT_TYPED`].
+const ABSENT: u32 = 2;
+
+/// The answer for a process that may send, by what was typed and by when its seat was used.
+#[inline(always)]
+fn presence_of(standing: &policy::Standing, settings: &Settings, missing: u32) -> Verdict {
+    if missing & NOT_TYPED != 0 {
+        return without_typing(Verdict::Allow, standing);
+    }
+    let is_required = settings.presence == PresenceRule::Require as u8;
+    if is_required && is_asked_for_presence(standing) && missing & ABSENT != 0 {
+        return Verdict::Refuse(Reason::NeedsPresence);
+    }
+    Verdict::Allow
 }
 
 /// The recorded standing, and whether somebody traces the task at this very moment.

@@ -12,12 +12,13 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{
     ArgumentRules, BY_USER, IS_ROOTS, Invocation, Origin, Parts, Readers, Role, Sign, Standing,
-    TAMPER_AT, Verdict, may_submit,
+    TAMPER_AT, Verdict, may_submit, without_typing,
 };
 
 use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, only_asks, shell_start, signs};
 use crate::kernel_memory::{Address, Typed};
 use crate::maps::{CODE_SEEN, PROCESSES, SCRATCH, SETTINGS};
+use crate::presence::{self, TYPING, has_typed};
 use crate::report::{count, current_process, current_user};
 
 use super::verdict::{self, Actor, Judged, STRANGER};
@@ -88,7 +89,10 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         found = signs(task, rules, readers);
         after |= u64::from(found.tamper().0) << TAMPER_AT;
     }
-    if record_exec(pid, index, user, after, found.0) != 0 {
+    presence::note_before(pid, how as u32);
+    let takes_mail = record_exec(pid, index, user, after, found.0) != 0;
+    presence::typing_after_exec(has_typed(pid));
+    if takes_mail {
         guard_submitter(pid);
     }
     0
@@ -212,6 +216,12 @@ extern "C" fn guard_submitter(pid: u32) -> u32 {
     let standing = record.standing();
     let Some(answer) = may_submit(&standing) else {
         return 0;
+    };
+    // An entry that is left says that nobody has typed.
+    let answer = if TYPING.get_ptr(pid).is_some() {
+        without_typing(answer, &standing)
+    } else {
+        answer
     };
     if settings.guard_submitters == 0 || !in_guarded_cgroup(settings) {
         return 0;

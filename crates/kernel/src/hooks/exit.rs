@@ -6,10 +6,11 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use policy::Role;
+use policy::{Origin, Role};
 
 use crate::kernel_memory::Typed;
 use crate::maps::{CODE_SEEN, PROCESSES, THREADS, offset};
+use crate::presence::TYPING;
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn exit(ctx: BtfTracePointContext) -> i32 {
@@ -21,12 +22,16 @@ pub fn exit(ctx: BtfTracePointContext) -> i32 {
     }
     let live: i32 = task.follow(offset!(task_signal)).read(offset!(signal_live));
     if live == 0 {
-        let is_mailer = PROCESSES.get_ptr(process).is_some_and(|record| {
-            // SAFETY: nothing else removes the record.
-            unsafe { (*record).role == Role::Mailer as u8 }
-        });
-        if is_mailer {
+        // SAFETY: nothing else removes the record.
+        let of = PROCESSES
+            .get_ptr(process)
+            .map(|record| unsafe { ((*record).role, (*record).origin) });
+        if of.is_some_and(|(role, _)| role == Role::Mailer as u8) {
             let _ = CODE_SEEN.remove(process);
+        }
+        // Only what is the user's depends on what is typed.
+        if of.is_none_or(|(_, origin)| origin == Origin::User as u8) {
+            let _ = TYPING.remove(process);
         }
         let _ = PROCESSES.remove(process);
     }

@@ -9,10 +9,11 @@ use abi::Counter;
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use policy::Origin;
+use policy::{Origin, Role};
 
 use crate::kernel_memory::Typed;
 use crate::maps::{PROCESSES, THREADS, offset};
+use crate::presence::typing_at_fork;
 use crate::report::count;
 
 #[btf_tracepoint(function = "sched_process_fork")]
@@ -42,6 +43,11 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
         .is_err()
     {
         count(Counter::ProcessesLost);
+    }
+    // What a shell starts, and what that starts. All else does not depend on what is typed.
+    let is_users = record.origin == Origin::User as u8;
+    if is_users && (record.role == Role::Shell as u8 || record.vouched == 1) {
+        typing_at_fork(parent_process, child_process);
     }
     0
 }

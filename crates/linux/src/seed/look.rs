@@ -74,7 +74,7 @@ pub struct Wanted {
 impl Wanted {
     /// What of a process with this program, when it is a part of the machine or the user's own.
     pub fn of(role: Role, kind: Kind, name: [u8; 8], environment: bool, code_folders: u64) -> Self {
-        let interactive = kind == Kind::Interactive;
+        let interactive = kind.is_interactive();
         // A script that sends is never known by what /proc says of it.
         let readers = Readers::of(role, kind, false);
         Self {

@@ -94,6 +94,9 @@ fn print(status: &Value) {
     if let Some(line) = forward::sentence(&status["forwarded"]) {
         say(&line);
     }
+    if let Some(line) = presence_words(&status["presence"]) {
+        say(&line);
+    }
     print_waiting(status);
     if status.get("programs").is_some() {
         let suspended = number("/programs/suspended");
@@ -146,6 +149,24 @@ fn older_words(older: u64, through_older: u64) -> String {
         );
     }
     words
+}
+
+/// What is not known of people, and why that matters.
+fn presence_words(presence: &Value) -> Option<String> {
+    let is = |name: &str| presence[name] == Value::Bool(true);
+    let mut missing = Vec::new();
+    if !is("typing_is_seen") {
+        missing.push(
+            "this kernel does not tell what was typed, so a shell's start-up files may start batch mailers",
+        );
+    }
+    if presence["rule"] != "off" && !is("input_is_seen") {
+        missing.push("there is no keyboard and no mouse whose use can be seen");
+    } else if presence["rule"] != "off" && !is("seats_are_known") {
+        missing.push("systemd-logind does not tell who sits at this computer");
+    }
+    (presence.is_object() && !missing.is_empty())
+        .then(|| format!("Presence: {}.", missing.join("; ")))
 }
 
 /// The keys of the configuration that wait for a restart.

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use linux::load::CallsWatched;
+use policy::PresenceRule;
 use serde_json::{Map, json};
 use toml::Value;
 
@@ -139,6 +140,16 @@ keys! {
     rate_per_minute: u32 = 120, Reload,
     |value| whole(value, 0..=1_000_000), "a whole number from 0 (no limit) to 1000000",
     ["120", "0", "7"];
+
+    /// What is done when an interactive mailer sends while nobody uses the computer.
+    presence: PresenceRule = PresenceRule::Report, Reload,
+    read_presence, "\"off\", \"report\" or \"require\"",
+    ["\"report\"", "\"off\"", "\"require\""];
+
+    /// After how many seconds without keyboard and mouse nobody is there.
+    presence_seconds: u32 = 300, Reload,
+    |value| whole(value, 1..=86_400), "a whole number of seconds from 1 to 86400",
+    ["300", "60"];
 
     /// Whether submitters started by a process that may not send are ended.
     guard_submitters: bool = true, Reload,
@@ -291,6 +302,19 @@ impl GuardForwarded {
 }
 
 impl Setting for GuardForwarded {
+    fn shown(&self) -> serde_json::Value {
+        self.word().into()
+    }
+}
+
+fn read_presence(value: &Value) -> Option<PresenceRule> {
+    let word = value.as_str()?;
+    PresenceRule::ALL
+        .into_iter()
+        .find(|rule| rule.word() == word)
+}
+
+impl Setting for PresenceRule {
     fn shown(&self) -> serde_json::Value {
         self.word().into()
     }

@@ -22,6 +22,7 @@ fn an_empty_file_means_the_defaults() {
 fn every_key_is_taken() {
     let config = parse(
         "mail_ports = [2525]\nirc_ports = \"6667\"\npacket_watch = \"off\"\ncall_watch = \"on\"\nguard_forwarded = \"on\"\nrate_per_minute = 0\n\
+         presence = \"require\"\npresence_seconds = 60\n\
          guard_submitters = false\nnotify = false\nsyslog = false\njournal_keep_days = 1\njournal_max_entries = 1000\n",
     )
     .unwrap();
@@ -32,6 +33,8 @@ fn every_key_is_taken() {
         call_watch: CallWatch::On,
         guard_forwarded: GuardForwarded::On,
         rate_per_minute: 0,
+        presence: policy::PresenceRule::Require,
+        presence_seconds: 60,
         guard_submitters: false,
         notify: false,
         syslog: Syslog::Off,

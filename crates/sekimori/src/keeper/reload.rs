@@ -32,6 +32,7 @@ impl Keeper {
             Ok(()) => {
                 self.config = next;
                 self.forward.change(&self.config, &self.options);
+                self.follow_presence();
                 self.waiting.push(News::Reloaded {
                     retention: self.retention(),
                     mail_ports: self.config.mail_ports.clone(),

@@ -123,6 +123,10 @@ pub(super) fn advice_on(entry: &FindingEntry) -> Vec<String> {
             "If you know every program above and started it yourself, you need not end it. Its mail stays blocked."
                 .to_owned(),
         ],
+        (FindingKind::IllegalSend, None) => vec![
+            "The gate blocked nothing. If this mailer also sends at times that you have set:".to_owned(),
+            command(&entry.program, Role::Mailer, Some(Kind::Scheduled)),
+        ],
         (_, None) => vec![
             "If you know every program above, you need not end it. The gate blocked nothing.".to_owned(),
         ],
@@ -155,6 +159,14 @@ pub(super) fn advice(refused: &Refused<'_>) -> Vec<String> {
             "Let the system start {}: restart its service, or the computer.",
             name(program)
         )],
+        Reason::NeedsPresence => {
+            let mut lines = vec![by_word(refused.reason.word(), &name(program))];
+            if refused.is_interactive() && matches!(File::at(program), File::Good) {
+                lines.push("If it also sends at times that you have set:".to_owned());
+                lines.push(command(program, Role::Mailer, Some(Kind::Scheduled)));
+            }
+            lines
+        }
         Reason::Tampered => tampered(refused),
         Reason::RateExceeded => vec![
             "Wait a minute. To permit more connections, raise rate_per_minute in /etc/sekimori/config.toml."
@@ -174,7 +186,10 @@ fn by_word(reason: &str, program: &str) -> String {
         "needs-rule" => format!(
             "Have {program} hand its mail to this machine's mail server: by sendmail, or to port 25 of localhost."
         ),
-        "needs-typing" => format!("Type the command of {program} at the prompt of your shell."),
+        "needs-typing" => format!(
+            "Type the command of {program} at the prompt of your shell. A line in a start-up file of the shell \
+             (~/.bashrc, ~/.profile, ~/.zshrc) may not start it; remove the line if you did not write it."
+        ),
         "needs-presence" => "Use the keyboard or the mouse, and send again.".to_owned(),
         _ => format!("Start {program} again, from your desktop or at a terminal."),
     }
