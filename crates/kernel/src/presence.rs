@@ -109,7 +109,7 @@ pub extern "C" fn typing_after_exec(typed: u32) -> u32 {
         Invocation::Plain
     };
     if awaits_typing(&after, invocation) {
-        begin(pid);
+        begin(pid, typed != 0);
     } else if typed != 0 {
         // Nothing to keep.
     } else if depends_on_typing(&before, &after) {
@@ -129,9 +129,10 @@ static NEVER: Typing = Typing {
     room: 0,
 };
 
-/// A shell begins on a terminal.
+/// A shell begins on a terminal. What was typed ahead and waits to be read counts, but not below a shell where
+/// nobody has typed: a line of that shell's start-up file may have put it there.
 #[inline(always)]
-fn begin(pid: u32) {
+fn begin(pid: u32, counts_ahead: bool) {
     if place!(has_terminals) == 0 {
         return;
     }
@@ -150,13 +151,25 @@ fn begin(pid: u32) {
     let piece = piece_of(terminal);
     let handed: u32 = piece.read(place!(buffer_read));
     let size: u32 = piece.read(place!(buffer_size));
+    let head: u64 = buffer.read(place!(n_tty_head));
+    let tail: u64 = buffer.read(place!(n_tty_tail));
+    let begun = Piece {
+        address: piece.0,
+        count: handed,
+        room: size.saturating_sub(handed),
+    };
+    let (head, begun) = if counts_ahead {
+        (tail, begun.before(head.wrapping_sub(tail)))
+    } else {
+        (head, begun)
+    };
     let begun = Typing {
         terminal: terminal.0,
-        head: buffer.read(place!(n_tty_head)),
-        tail: buffer.read(place!(n_tty_tail)),
-        piece: piece.0,
-        handed,
-        room: size.saturating_sub(handed),
+        head,
+        tail,
+        piece: begun.address,
+        handed: begun.count,
+        room: begun.room,
     };
     let _ = TYPING.insert(pid, &begun, u64::from(BPF_ANY));
 }

@@ -32,6 +32,26 @@ pub struct Piece {
     pub room: u32,
 }
 
+impl Piece {
+    /// The piece before the newest `waiting` bytes came. What came by an earlier piece is not known any more.
+    #[must_use]
+    #[inline(always)]
+    pub const fn before(self, waiting: u64) -> Self {
+        if waiting <= self.count as u64 {
+            Self {
+                count: self.count - waiting as u32,
+                ..self
+            }
+        } else {
+            Self {
+                address: 0,
+                count: 0,
+                room: u32::MAX,
+            }
+        }
+    }
+}
+
 /// How many bytes at most came to a terminal, from the piece at the beginning to the piece now, when no
 /// more than one piece was left meanwhile. When two were left, more than [`COUNTED`] bytes came.
 #[must_use]
@@ -222,6 +242,9 @@ mod tests {
         assert_eq!(arrived_since(piece(1, 0, 0), piece(8, 6, 0)), 6);
         // The first piece was left, and is in use again.
         assert_eq!(arrived_since(begun, piece(7, 3, 0)), u64::MAX);
+        // Six bytes wait to be read when the shell begins.
+        assert_eq!(arrived_since(begun.before(6), piece(7, 46, 0)), 12);
+        assert!(arrived_since(begun.before(60), piece(7, 46, 0)) > COUNTED);
         // Somebody pasted 300 bytes, and the kernel knows of the last 44.
         assert_eq!(typed_since(begun_at(0), 44, 300), (0, 300));
     }
