@@ -48,7 +48,7 @@ pub use event::{
 };
 pub use evidence::{Evidence, dropper_place};
 pub use observation::{Connection, Observation, Subject, Transport};
-pub use printable::{printable, program_name};
+pub use printable::{NAMED_ELSEWHERE, is_named_elsewhere, printable, program_name, shell_word};
 pub use sampling::Wish;
 pub use sentence::{Case, finding_sentence, reason_sentence};
 pub use sign::Sign;

@@ -38,6 +38,35 @@ pub fn program_name(path: &str) -> Cow<'_, str> {
     safe
 }
 
+/// Stands behind a program's path that need not be the machine's own.
+pub const NAMED_ELSEWHERE: &str = " (as another mount namespace calls it)";
+
+/// Whether a name is that of a file as another mount namespace calls it.
+pub fn is_named_elsewhere(name: &str) -> bool {
+    name.ends_with(NAMED_ELSEWHERE)
+}
+
+/// A text as one word of a command line that can be pasted into a shell. Control letters
+/// are written in `$'…'`, which bash and zsh read back.
+pub fn shell_word(text: &str) -> String {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%=,".contains(&byte);
+    if !text.is_empty() && !text.starts_with('-') && text.bytes().all(safe) {
+        return text.to_owned();
+    }
+    if printable(text) == text {
+        return format!("'{}'", text.replace('\'', "'\\''"));
+    }
+    let mut word = String::from("$'");
+    for byte in text.bytes() {
+        match byte {
+            b'\'' | b'\\' => word.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => word.push(char::from(byte)),
+            _ => word += &format!("\\x{byte:02x}"),
+        }
+    }
+    word + "'"
+}
+
 /// Letters that nobody sees, or that change how others are shown. Sorted.
 ///
 /// These are all code points with the property Default_Ignorable_Code_Point and all of the categories
@@ -91,6 +120,19 @@ fn is_plain(letter: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pasted_word_is_one_word() {
+        assert_eq!(shell_word("/usr/bin/mutt"), "/usr/bin/mutt");
+        assert_eq!(shell_word("/opt/a b; rm -rf ~"), "'/opt/a b; rm -rf ~'");
+        assert_eq!(shell_word("/opt/it's"), "'/opt/it'\\''s'");
+        assert_eq!(
+            shell_word("/tmp/\x1b[2J'é"),
+            "$'/tmp/\\x1b[2J\\'\\xc3\\xa9'"
+        );
+        assert_eq!(shell_word("/tmp/$(id)"), "'/tmp/$(id)'");
+        assert_eq!(shell_word("-x"), "'-x'");
+    }
 
     #[test]
     fn terminal_sequences_are_shown_not_sent() {

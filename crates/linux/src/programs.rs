@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use abi::{PATH_END_PARTS, PATH_PARTS, ProgramKey, ProgramPath};
+use engine::NAMED_ELSEWHERE;
 
 use crate::identity::{self, Stamp};
 
@@ -40,14 +41,6 @@ impl Programs {
 /// Stands before the name of a file that lies in no folder.
 const NO_FOLDER: &str = "(in no folder)";
 
-/// Stands behind a path that need not be the machine's own.
-const ELSEWHERE: &str = " (as another mount namespace calls it)";
-
-/// Whether a name is that of a file as another mount namespace calls it.
-pub fn is_named_elsewhere(name: &str) -> bool {
-    name.ends_with(ELSEWHERE)
-}
-
 /// A path as people write it. Of a script, the script's own, as it was called: a relative one
 /// stays so.
 pub fn display(path: &ProgramPath) -> String {
@@ -58,7 +51,7 @@ pub fn display(path: &ProgramPath) -> String {
         script
     };
     if path.elsewhere != 0 && !out.starts_with(NO_FOLDER) {
-        out.push_str(ELSEWHERE);
+        out.push_str(NAMED_ELSEWHERE);
     }
     out
 }
@@ -204,7 +197,7 @@ mod tests {
         let said = "/usr/bin/ssh (as another mount namespace calls it)";
         assert_eq!(display(&path), said);
         path.script[..6].copy_from_slice(b"/bin/x");
-        assert_eq!(display(&path), format!("/bin/x{ELSEWHERE}"));
+        assert_eq!(display(&path), format!("/bin/x{NAMED_ELSEWHERE}"));
         let mut memfd = parts("/memfd:x");
         (memfd.complete, memfd.elsewhere) = (0, 1);
         assert_eq!(display(&memfd), "(in no folder)/memfd:x");

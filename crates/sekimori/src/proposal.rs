@@ -10,9 +10,8 @@ mod known;
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
-use engine::{dropper_place, program_name};
+use engine::{dropper_place, is_named_elsewhere, program_name, shell_word};
 use linux::identity::{self, Program};
-use linux::programs::is_named_elsewhere;
 use policy::{Kind, Role};
 use serde_json::{Value, json};
 
@@ -44,7 +43,7 @@ impl Offer {
         };
         format!(
             "sudo sekimori register {} --as {}{kind}",
-            crate::render::shell_word(&self.path.display().to_string()),
+            shell_word(&self.path.display().to_string()),
             self.role.word()
         )
     }

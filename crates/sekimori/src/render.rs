@@ -90,43 +90,9 @@ fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
 }
 
-/// A text as one word of a command line that can be pasted into a shell. Control letters
-/// are written in `$'…'`, which bash and zsh read back.
-pub fn shell_word(text: &str) -> String {
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%=,".contains(&byte);
-    if !text.is_empty() && !text.starts_with('-') && text.bytes().all(safe) {
-        return text.to_owned();
-    }
-    if engine::printable(text) == text {
-        return format!("'{}'", text.replace('\'', "'\\''"));
-    }
-    let mut word = String::from("$'");
-    for byte in text.bytes() {
-        match byte {
-            b'\'' | b'\\' => word.extend(['\\', char::from(byte)]),
-            b' '..=b'~' => word.push(char::from(byte)),
-            _ => word += &format!("\\x{byte:02x}"),
-        }
-    }
-    word + "'"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pasted_word_is_one_word() {
-        assert_eq!(shell_word("/usr/bin/mutt"), "/usr/bin/mutt");
-        assert_eq!(shell_word("/opt/a b; rm -rf ~"), "'/opt/a b; rm -rf ~'");
-        assert_eq!(shell_word("/opt/it's"), "'/opt/it'\\''s'");
-        assert_eq!(
-            shell_word("/tmp/\x1b[2J'é"),
-            "$'/tmp/\\x1b[2J\\'\\xc3\\xa9'"
-        );
-        assert_eq!(shell_word("/tmp/$(id)"), "'/tmp/$(id)'");
-        assert_eq!(shell_word("-x"), "'-x'");
-    }
 
     #[test]
     fn wide_letters_take_two_columns() {

@@ -190,7 +190,7 @@ fn changed(machine: &Machine<'_>) -> Result<Option<Finding>, Failure> {
     );
     let next = format!(
         "If it was you: sudo sekimori register {} --as {} --kind {}. If it is gone: sudo sekimori unregister {0}",
-        crate::render::shell_word(&first.stored.path),
+        engine::shell_word(&first.stored.path),
         first.stored.role,
         first.stored.kind
     );

@@ -10,11 +10,10 @@ mod file;
 use engine::{
     Case, FindingEntry, FindingKind, JudgedWord, LineageLink, TamperedBy, VerdictEntry,
     culprit_link, is_machines_user, is_without_person, login_of, printable, program_name,
-    short_name,
+    shell_word, short_name,
 };
 use policy::{Flaw, Kind, Reason, Role, Tamper};
 
-use super::shell_word;
 use crate::unsuitable::{Tool, suits};
 use chain::{Part, part_of};
 use file::{File, not_registered};

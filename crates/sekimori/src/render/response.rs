@@ -1,11 +1,9 @@
 //! What to do about a bot when it was not the reader who started it: end it, look at it, keep a copy,
 //! change passwords. Each step comes with commands for the processes and files of the finding.
 
-use engine::{FindingEntry, LineageLink};
-use linux::programs::is_named_elsewhere;
+use engine::{FindingEntry, LineageLink, is_named_elsewhere, shell_word};
 use policy::{Origin, Role};
 
-use super::shell_word;
 use crate::unsuitable::is_tool;
 
 /// The steps: sentences, and commands that are indented by two spaces.

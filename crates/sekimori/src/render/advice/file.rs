@@ -1,7 +1,6 @@
 //! Whether a file can be registered, by its path alone, and what to do when it cannot.
 
-use engine::{LineageLink, dropper_place};
-use linux::programs::is_named_elsewhere;
+use engine::{LineageLink, dropper_place, is_named_elsewhere};
 use policy::{Kind, Origin, Role};
 
 use super::chain::is_wrapper;

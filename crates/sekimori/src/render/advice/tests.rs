@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use engine::dropper_place;
-use linux::programs::is_named_elsewhere;
+use engine::{dropper_place, is_named_elsewhere};
 use policy::Origin;
 
 use super::super::lineage::tests::{figure_4, link};
