@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
+use guard::config::Config;
 use libfuzzer_sys::fuzz_target;
-use sekimori::config::Config;
 
 fuzz_target!(|text: &str| {
     let path = Path::new("/etc/sekimori/config.toml");

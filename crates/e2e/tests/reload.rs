@@ -3,10 +3,10 @@
 
 use abi::Settings;
 use e2e::{LIMIT, SERVER, Scene, Theatre, evasions, wait_until, word};
+use guard::config::{KEYS, Key, Takes};
 use linux::gate::Gate;
 use linux::pins::Pins;
 use rustix::process::Signal;
-use sekimori::config::{KEYS, Key, Takes};
 use serde_json::Value;
 
 /// Again and again, with other ports each time: the port that is guarded before and after is

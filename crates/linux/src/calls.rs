@@ -1,9 +1,47 @@
 //! By which calls a process can write into another's memory, on the machines for which that
 //! is known.
 
+use std::fs;
+
 use abi::{Calls, WRITING_CALLS_MAX};
+use guard::config::CallWatch;
+use serde::{Deserialize, Serialize};
 
 use crate::btf::Kernel;
+
+/// Which ways of reaching into other processes are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallsWatched {
+    /// None.
+    None,
+    /// Writing into their memory; taking descriptors only where that costs nothing more.
+    Cheap,
+    /// Taking descriptors too, which makes every system call of the machine a little slower.
+    Every,
+}
+
+impl CallsWatched {
+    /// What to watch on this machine. With Yama's `ptrace_scope` at 1 or more the kernel
+    /// refuses the calls to everybody but a process's own ancestors, which started it and are
+    /// in its lineage.
+    pub fn on_this_machine(wish: CallWatch) -> Self {
+        match wish {
+            CallWatch::On => Self::Every,
+            CallWatch::Off => Self::None,
+            CallWatch::Auto => {
+                let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+                if scope
+                    .is_ok_and(|scope| scope.trim().parse::<u32>().is_ok_and(|scope| scope >= 1))
+                {
+                    Self::None
+                } else {
+                    Self::Cheap
+                }
+            }
+        }
+    }
+}
 
 /// The field of `pt_regs` with the number of the call.
 pub const NUMBER: &str = if cfg!(target_arch = "aarch64") {

@@ -31,20 +31,13 @@ use crate::seed;
 use crate::{Error, btf, calls, functions, roots};
 use tracefs::Tracefs;
 
+pub use crate::calls::CallsWatched;
+
+// What the configuration permits has room.
+const _: () = assert!(guard::config::MAIL_PORTS_MAX == abi::MAIL_PORTS_MAX);
+
 /// The compiled kernel programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../kernel/object/gate.o");
-
-/// Which ways of reaching into other processes are watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CallsWatched {
-    /// None.
-    None,
-    /// Writing into their memory; taking descriptors only where that costs nothing more.
-    Cheap,
-    /// Taking descriptors too, which makes every system call of the machine a little slower.
-    Every,
-}
 
 /// What is to be loaded.
 #[derive(Clone, Debug, Serialize, Deserialize)]

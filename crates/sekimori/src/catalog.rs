@@ -7,12 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use guard::config::{Place, located, read_text};
 use linux::identity::{self, Program};
 use policy::{Kind, Role};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::config::{Place, located, read_text};
 use crate::output::trouble;
 
 /// Where a machine's own additions lie.

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use guard::config::Config;
 use linux::fallback::{Firewall, Rules};
 use linux::pins::Pins;
 use policy::{Kind, Role};
 use serde_json::{Value, json};
 
 use crate::catalog::{self, Catalog};
-use crate::config::Config;
 use crate::failure::{Failure, need_root};
 use crate::output::trouble;
 use crate::paths::Paths;

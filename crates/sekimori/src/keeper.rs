@@ -35,19 +35,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use guard::config::{Config, PacketWatch};
 use linux::cgroup::Cgroup;
 use linux::code::Looks;
 use linux::confine::Account;
 use linux::gate::{Events, Gate, Ring};
 use linux::hold::Hold;
-use linux::load::{Loaded, Request};
+use linux::load::{CallsWatched, Loaded, Request};
 use linux::pages::FilePages;
 use linux::pins::Pins;
 
 use crate::channel::news::{News, Retention};
 use crate::channel::served::Waiting;
 use crate::commands::load_gate;
-use crate::config::{Config, PacketWatch};
 use crate::failure::Failure;
 use crate::install;
 use crate::notify::Notifier;
@@ -261,7 +261,7 @@ fn request(
         guard_submitters: config.guard_submitters,
         watch_packets: config.packet_watch != PacketWatch::Off,
         sample: config.packet_watch == PacketWatch::Full,
-        watch_calls: config.call_watch.on_this_machine(),
+        watch_calls: CallsWatched::on_this_machine(config.call_watch),
         older_hooks: options.older_hooks,
         without_hooks: options.without_hooks.clone(),
         rate_per_minute: config.rate_per_minute,

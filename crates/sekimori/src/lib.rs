@@ -10,7 +10,6 @@ pub mod channel;
 mod cli;
 mod clock;
 mod commands;
-pub mod config;
 pub mod control;
 mod demo;
 mod doctor;

@@ -12,9 +12,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use engine::{Answer, JudgedWord, VerdictEntry, is_without_person, printable};
+use guard::config::Syslog as Where;
 use policy::Role;
 
-use crate::config::Syslog as Where;
 use crate::keeper::allowance::Allowances;
 use crate::notify::{cut, user_name};
 

@@ -13,11 +13,11 @@ use std::thread;
 use std::time::Duration;
 
 use engine::{Observation, Suspicion, Timestamp};
+use guard::config::Config;
 use protocols::App;
 use replay::{FlowRecord, HostSettings, Hosts, Input, Settings, Sink, Summary};
 
 use crate::cli::ReplayArgs;
-use crate::config::Config;
 use crate::failure::Failure;
 use crate::output::{all_said, not_said, style, trouble};
 use crate::render::{self, Style};

@@ -16,13 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use guard::config::{Config, GuardForwarded};
 use linux::forward::links::Changes;
 use linux::forward::{Guard, Names, Rules};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 
 use super::{Keeper, Options};
-use crate::config::{Config, GuardForwarded};
 use crate::failure::Failure;
 use crate::forward;
 use crate::paths::Paths;

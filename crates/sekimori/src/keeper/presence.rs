@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use guard::config::Config;
 use linux::gate::Gate;
 use linux::input::Input;
 use linux::presence::{SESSIONS, seated};
@@ -13,7 +14,6 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use super::Keeper;
 use crate::clock;
-use crate::config::Config;
 use crate::output::trouble;
 
 /// After a device was seen in use, none is looked at for so long, which is a part of the time after

@@ -1,8 +1,9 @@
 //! The configuration is read again while the gate stands.
 
+use guard::config::Config;
+
 use super::{Keeper, request};
 use crate::channel::news::News;
-use crate::config::Config;
 
 impl Keeper {
     /// Reads the configuration again. A broken one changes nothing.

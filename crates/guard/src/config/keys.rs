@@ -4,14 +4,15 @@
 //! One entry of the table makes the field, the reader, the default and the difference that a
 //! reload computes. A key without a declaration does not compile.
 
-use std::fs;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use linux::load::CallsWatched;
 use policy::PresenceRule;
 use serde_json::{Map, json};
 use toml::Value;
+
+/// How many mail ports the gate has room for.
+pub const MAIL_PORTS_MAX: usize = 16;
 
 /// When a new value of a key takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,26 +220,6 @@ impl CallWatch {
     fn read(value: &Value) -> Option<Self> {
         of_word(&Self::WORDS, value)
     }
-
-    /// What to watch on this machine. With Yama's `ptrace_scope` at 1 or more the kernel
-    /// refuses the calls to everybody but a process's own ancestors, which started it and are
-    /// in its lineage.
-    pub fn on_this_machine(self) -> CallsWatched {
-        match self {
-            Self::On => CallsWatched::Every,
-            Self::Off => CallsWatched::None,
-            Self::Auto => {
-                let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
-                if scope
-                    .is_ok_and(|scope| scope.trim().parse::<u32>().is_ok_and(|scope| scope >= 1))
-                {
-                    CallsWatched::None
-                } else {
-                    CallsWatched::Cheap
-                }
-            }
-        }
-    }
 }
 
 /// Where refused mail is reported to, beside the journal.
@@ -378,7 +359,7 @@ fn ports(value: &Value) -> Option<Vec<u16>> {
         .iter()
         .enumerate()
         .any(|(index, port)| ports[..index].contains(port));
-    (!repeated && (1..=abi::MAIL_PORTS_MAX).contains(&ports.len())).then_some(ports)
+    (!repeated && (1..=MAIL_PORTS_MAX).contains(&ports.len())).then_some(ports)
 }
 
 fn port_range(value: &Value) -> Option<RangeInclusive<u16>> {

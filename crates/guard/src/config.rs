@@ -15,7 +15,9 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use toml::{Spanned, Value};
 
-pub use keys::{CallWatch, Config, GuardForwarded, KEYS, Key, PacketWatch, Syslog, Takes};
+pub use keys::{
+    CallWatch, Config, GuardForwarded, KEYS, Key, MAIL_PORTS_MAX, PacketWatch, Syslog, Takes,
+};
 
 use keys::Problem;
 
