@@ -1,6 +1,7 @@
 //! What a program is known by, and why a file cannot be registered. How a file is looked at is the
 //! platform's: `linux::identity` does it on Linux.
 
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,9 @@ impl Program {
         }
     }
 }
+
+/// How the platform looks at a file.
+pub type Look<'a> = &'a dyn Fn(&Path) -> Result<Program, Error>;
 
 /// Which file it is, without its contents. Cheap to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,4 +194,42 @@ pub fn shown(path: &Path) -> String {
             }
         })
         .collect()
+}
+
+/// Whether two names lead to one file. Where the platform does not tell, what has the same contents
+/// still counts as the same.
+#[cfg(unix)]
+pub(crate) fn is_one_file(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// As above.
+#[cfg(not(unix))]
+pub(crate) const fn is_one_file(_: &Metadata, _: &Metadata) -> bool {
+    false
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A look that takes a file for what it is called, and its contents for their own sum.
+    pub(crate) fn as_it_lies_there(path: &Path) -> Result<Program, Error> {
+        let contents = std::fs::read(path).map_err(|source| Error::Unreadable {
+            path: shown(path),
+            source,
+        })?;
+        Ok(Program {
+            path: path.to_owned(),
+            device: 0,
+            inode: 0,
+            changed_ns: 0,
+            sha256: format!("{contents:x?}"),
+            script: None,
+            shell: [0; 8],
+            root_owned: true,
+            aliases: Vec::new(),
+        })
+    }
 }

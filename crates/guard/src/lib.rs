@@ -6,5 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod catalog;
 pub mod config;
 pub mod identity;
+pub mod unsuitable;

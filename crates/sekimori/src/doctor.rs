@@ -10,12 +10,13 @@ mod variables;
 
 use std::collections::HashSet;
 
+use guard::catalog::Catalog;
 use linux::gate::Gate;
 use linux::pins::Pins;
 use serde_json::{Value, json};
 
-use crate::catalog::Catalog;
 use crate::failure::Failure;
+use crate::output::trouble;
 use crate::paths::Paths;
 use crate::proposal::{Offer, Proposer};
 use crate::registry;
@@ -117,7 +118,10 @@ struct Machine<'a> {
 ///
 /// When the catalog or the registered programs cannot be read.
 pub fn examine(paths: &Paths) -> Result<Vec<Finding>, Failure> {
-    let catalog = Catalog::load(Some(std::path::Path::new(crate::catalog::EXTRA_FOLDER)))?;
+    let catalog = Catalog::load(
+        Some(std::path::Path::new(guard::catalog::EXTRA_FOLDER)),
+        trouble,
+    )?;
     let around = Surroundings::of_this_computer();
     let found = find(&catalog, &around);
     let registered = registry::peek(paths)?

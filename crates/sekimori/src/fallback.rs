@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use guard::catalog::{self, Catalog};
 use guard::config::Config;
 use linux::fallback::{Firewall, Rules};
 use linux::pins::Pins;
 use policy::{Kind, Role};
 use serde_json::{Value, json};
 
-use crate::catalog::{self, Catalog};
 use crate::failure::{Failure, need_root};
 use crate::output::trouble;
 use crate::paths::Paths;
@@ -163,7 +163,7 @@ fn record(paths: &Paths, content: &Value) {
 fn service_users(paths: &Paths) -> Vec<String> {
     let registered = store::peek(paths).unwrap_or_default();
     let extra = Path::new(catalog::EXTRA_FOLDER);
-    let catalog = Catalog::load(Some(extra)).or_else(|_| Catalog::load(None));
+    let catalog = Catalog::load(Some(extra), trouble).or_else(|_| Catalog::load(None, trouble));
     let Ok(catalog) = catalog else {
         return Vec::new();
     };

@@ -5,7 +5,6 @@
 // They end the process where what they write to is full or gone: `output` is used instead.
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
-mod catalog;
 pub mod channel;
 mod cli;
 mod clock;
@@ -32,7 +31,6 @@ mod setup;
 mod status;
 mod store;
 mod syslog;
-mod unsuitable;
 mod watcher;
 
 use std::process::ExitCode;

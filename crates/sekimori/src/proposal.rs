@@ -15,8 +15,8 @@ use linux::identity::{self, Program};
 use policy::{Kind, Role};
 use serde_json::{Value, json};
 
-use crate::catalog::Catalog;
-use crate::unsuitable::{Tool, Tools, tool_named};
+use guard::catalog::Catalog;
+use guard::unsuitable::{Tool, Tools, tool_named};
 use known::{Purpose, Purposes};
 
 /// A registration that is proposed.
@@ -236,9 +236,12 @@ impl Proposer {
         if program.script.is_some() {
             return None;
         }
-        let objection = self
-            .tools
-            .objection(Path::new(path), Role::Mailer, Some(&program.sha256));
+        let objection = self.tools.objection(
+            Path::new(path),
+            Role::Mailer,
+            Some(&program.sha256),
+            &identity::identify,
+        );
         tool_named(path).or(objection.map(|objection| objection.tool))
     }
 }

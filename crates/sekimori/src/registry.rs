@@ -15,6 +15,7 @@ mod revoked;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use guard::unsuitable;
 use linux::gate::{Gate, Registered};
 use linux::identity::{self, Program};
 use policy::{Kind, Rights, Role};
@@ -22,7 +23,6 @@ use policy::{Kind, Rights, Role};
 use crate::keeper::looker::FileFound;
 use crate::paths::Paths;
 use crate::store::{Store, Stored};
-use crate::unsuitable;
 
 /// One registered program.
 #[derive(Clone, Debug)]
@@ -393,7 +393,7 @@ fn identified(
         );
     }
     let program = found?;
-    let objection = unsuitable::objection(path, role, &program.sha256);
+    let objection = unsuitable::objection(path, role, &program.sha256, &identity::identify);
     if let Some(objection) = &objection
         && !force
     {

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use engine::printable;
+use guard::catalog::{Catalog, EXTRA_FOLDER};
 use serde_json::{Value, json};
 
 use super::doctor::{Answers, answer};
 use super::programs::judge_again;
-use crate::catalog::{Catalog, EXTRA_FOLDER};
 use crate::cli::LearnArgs;
 use crate::failure::{Failure, need_root};
 use crate::learn::{Learned, Refusal, Seen, learn};
-use crate::output::say;
+use crate::output::{say, trouble};
 use crate::paths::Paths;
 use crate::proposal::Proposer;
 use crate::registry;
@@ -21,7 +21,7 @@ use crate::registry;
 /// `learn`.
 pub fn run(options: &LearnArgs, paths: &Paths) -> Result<ExitCode, Failure> {
     need_root("learn")?;
-    let catalog = Catalog::load(Some(Path::new(EXTRA_FOLDER)))?;
+    let catalog = Catalog::load(Some(Path::new(EXTRA_FOLDER)), trouble)?;
     let registered = registry::peek(paths)?
         .into_iter()
         .filter(|entry| !entry.suspended)

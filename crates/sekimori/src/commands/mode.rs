@@ -3,16 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use guard::catalog::{Catalog, EXTRA_FOLDER};
 use linux::gate::Gate;
 use linux::pins::Pins;
 use serde_json::Value;
 
-use crate::catalog::{Catalog, EXTRA_FOLDER};
 use crate::control::client::ask;
 use crate::control::protocol::{Request, RootRequest};
 use crate::failure::{Failure, need_root};
 use crate::mode::{self, Mode};
-use crate::output::say;
+use crate::output::{say, trouble};
 use crate::paths::Paths;
 use crate::setup::servers::{Blocked, blocked, listening};
 use crate::setup::{Surroundings, find};
@@ -57,7 +57,7 @@ pub fn servers_in_the_way(paths: &Paths) -> Result<Vec<Blocked>, Failure> {
     if !paths.installed {
         return Ok(Vec::new());
     }
-    let catalog = Catalog::load(Some(Path::new(EXTRA_FOLDER)))?;
+    let catalog = Catalog::load(Some(Path::new(EXTRA_FOLDER)), trouble)?;
     let around = Surroundings::of_this_computer();
     let registered = registry::peek(paths)?;
     let is_registered = |path: &str| registered.iter().any(|entry| entry.stored.path == path);

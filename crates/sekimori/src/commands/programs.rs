@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use engine::printable;
+use guard::catalog::{self, Catalog};
 use linux::gate::Gate;
 use linux::pins::Pins;
 use policy::{Kind, Role};
 use serde_json::Value;
 
-use crate::catalog::{self, Catalog};
 use crate::cli::RegisterArgs;
 use crate::clock;
 use crate::control::client::ask;
@@ -199,7 +199,7 @@ fn pinned_gate(paths: &Paths) -> Result<Option<Gate>, Failure> {
 
 /// The kind that a program has when nobody says: from the catalog when the role fits.
 fn usual_kind(path: &Path, role: Role) -> Result<Kind, Failure> {
-    let catalog = Catalog::load(Some(Path::new(catalog::EXTRA_FOLDER)))?;
+    let catalog = Catalog::load(Some(Path::new(catalog::EXTRA_FOLDER)), trouble)?;
     if let Some(entry) = catalog.entry_of(path).filter(|entry| entry.role == role) {
         return Ok(entry.kind);
     }

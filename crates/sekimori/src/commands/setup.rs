@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use engine::printable;
+use guard::catalog::{Catalog, EXTRA_FOLDER};
 
 use super::doctor::after_setup;
 use super::mode::{change, current, refusal, servers_in_the_way};
 use super::programs::{judge_again, register_one};
-use crate::catalog::{Catalog, EXTRA_FOLDER};
 use crate::failure::Failure;
 use crate::mode::Mode;
-use crate::output::{say, style};
+use crate::output::{say, style, trouble};
 use crate::paths::Paths;
 use crate::polkit::need_root_or_ask;
 use crate::render;
@@ -25,7 +25,7 @@ pub fn run(yes: bool, anyway: bool, paths: &Paths) -> Result<ExitCode, Failure> 
     let words = flags.iter().filter(|(set, _)| *set);
     let words: Vec<OsString> = words.map(|(_, word)| (*word).into()).collect();
     need_root_or_ask("setup", &words, paths)?;
-    let catalog = Catalog::load(Some(Path::new(EXTRA_FOLDER)))?;
+    let catalog = Catalog::load(Some(Path::new(EXTRA_FOLDER)), trouble)?;
     let found = find(&catalog, &Surroundings::of_this_computer());
     let choice = if yes {
         Choice::Default

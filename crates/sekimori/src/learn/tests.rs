@@ -1,9 +1,9 @@
 //! What is learned from made-up refusals of real programs of this machine.
 
+use guard::catalog::Catalog;
 use policy::Kind;
 
 use super::*;
-use crate::catalog::Catalog;
 
 fn link(program: &str, role: Role, origin: Origin) -> LineageLink {
     LineageLink {
@@ -46,7 +46,7 @@ fn from(links: &[(&str, Role)]) -> Vec<LineageLink> {
 }
 
 fn learned(refusals: Vec<Refusal>, registered: &[&str]) -> Learned {
-    let proposer = Proposer::new(Catalog::load(None).unwrap());
+    let proposer = Proposer::new(Catalog::load(None, |_| ()).unwrap());
     let registered = registered.iter().map(|path| (*path).to_owned()).collect();
     learn(refusals.into_iter(), &proposer, &registered)
 }

@@ -7,7 +7,7 @@ use super::known::{Purpose, Purposes};
 use super::*;
 
 fn proposer() -> Proposer {
-    Proposer::new(Catalog::load(None).unwrap())
+    Proposer::new(Catalog::load(None, |_| ()).unwrap())
 }
 
 fn why_not(proposal: Proposal) -> String {

@@ -14,9 +14,9 @@ use engine::{
 };
 use policy::{Flaw, Kind, Reason, Role, Tamper};
 
-use crate::unsuitable::{Tool, suits};
 use chain::{Part, part_of};
 use file::{File, not_registered};
+use guard::unsuitable::{Tool, suits};
 
 /// What advice depends on.
 pub(super) struct Refused<'a> {

@@ -4,7 +4,7 @@
 use engine::{FindingEntry, LineageLink, is_named_elsewhere, shell_word};
 use policy::{Origin, Role};
 
-use crate::unsuitable::is_tool;
+use guard::unsuitable::is_tool;
 
 /// The steps: sentences, and commands that are indented by two spaces.
 pub(super) fn response(entry: &FindingEntry, id: u64) -> Vec<String> {

@@ -9,13 +9,14 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use linux::identity::{self, Program};
+use guard::catalog::{Catalog, Entry, Installed};
+use guard::identity::Look;
+use guard::unsuitable::Tools;
+use linux::identity;
 use policy::{Kind, Role};
 
 use super::desktop::{DesktopEntry, exec_targets, mailto_defaults};
 use super::{Fitness, Found, Mailer, Part, Service};
-use crate::catalog::{Catalog, Entry, Installed};
-use crate::unsuitable::Tools;
 
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 const ENTRIES_MAX: usize = 10_000;
@@ -123,9 +124,6 @@ impl Surroundings {
 pub fn find(catalog: &Catalog, around: &Surroundings) -> Found {
     find_with(catalog, around, &|path| identity::identify(path))
 }
-
-/// How a file is looked at.
-type Look<'a> = &'a dyn Fn(&Path) -> Result<Program, identity::Error>;
 
 /// [`find`] with another way to look at files.
 pub(super) fn find_with(catalog: &Catalog, around: &Surroundings, look: Look<'_>) -> Found {
@@ -317,7 +315,7 @@ fn part_at(
 /// What does whatever it is told is never offered: a menu entry may start a mailer by it, and so
 /// may a file of the machine's own catalog.
 fn without_tools(part: Part, tools: &Tools) -> Part {
-    match tools.objection(&part.path, part.role, None) {
+    match tools.objection(&part.path, part.role, None, &identity::identify) {
         Some(objection) => Part {
             fitness: Fitness::Unfit(format!("{}: {objection}", part.path.display())),
             ..part

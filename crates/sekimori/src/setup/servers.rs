@@ -9,14 +9,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use guard::catalog::{Catalog, EXTRA_FOLDER};
+use guard::unsuitable::Tools;
 use linux::identity;
 use linux::procfs;
 use policy::{Kind, Role};
 
 use super::find::{Surroundings, find, is_unit_enabled};
 use super::{Fitness, Found, Part};
-use crate::catalog::{Catalog, EXTRA_FOLDER};
-use crate::unsuitable::Tools;
+use crate::output::trouble;
 
 /// Where mail servers listen.
 const SMTP: u16 = 25;
@@ -99,7 +100,7 @@ pub fn blocked(
 /// The same of this computer, as labels. For the daemon's first start.
 pub fn blocked_here(is_registered: &dyn Fn(&str) -> bool) -> Vec<String> {
     // A catalog with a mistake is told of by the commands that people call.
-    let Ok(catalog) = Catalog::load(Some(Path::new(EXTRA_FOLDER))) else {
+    let Ok(catalog) = Catalog::load(Some(Path::new(EXTRA_FOLDER)), trouble) else {
         return Vec::new();
     };
     let around = Surroundings::of_this_computer();
@@ -154,7 +155,7 @@ fn part_of(pid: u32, tools: &Tools) -> Option<Part> {
     let program = identity::identify(&path).map_err(|error| error.to_string());
     let (role, kind) = (Role::Mailer, Kind::Service);
     let mut part = Part::new(&name, role, kind, &path, &program, Path::to_path_buf);
-    if let Some(objection) = tools.objection(&part.path, role, None) {
+    if let Some(objection) = tools.objection(&part.path, role, None, &identity::identify) {
         part.fitness = Fitness::Unfit(format!("{}: {objection}", part.path.display()));
     }
     Some(part)

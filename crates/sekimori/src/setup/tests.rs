@@ -3,11 +3,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use guard::catalog::Catalog;
 use linux::identity;
 
 use super::find::find_with;
 use super::*;
-use crate::catalog::Catalog;
 
 struct Tree {
     folder: tempfile::TempDir,
@@ -54,7 +54,7 @@ impl Tree {
 
     /// What lies below /usr and /etc counts as root's, all else as the user's.
     fn find(&self) -> Found {
-        let catalog = Catalog::load(None).unwrap();
+        let catalog = Catalog::load(None, |_| ()).unwrap();
         let root = fs::canonicalize(self.folder.path()).unwrap();
         find_with(&catalog, &self.around(), &|path| {
             let text = fs::read_to_string(path).unwrap_or_default();

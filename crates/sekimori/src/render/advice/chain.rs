@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use engine::{LineageLink, culprit_link, is_machines_user, is_without_person};
+use guard::catalog::{Catalog, Entry};
 use policy::{Kind, Origin, Role};
 
 use super::{Refused, command, name};
-use crate::catalog::{Catalog, Entry};
 
 /// The part of a program that stands in the way.
 pub(super) enum Part {
@@ -112,7 +112,7 @@ type ByName = HashMap<&'static str, Vec<(&'static str, &'static Entry)>>;
 
 /// What the built-in catalog says of a path.
 pub(super) fn known(path: &str) -> Option<&'static Entry> {
-    static CATALOG: LazyLock<Option<Catalog>> = LazyLock::new(|| Catalog::load(None).ok());
+    static CATALOG: LazyLock<Option<Catalog>> = LazyLock::new(|| Catalog::load(None, |_| ()).ok());
     static BY_NAME: LazyLock<ByName> = LazyLock::new(|| {
         let mut by_name = ByName::new();
         let entries = CATALOG.as_ref().map_or(&[][..], Catalog::entries);

@@ -1,11 +1,11 @@
 //! Whether a file can be registered, by its path alone, and what to do when it cannot.
 
 use engine::{LineageLink, dropper_place, is_named_elsewhere};
+use guard::unsuitable::{Tool, tool_named};
 use policy::{Kind, Origin, Role};
 
 use super::chain::is_wrapper;
 use super::{Refused, command, name};
-use crate::unsuitable::{Tool, tool_named};
 
 /// What a path says of its file.
 #[derive(Clone, Copy, Debug)]

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use engine::{dropper_place, is_named_elsewhere};
+use guard::unsuitable::is_tool;
 use policy::Origin;
 
 use super::super::lineage::tests::{figure_4, link};
 use super::*;
-use crate::unsuitable::is_tool;
 
 /// A refusal of the last program of a lineage. The culprit is the first foreign link.
 fn refused(reason: Reason, links: &[LineageLink]) -> Refused<'_> {

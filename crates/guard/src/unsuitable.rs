@@ -9,11 +9,11 @@
 mod names;
 
 use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use linux::identity;
 use policy::Role;
+
+use crate::identity::{Look, is_one_file};
 
 /// Where programs are installed for everybody: originals of copies are looked for here.
 const FOLDERS: [&str; 7] = [
@@ -124,9 +124,10 @@ impl std::fmt::Display for Objection {
     }
 }
 
-/// What speaks against registering this program in this role. `sha256` is that of its contents.
-pub fn objection(path: &Path, role: Role, sha256: &str) -> Option<Objection> {
-    Tools::below(Path::new("/")).objection(path, role, Some(sha256))
+/// What speaks against registering this program in this role. `sha256` is that of its contents; `look`
+/// says what those of the tools are.
+pub fn objection(path: &Path, role: Role, sha256: &str, look: Look<'_>) -> Option<Objection> {
+    Tools::below(Path::new("/")).objection(path, role, Some(sha256), look)
 }
 
 /// What kind of tool a program is, by the name of its file alone. For advice about programs that need
@@ -176,10 +177,17 @@ impl Tools {
         }
     }
 
-    /// What speaks against registering the program at `path`, as seen inside the root.
-    pub fn objection(&self, path: &Path, role: Role, sha256: Option<&str>) -> Option<Objection> {
+    /// What speaks against registering the program at `path`, as seen inside the root. `look` says what
+    /// the contents of files are.
+    pub fn objection(
+        &self,
+        path: &Path,
+        role: Role,
+        sha256: Option<&str>,
+        look: Look<'_>,
+    ) -> Option<Objection> {
         let (tool, known_as) =
-            by_name(&self.root, path).or_else(|| self.by_contents(path, sha256))?;
+            by_name(&self.root, path).or_else(|| self.by_contents(path, sha256, look))?;
         let objection = Objection {
             tool,
             known_as,
@@ -189,12 +197,17 @@ impl Tools {
     }
 
     /// A hard link or a copy of an installed tool, by whatever name.
-    fn by_contents(&self, path: &Path, sha256: Option<&str>) -> Option<(Tool, String)> {
+    fn by_contents(
+        &self,
+        path: &Path,
+        sha256: Option<&str>,
+        look: Look<'_>,
+    ) -> Option<(Tool, String)> {
         let about = fs::metadata(inside(&self.root, path)).ok()?;
-        let hash = |path: &Path| Some(identity::identify(&inside(&self.root, path)).ok()?.sha256);
+        let hash = |path: &Path| Some(look(&inside(&self.root, path)).ok()?.sha256);
         let mut sha256 = sha256.map(str::to_owned);
         let found = self.installed.iter().find(|(_, original, other)| {
-            if (about.dev(), about.ino()) == (other.dev(), other.ino()) {
+            if is_one_file(&about, other) {
                 return true;
             }
             if about.len() != other.len() || other.len() == 0 {

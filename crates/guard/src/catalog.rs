@@ -7,13 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use guard::config::{Place, located, read_text};
-use linux::identity::{self, Program};
 use policy::{Kind, Role};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::output::trouble;
+use crate::config::{Place, located, read_text};
+use crate::identity::{Look, Program};
 
 /// Where a machine's own additions lie.
 pub const EXTRA_FOLDER: &str = "/etc/sekimori/catalog.d";
@@ -61,6 +60,8 @@ pub struct Installed<'a> {
 #[derive(Clone, Debug)]
 pub struct Catalog {
     entries: Vec<Entry>,
+    /// Hears what is wrong and stops nothing.
+    trouble: fn(&str),
 }
 
 #[derive(Deserialize)]
@@ -90,8 +91,9 @@ struct Raw {
 impl Catalog {
     /// The catalog of this version, and the files `*.toml` in `extra` in the order of their
     /// names. Additions come first: where two entries lead to one file, the machine's own
-    /// word counts. A folder that is not there adds nothing.
-    pub fn load(extra: Option<&Path>) -> Result<Self> {
+    /// word counts. A folder that is not there adds nothing. `trouble` is told, one line at a
+    /// time, what is wrong and stops nothing.
+    pub fn load(extra: Option<&Path>, trouble: fn(&str)) -> Result<Self> {
         let mut entries = Vec::new();
         for path in extra.map(additions).transpose()?.unwrap_or_default() {
             if let Some(text) = read_text(&path)? {
@@ -99,7 +101,7 @@ impl Catalog {
             }
         }
         entries.extend(parse(BUILT_IN, Path::new("catalog.toml"))?);
-        Ok(Self { entries })
+        Ok(Self { entries, trouble })
     }
 
     /// Every known program.
@@ -117,11 +119,7 @@ impl Catalog {
 
     /// What of the catalog lies below `root`: each file once, under the first entry that
     /// leads to it. `look` says what a file is.
-    pub fn installed_below(
-        &self,
-        root: &Path,
-        look: &dyn Fn(&Path) -> Result<Program, identity::Error>,
-    ) -> Vec<Installed<'_>> {
+    pub fn installed_below(&self, root: &Path, look: Look<'_>) -> Vec<Installed<'_>> {
         let mut seen = HashSet::new();
         let mut installed = Vec::new();
         for (entry, listed) in self.located(root) {
@@ -142,13 +140,14 @@ impl Catalog {
         &'a self,
         root: &'r Path,
     ) -> impl Iterator<Item = (&'a Entry, PathBuf)> + use<'a, 'r> {
-        let exists = move |pattern: &String| !expand(root, pattern).is_empty();
+        let trouble = self.trouble;
+        let exists = move |pattern: &String| !expand(root, pattern, trouble).is_empty();
         self.entries
             .iter()
             .filter(move |entry| entry.needs.is_empty() || entry.needs.iter().any(exists))
             .flat_map(move |entry| entry.paths.iter().map(move |path| (entry, path)))
             .flat_map(move |(entry, path)| {
-                expand(root, path)
+                expand(root, path, trouble)
                     .into_iter()
                     .map(move |found| (entry, found))
             })
@@ -248,7 +247,7 @@ pub fn default_kind(role: Role) -> Option<Kind> {
 }
 
 /// The files below `root` that a path with `*` components leads to.
-fn expand(root: &Path, pattern: &str) -> Vec<PathBuf> {
+fn expand(root: &Path, pattern: &str, trouble: fn(&str)) -> Vec<PathBuf> {
     let mut found = vec![root.to_path_buf()];
     let mut looked_at = 0;
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
@@ -288,6 +287,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::identity::tests::as_it_lies_there;
 
     fn complaint(text: &str) -> String {
         let complaint = parse(text, Path::new("x.toml")).unwrap_err().to_string();
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_built_in_catalog_is_sound() {
-        let catalog = Catalog::load(None).unwrap();
+        let catalog = Catalog::load(None, |_| ()).unwrap();
         assert!(catalog.entries().len() > 90);
         let names: HashSet<_> = catalog
             .entries()
@@ -332,7 +332,7 @@ mod tests {
 
     #[test]
     fn nothing_that_runs_what_anybody_says_is_in_it() {
-        let catalog = Catalog::load(None).unwrap();
+        let catalog = Catalog::load(None, |_| ()).unwrap();
         let all: HashSet<_> = catalog
             .entries()
             .iter()
@@ -367,8 +367,8 @@ mod tests {
         put(root, "/usr/lib/x86_64-linux-gnu/sddm/sddm-helper");
         put(root, "/usr/bin/git");
         fs::create_dir_all(root.join("usr/bin/mutt")).unwrap();
-        let catalog = Catalog::load(None).unwrap();
-        let installed = catalog.installed_below(root, &identity::identify);
+        let catalog = Catalog::load(None, |_| ()).unwrap();
+        let installed = catalog.installed_below(root, &as_it_lies_there);
         let names: Vec<_> = installed
             .iter()
             .map(|found| found.entry.name.as_str())
@@ -381,7 +381,7 @@ mod tests {
         assert!(installed.iter().all(|found| found.program.is_ok()));
 
         put(root, "/usr/libexec/git-core/git-send-email");
-        let installed = catalog.installed_below(root, &identity::identify);
+        let installed = catalog.installed_below(root, &as_it_lies_there);
         assert!(installed.iter().any(|found| found.entry.name == "git"));
     }
 
@@ -393,27 +393,27 @@ mod tests {
             fs::create_dir_all(root.join(format!("usr/lib/a{number:03}"))).unwrap();
         }
         put(root, "/usr/lib/x86_64-linux-gnu/sddm/sddm-helper");
-        let catalog = Catalog::load(None).unwrap();
-        let installed = catalog.installed_below(root, &identity::identify);
+        let catalog = Catalog::load(None, |_| ()).unwrap();
+        let installed = catalog.installed_below(root, &as_it_lies_there);
         assert_eq!(installed.len(), 1);
         assert_eq!(installed[0].entry.name, "SDDM");
-        assert_eq!(expand(root, "/usr/*/*/sddm/sddm-helper").len(), 1);
+        assert_eq!(expand(root, "/usr/*/*/sddm/sddm-helper", |_| ()).len(), 1);
     }
 
     #[test]
     fn a_machine_adds_its_own() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(
-            Catalog::load(Some(&folder.path().join("none")))
+            Catalog::load(Some(&folder.path().join("none")), |_| ())
                 .unwrap()
                 .entries()
                 .len(),
-            Catalog::load(None).unwrap().entries().len()
+            Catalog::load(None, |_| ()).unwrap().entries().len()
         );
         let own = "[[program]]\nname = \"own\"\nrole = \"mailer\"\nkind = \"batch\"\npaths = [\"/opt/own\"]\n";
         fs::write(folder.path().join("own.toml"), own).unwrap();
         fs::write(folder.path().join("readme"), "not TOML").unwrap();
-        let catalog = Catalog::load(Some(folder.path())).unwrap();
+        let catalog = Catalog::load(Some(folder.path()), |_| ()).unwrap();
         assert_eq!(
             (
                 catalog.entries()[0].name.as_str(),

@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 use crate::catalog::Catalog;
+use crate::identity::tests::as_it_lies_there;
 
 #[test]
 fn tools_are_known_by_name_whatever_their_version() {
@@ -64,7 +65,7 @@ fn honest_names_are_no_tools() {
 /// What the catalog lists under a role can be registered in that role.
 #[test]
 fn nothing_in_the_catalog_is_refused() {
-    let catalog = Catalog::load(None).unwrap();
+    let catalog = Catalog::load(None, |_| ()).unwrap();
     for entry in catalog.entries() {
         for path in &entry.paths {
             let name = path.rsplit('/').next().unwrap();
@@ -98,14 +99,24 @@ fn links_to_a_tool_are_followed() {
     symlink("/usr/bin/nc.openbsd", root.join("etc/alternatives/carry")).unwrap();
     symlink("/etc/alternatives/carry", root.join("usr/bin/mymailer")).unwrap();
     let objection = Tools::below(root)
-        .objection(Path::new("/usr/bin/mymailer"), Role::Mailer, None)
+        .objection(
+            Path::new("/usr/bin/mymailer"),
+            Role::Mailer,
+            None,
+            &as_it_lies_there,
+        )
         .unwrap();
     assert_eq!(objection.tool, Tool::Relay);
     assert!(objection.known_as.ends_with("/nc.openbsd"), "{objection}");
     // A loop of links ends.
     symlink("loop", root.join("opt/loop")).unwrap();
     assert_eq!(
-        Tools::below(root).objection(Path::new("/opt/loop"), Role::Mailer, None),
+        Tools::below(root).objection(
+            Path::new("/opt/loop"),
+            Role::Mailer,
+            None,
+            &as_it_lies_there
+        ),
         None
     );
 }
@@ -126,7 +137,7 @@ fn a_copy_or_a_second_name_of_a_tool_is_known_by_its_contents() {
     }
     let tool = |path: &str| {
         Tools::below(root)
-            .objection(Path::new(path), Role::Mailer, None)
+            .objection(Path::new(path), Role::Mailer, None, &as_it_lies_there)
             .map(|objection| objection.tool)
     };
     assert_eq!(tool("/opt/second"), Some(Tool::Interpreter));
@@ -136,7 +147,14 @@ fn a_copy_or_a_second_name_of_a_tool_is_known_by_its_contents() {
 
 #[test]
 fn a_role_that_fits_is_permitted() {
-    let refused = |name: &str, role| objection(&Path::new("/nonexistent").join(name), role, "");
+    let refused = |name: &str, role| {
+        objection(
+            &Path::new("/nonexistent").join(name),
+            role,
+            "",
+            &as_it_lies_there,
+        )
+    };
     for (name, role) in [
         ("bash", Role::Shell),
         ("busybox", Role::Shell),
@@ -168,7 +186,9 @@ fn a_role_that_fits_is_permitted() {
 fn an_objection_names_what_to_register_instead() {
     let words = |name: &str, role| {
         let path = Path::new("/nonexistent").join(name);
-        let text = objection(&path, role, "").unwrap().to_string();
+        let text = objection(&path, role, "", &as_it_lies_there)
+            .unwrap()
+            .to_string();
         assert!(text.contains("--force") && !text.contains('\n'), "{text}");
         text
     };
