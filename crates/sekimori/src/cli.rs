@@ -491,6 +491,25 @@ mod tests {
         assert!(help("uninstall", &mut command).contains("--state-dir <DIR>"));
     }
 
+    /// Advice is written without the command line; its own tests permit these forms and no others.
+    #[test]
+    fn every_command_of_an_advice_is_understood() {
+        let mut lines = vec![
+            "sekimori programs".to_owned(),
+            "sekimori setup --yes".to_owned(),
+        ];
+        for role in policy::Role::ALL {
+            let line = format!("sekimori register /x --as {}", role.word());
+            let kinds = policy::Kind::ALL.iter();
+            lines.extend(kinds.map(|kind| format!("{line} --kind {}", kind.word())));
+            lines.push(line);
+        }
+        for line in lines {
+            let is_unknown = line.contains("--as unknown");
+            assert_eq!(parsed(&line).is_ok(), !is_unknown, "{line}");
+        }
+    }
+
     #[test]
     fn a_number_that_is_none_says_what_is_expected() {
         for (line, expected) in [

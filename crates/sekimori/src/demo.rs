@@ -10,6 +10,7 @@ mod simulated;
 use std::process::ExitCode;
 
 use policy::Reason;
+use present::Style;
 use serde_json::{Value, json};
 
 pub use cast::{Part, play};
@@ -17,7 +18,6 @@ pub use live::Stage;
 
 use crate::failure::Failure;
 use crate::output::say;
-use crate::render::Style;
 
 /// What somebody does in a scene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

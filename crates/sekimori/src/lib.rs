@@ -26,7 +26,6 @@ mod paths;
 mod polkit;
 mod proposal;
 mod registry;
-mod render;
 mod setup;
 mod status;
 mod store;

@@ -4,11 +4,11 @@ use std::io::{Error, ErrorKind, IsTerminal as _, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 
+use present::Style;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::failure::Failure;
-use crate::render::Style;
 
 /// The first thing that went wrong with standard output.
 static LOST: Mutex<Option<String>> = Mutex::new(None);

@@ -27,6 +27,7 @@ use engine::{Engine, Event, Settings};
 use linux::confine::{self, Account, Landlock};
 use linux::gate::Events;
 use linux::pages::FilePages;
+use present::Style;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::channel::link::Link;
@@ -36,7 +37,6 @@ use crate::clock;
 use crate::control::server::Server;
 use crate::output::trouble;
 use crate::paths::JOURNAL;
-use crate::render::Style;
 use names::Known;
 
 /// The hidden command by which the keeper starts it.

@@ -6,7 +6,6 @@ use super::log;
 use crate::failure::Failure;
 use crate::output::{say, style};
 use crate::paths::Paths;
-use crate::render;
 
 /// `explain ID`.
 pub fn run(id: u64, json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
@@ -15,7 +14,7 @@ pub fn run(id: u64, json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
         say(&entry.to_string());
         return Ok(ExitCode::SUCCESS);
     }
-    let text = render::explain(&entry, style())
+    let text = present::explain(&entry, style())
         .map_err(|error| Failure::failed(format!("entry {id} is not readable: {error}")))?;
     say(text.trim_end());
     Ok(ExitCode::SUCCESS)

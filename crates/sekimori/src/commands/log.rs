@@ -17,7 +17,6 @@ use crate::control::protocol::{ENTRIES_MAX, Request};
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
 use crate::paths::Paths;
-use crate::render;
 
 /// How often `--follow` looks for more where the daemon does not wait for it.
 const FOLLOW_EVERY: Duration = Duration::from_millis(300);
@@ -72,7 +71,7 @@ pub fn run(options: &LogArgs, paths: &Paths) -> Result<ExitCode, Failure> {
         let line = if json {
             entry.to_string()
         } else {
-            render::log_line(&entry, style)
+            present::log_line(&entry, style)
         };
         say(&line)
     };

@@ -21,7 +21,7 @@ use crate::output::{say, style, trouble};
 use crate::paths::Paths;
 use crate::polkit::need_root_or_ask;
 use crate::registry::{Registry, peek};
-use crate::{render, status};
+use crate::status;
 
 /// `register PATH`.
 pub fn register(options: &RegisterArgs, paths: &Paths) -> Result<ExitCode, Failure> {
@@ -174,7 +174,7 @@ pub fn list(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
                 .to_vec()
         })
         .collect();
-    say(render::table(&["ROLE", "KIND", "STATE", "PATH"], &rows, style()).trim_end());
+    say(present::table(&["ROLE", "KIND", "STATE", "PATH"], &rows, style()).trim_end());
     Ok(ExitCode::SUCCESS)
 }
 

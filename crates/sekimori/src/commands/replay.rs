@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use engine::{Observation, Suspicion, Timestamp};
 use guard::config::Config;
+use present::Style;
 use protocols::App;
 use replay::{FlowRecord, HostSettings, Hosts, Input, Settings, Sink, Summary};
 
 use crate::cli::ReplayArgs;
 use crate::failure::Failure;
 use crate::output::{all_said, not_said, style, trouble};
-use crate::render::{self, Style};
 
 /// How often the progress is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
@@ -72,7 +72,7 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
                 if options.json {
                     screen.findings_json(&findings, &name);
                     let read = Ok(&summary);
-                    screen.line(&render::summary_json(
+                    screen.line(&present::summary_json(
                         &name,
                         read,
                         findings.len(),
@@ -80,8 +80,8 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
                     ));
                 } else {
                     screen.line(&closing(&summary, &counts));
-                    screen.line(&render::verdict(&summary, findings.len()));
-                    if let Some(words) = render::not_judged(&excluded) {
+                    screen.line(&present::verdict(&summary, findings.len()));
+                    if let Some(words) = present::not_judged(&excluded) {
                         screen.line(&words);
                     }
                     screen.findings(&findings, style);
@@ -91,7 +91,7 @@ pub fn run(options: &ReplayArgs) -> Result<ExitCode, Failure> {
             }
             Err(error) => {
                 if options.json {
-                    screen.line(&render::summary_json(&name, Err(&error), 0, &excluded));
+                    screen.line(&present::summary_json(&name, Err(&error), 0, &excluded));
                 }
                 screen.flush();
                 trouble(&format!("{name} {error}"));
@@ -162,7 +162,7 @@ impl<P: FnMut(&FlowRecord)> Sink for Weigher<'_, P> {
 
 /// Reports on standard error what was wrong with a file that could be read.
 fn report(name: &str, summary: &Summary) -> Ended {
-    let not_read = render::not_read(summary);
+    let not_read = present::not_read(summary);
     for what in &not_read {
         trouble(&format!("{name}: {what}"));
     }
@@ -237,14 +237,14 @@ impl Screen {
         if several {
             self.line(&format!("{}:", engine::printable(name)));
         }
-        self.line(&render::heading(render::FLOW_HEADINGS, style));
+        self.line(&present::heading(present::FLOW_HEADINGS, style));
     }
 
     fn flow(&mut self, flow: &FlowRecord, file: &str, json: bool, style: Style) {
         let line = if json {
-            render::flow_json(flow, file)
+            present::flow_json(flow, file)
         } else {
-            render::flow_line(flow, style)
+            present::flow_line(flow, style)
         };
         self.line(&line);
     }
@@ -254,9 +254,9 @@ impl Screen {
             return;
         }
         self.line("");
-        self.line(&render::heading("FINDINGS", style));
+        self.line(&present::heading("FINDINGS", style));
         for finding in findings {
-            for line in render::finding_lines(finding, style) {
+            for line in present::finding_lines(finding, style) {
                 self.line(&line);
             }
         }
@@ -264,7 +264,7 @@ impl Screen {
 
     fn findings_json(&mut self, findings: &[Suspicion], file: &str) {
         for finding in findings {
-            self.line(&render::finding_json(finding, file));
+            self.line(&present::finding_json(finding, file));
         }
     }
 

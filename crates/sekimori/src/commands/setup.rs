@@ -16,7 +16,6 @@ use crate::mode::Mode;
 use crate::output::{say, style, trouble};
 use crate::paths::Paths;
 use crate::polkit::need_root_or_ask;
-use crate::render;
 use crate::setup::{Choice, Plan, Surroundings, ask, find, plan};
 
 /// `setup`.
@@ -107,6 +106,6 @@ fn register_all(plan: &Plan, paths: &Paths) -> usize {
             }
         }
     }
-    say(render::table(&["REGISTERED", "KIND", "PATH"], &rows, style()).trim_end());
+    say(present::table(&["REGISTERED", "KIND", "PATH"], &rows, style()).trim_end());
     failed
 }

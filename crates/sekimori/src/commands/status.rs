@@ -11,7 +11,7 @@ use crate::control::protocol::Request;
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
 use crate::paths::Paths;
-use crate::{fallback, forward, render, status};
+use crate::{fallback, forward, status};
 
 /// `status`. Exit status 1 when no gate guards this machine.
 pub fn run(json: bool, paths: &Paths) -> Result<ExitCode, Failure> {
@@ -133,7 +133,7 @@ fn print(status: &Value) {
             vec![name, engine::printable(&value.to_string()).into_owned()]
         })
         .collect();
-    say(render::table(&["COUNTED", "SINCE THE GATE WAS CLOSED"], &rows, style()).trim_end());
+    say(present::table(&["COUNTED", "SINCE THE GATE WAS CLOSED"], &rows, style()).trim_end());
 }
 
 /// Which foreign processes a new start helps.

@@ -8,12 +8,12 @@ use linux::gate::Gate;
 use linux::pins::Pins;
 use linux::programs::Programs;
 use policy::{Flaw, Origin, Role};
+use present::{Age, Process};
 use serde_json::Value;
 
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
 use crate::paths::Paths;
-use crate::render::{self, Age, Process};
 use crate::status;
 
 /// `tree [PID]`.
@@ -67,7 +67,7 @@ pub fn run(pid: Option<u32>, json: bool, paths: &Paths) -> Result<ExitCode, Fail
                 .collect(),
         })
         .collect();
-    say(render::tree(&processes, None, style()).trim_end());
+    say(present::tree(&processes, None, style()).trim_end());
     Ok(ExitCode::SUCCESS)
 }
 

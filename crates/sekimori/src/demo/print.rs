@@ -1,11 +1,11 @@
 //! How the demo tells its scenes on a terminal.
 
 use engine::LineageLink;
+use present::Style;
 use serde_json::Value;
 
 use super::{Outcome, SCENES, Scene};
 use crate::output;
-use crate::render::{self, Style};
 
 /// Prints each line of `text`, with the word "simulated" before it when it is that.
 fn say(text: &str, simulated: bool) {
@@ -27,7 +27,7 @@ pub fn scene(scene: &Scene, outcome: &Outcome, simulated: bool, style: Style) {
             .as_u64()
             .and_then(|pid| u32::try_from(pid).ok());
         let culprit = verdict["culprit"].as_str().map(|path| (path, pid));
-        text += &render::lineage(&links, 0, culprit, style);
+        text += &present::lineage(&links, 0, culprit, style);
         let word = |key: &str| verdict[key].as_str().unwrap_or("?").to_owned();
         text += &format!(
             "Verdict: {} ({}) for process {} to {}\n",
@@ -117,5 +117,5 @@ pub fn summary(outcomes: &[Outcome], simulated: bool, style: Style) {
         "BYTES",
         "AS EXPECTED",
     ];
-    say(&render::table(&headings, &rows, style), simulated);
+    say(&present::table(&headings, &rows, style), simulated);
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Action, FindingKind, Timestamp, Warning};
 use journal::{Journal, NewEntry};
+use present::Style;
 
 use super::Place;
 use crate::channel::link::Link;
@@ -18,7 +19,6 @@ use crate::channel::request::{BODY_BYTES_MAX, LINE_BYTES_MAX, Request, TITLE_BYT
 use crate::control::waiters::Waiters;
 use crate::notify::cut;
 use crate::output::{tell, trouble};
-use crate::render::{self, Style};
 use crate::syslog;
 
 /// Entries that are written in one transaction.
@@ -287,7 +287,7 @@ impl Outbox {
                 uid: entry.uid,
                 body: entry.body,
             };
-            tell(&render::log_line(&stored.to_json(), self.style));
+            tell(&present::log_line(&stored.to_json(), self.style));
         }
     }
 

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine::{Subject, Suspicion, printable};
+use present::flow_details;
+use present::report::{Capture, Host, Report};
 use replay::timeline::BYTES_MAX;
 use replay::{FlowRecord, Network, Summary, Timeline};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
-use crate::render::flow_details;
-use crate::render::report::{Capture, Host, Report};
 
 /// Most hosts with a picture: what they did stays in memory until the page is written.
 const HOSTS_MAX: usize = 96;
@@ -94,7 +94,7 @@ impl Collector {
                 capture.damaged = summary.damage.is_some();
                 capture.not_read = !summary.not_read.telling().is_empty();
                 capture.notes = notes(summary, &timeline);
-                capture.notes.extend(crate::render::not_judged(excluded));
+                capture.notes.extend(present::not_judged(excluded));
             }
             Err(error) => {
                 capture.damaged = true;
@@ -225,7 +225,7 @@ fn notes(summary: &Summary, timeline: &Timeline) -> Vec<String> {
             summary.packets
         ));
     }
-    notes.extend(crate::render::not_read(summary));
+    notes.extend(present::not_read(summary));
     let mut note = |number: u64, what: &str| {
         if number > 0 {
             notes.push(format!("{number} {what}"));

@@ -1,7 +1,9 @@
-//! Text pictures: lineages, explanations, log lines, tables.
+//! Everything a person reads: lineages, explanations, advice, log lines, tables, the pages of reports.
 //!
-//! Pure: JSON and plain data in, text out. Whatever other programs chose (paths, thread
+//! Pure: JSON and plain data in, text out; no clock, no files, no platform. Whatever other programs chose (paths, thread
 //! names) is escaped here, so nobody can send sequences to the reader's terminal.
+
+#![forbid(unsafe_code)]
 
 mod advice;
 mod explain;

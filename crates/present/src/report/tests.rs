@@ -14,7 +14,7 @@ use super::picture::Picture;
 use super::*;
 
 #[allow(dead_code)]
-#[path = "../../../tests/story/mod.rs"]
+#[path = "../../../sekimori/tests/story/mod.rs"]
 mod story;
 
 const SECOND: u64 = 1_000_000_000;
@@ -87,7 +87,7 @@ fn evidence(what: Sign, detail: &str) -> Evidence {
 fn host(address: IpAddr, flows: &[FlowRecord], since_ns: u64, evidence: Vec<Evidence>) -> Host {
     let mut timeline = Timeline::default();
     for flow in flows {
-        timeline.add(flow, || crate::render::flow_details(flow));
+        timeline.add(flow, || crate::flow_details(flow));
     }
     Host {
         address,
@@ -126,8 +126,7 @@ struct Reader {
 
 impl Sink for Reader {
     fn flow(&mut self, flow: FlowRecord) {
-        self.timeline
-            .add(&flow, || crate::render::flow_details(&flow));
+        self.timeline.add(&flow, || crate::flow_details(&flow));
     }
 
     fn observe(&mut self, host: IpAddr, observation: &Observation<'_>, time_ns: u64) {
