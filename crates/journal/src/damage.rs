@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{Error, Journal, Opened, connect};
+use crate::{Error, Journal, Opened, connect, files};
 
 /// Up to this size every page is checked when the journal is opened (about 20 ms). Beyond
 /// it only what is read anyway: a check of all would hold up the start.
@@ -169,9 +168,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 
 /// `journal.db.damaged-1767225600`, or with `-2` and so on when that is taken.
 fn free_name(path: &Path) -> PathBuf {
-    let now_s = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let now_s = files::since_1970(SystemTime::now()).as_secs();
     let first = beside(path, &format!(".damaged-{now_s}"));
     let mut name = first.clone();
     let mut number = 2;
@@ -189,7 +186,7 @@ fn remove_older(path: &Path) {
     };
     let begin = format!("{}.damaged-", name.to_string_lossy());
     let logs = ["-wal", "-shm"];
-    let mut aside: Vec<(SystemTime, PathBuf)> = fs::read_dir(folder)
+    let mut aside: Vec<(Duration, PathBuf)> = fs::read_dir(folder)
         .into_iter()
         .flatten()
         .flatten()
@@ -200,10 +197,8 @@ fn remove_older(path: &Path) {
         })
         // A renamed file keeps its time of writing; its change time is that of the renaming.
         .filter_map(|file| {
-            let about = file.metadata().ok()?;
-            let (s, ns) = (about.ctime(), about.ctime_nsec());
-            let since = Duration::new(s.try_into().ok()?, ns.try_into().ok()?);
-            Some((UNIX_EPOCH + since, file.path()))
+            let since = files::changed(&file.metadata().ok()?)?;
+            Some((since, file.path()))
         })
         .collect();
     aside.sort();

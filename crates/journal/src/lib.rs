@@ -9,6 +9,7 @@
 mod damage;
 mod entries;
 mod error;
+mod files;
 mod programs;
 mod readers;
 mod renew;
@@ -19,9 +20,8 @@ mod users;
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
@@ -172,9 +172,8 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, Error> {
 /// (<https://www.sqlite.org/uri.html>).
 fn as_immutable(path: &Path) -> PathBuf {
     use std::fmt::Write as _;
-    use std::os::unix::ffi::OsStrExt as _;
     let mut uri = "file:".to_owned();
-    for byte in path.as_os_str().as_bytes() {
+    for byte in path.as_os_str().as_encoded_bytes() {
         if byte.is_ascii_alphanumeric() || b"/-_.".contains(byte) {
             uri.push(char::from(*byte));
         } else {
@@ -192,20 +191,14 @@ fn make_file(path: &Path) -> Result<bool, Error> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
     {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
+        files::narrow_folder()
             .create(folder)
             .map_err(|source| Error::Folder {
                 path: folder.to_owned(),
                 source,
             })?;
     }
-    let made = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
+    let made = files::narrow_file().open(path);
     let there = match made {
         Ok(_) => return Ok(false),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -6,36 +6,33 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use crate::damage::{self, beside};
-use crate::{Error, Journal, connect, readers, schema};
+use crate::{Error, Journal, connect, files, readers, schema};
 
 /// A file as it was when this process last wrote to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
-    device: u64,
-    inode: u64,
+    identity: (u64, u64),
     bytes: u64,
-    /// Change time: seconds, nanoseconds.
-    changed: (i64, i64),
+    changed: Option<Duration>,
 }
 
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|about| Self {
-            device: about.dev(),
-            inode: about.ino(),
+            identity: files::identity(&about),
             bytes: about.len(),
-            changed: (about.ctime(), about.ctime_nsec()),
+            changed: files::changed(&about),
         })
     }
 
-    const fn is_same_file(self, other: Self) -> bool {
-        self.device == other.device && self.inode == other.inode
+    fn is_same_file(self, other: Self) -> bool {
+        self.identity == other.identity
     }
 }
 
