@@ -7,7 +7,7 @@ use rusqlite::types::Value as Sql;
 use rusqlite::{OptionalExtension, Row, params, params_from_iter};
 use serde_json::{Map, Value};
 
-use crate::{Error, Journal, readers, rfc3339, users};
+use crate::{Error, Journal, readers, users};
 
 /// An entry to be appended.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ impl StoredEntry {
     pub fn to_json(&self) -> Value {
         let mut object = Map::new();
         object.insert("id".to_owned(), self.id.into());
-        object.insert("time".to_owned(), rfc3339(self.time_ns).into());
+        object.insert("time".to_owned(), model::rfc3339(self.time_ns).into());
         match serde_json::from_str(&self.body) {
             Ok(Value::Object(body)) => {
                 object.extend(

@@ -15,7 +15,6 @@ mod readers;
 mod renew;
 mod retention;
 mod schema;
-mod time;
 mod users;
 
 use std::cell::OnceCell;
@@ -30,7 +29,6 @@ pub use entries::{Filter, NewEntry, StoredEntry};
 pub use error::Error;
 pub use programs::Registered;
 pub use renew::Renewed;
-pub use time::{parse_rfc3339, rfc3339};
 
 /// The journal, open.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use super::{Style, Tone};
 /// The host, and what speaks for it, strongest first.
 pub fn finding_lines(finding: &Suspicion, style: Style) -> Vec<String> {
     let kind = style.paint(Tone::Bad, "bot-suspected");
-    let time = journal::rfc3339(finding.since.0);
+    let time = model::rfc3339(finding.since.0);
     let time = time.get(..19).unwrap_or(&time).replace('T', " ");
     let mut lines = vec![format!(
         "{kind}  {}  since {time}, score {}",
@@ -43,7 +43,7 @@ pub fn finding_json(finding: &Suspicion, file: &str) -> String {
         file,
         finding: FindingKind::BotSuspected,
         host: host(&finding.subject),
-        time: journal::rfc3339(finding.since.0),
+        time: model::rfc3339(finding.since.0),
         score: finding.score,
         evidence: &finding.evidence,
     };

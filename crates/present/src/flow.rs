@@ -23,7 +23,7 @@ pub fn flow_line(flow: &FlowRecord, style: Style) -> String {
         App::Unknown => String::new(),
         _ => format!("{:.0} %", outcome.confidence * 100.0),
     };
-    let time = journal::rfc3339(flow.first_ns);
+    let time = model::rfc3339(flow.first_ns);
     let time = time.get(..19).unwrap_or(&time).replace('T', " ");
     let app = match outcome.app {
         App::Unknown => flow.transport.word(),

@@ -94,7 +94,7 @@ pub fn program(entry: &Entry) -> Value {
         "sha256": stored.sha256,
         "root_owned": stored.root_owned,
         "forced": stored.forced,
-        "registered": journal::rfc3339(stored.registered_ns),
+        "registered": model::rfc3339(stored.registered_ns),
         "state": if entry.suspended { "changed" } else { "good" },
     })
 }

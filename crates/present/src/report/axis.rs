@@ -134,12 +134,12 @@ impl Axis {
 
 /// `2026-11-22`.
 fn day(time_ns: u64) -> String {
-    journal::rfc3339(time_ns)[..10].to_owned()
+    model::rfc3339(time_ns)[..10].to_owned()
 }
 
 /// The time of day, as exact as labels that are `step` apart have to be.
 fn clock(time_ns: u64, step: u64) -> String {
-    let text = journal::rfc3339(time_ns);
+    let text = model::rfc3339(time_ns);
     let length = match step {
         MINUTE.. => 5,
         SECOND.. => 8,
@@ -150,7 +150,7 @@ fn clock(time_ns: u64, step: u64) -> String {
 
 /// `2026-11-22 08:15:03`, to the second.
 pub fn moment(time_ns: u64) -> String {
-    journal::rfc3339(time_ns)[..19].replace('T', " ")
+    model::rfc3339(time_ns)[..19].replace('T', " ")
 }
 
 /// `08:15:03`.
@@ -195,7 +195,7 @@ mod tests {
     }
 
     fn time(text: &str) -> u64 {
-        journal::parse_rfc3339(text).unwrap()
+        model::parse_rfc3339(text).unwrap()
     }
 
     #[test]

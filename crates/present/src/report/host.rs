@@ -70,7 +70,7 @@ fn lead(host: &Host, span_ns: Option<(u64, u64)>) -> Markup {
             strong { (host.address) " behaves like a bot." } " "
             (count(speaking as u64, "observation speaks", "observations speak")) " for it; the evidence comes to "
             (count(u64::try_from(suspicion.score).unwrap_or(0), "point", "points"))
-            ". It was enough at " time datetime=(journal::rfc3339(suspicion.since.0)) { (moment(suspicion.since.0)) } " UTC"
+            ". It was enough at " time datetime=(model::rfc3339(suspicion.since.0)) { (moment(suspicion.since.0)) } " UTC"
             @if let Some(after_ns) = after { ", " (lasting(after_ns)) " into the capture" }
             "."
         }
@@ -237,7 +237,7 @@ fn row(kept: &Kept, name: &str, class: &str) -> Markup {
     html! {
         tr {
             td.kind { span class=(class) { (name) } }
-            td.time { time datetime=(journal::rfc3339(kept.first_ns)) { span.day { (day) } " " (time_of_day(kept.first_ns)) } }
+            td.time { time datetime=(model::rfc3339(kept.first_ns)) { span.day { (day) } " " (time_of_day(kept.first_ns)) } }
             td.time { (lasting(kept.last_ns - kept.first_ns)) }
             td.address { (kept.server) }
             td.number { (bytes(kept.bytes_up)) }

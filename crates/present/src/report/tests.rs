@@ -153,7 +153,7 @@ fn found() -> Host {
 
 /// The same with evidence that does not depend on how evidence is weighed.
 fn bot() -> Host {
-    let since = journal::parse_rfc3339("2026-11-22T08:15:12Z").unwrap();
+    let since = model::parse_rfc3339("2026-11-22T08:15:12Z").unwrap();
     let mut host = found();
     host.suspicion.since = Timestamp(since);
     host.suspicion.score = 65;

@@ -39,7 +39,7 @@ pub fn parse_since(text: &str) -> Result<Since, String> {
     let expected = || {
         "expected a length such as 10m, 2h or 3d, or a time such as 2026-11-22T08:00:00Z".to_owned()
     };
-    if let Some(at) = journal::parse_rfc3339(text) {
+    if let Some(at) = model::parse_rfc3339(text) {
         return Ok(Since::At(at));
     }
     let unit = text.chars().last().ok_or_else(expected)?;
