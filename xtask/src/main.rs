@@ -11,6 +11,7 @@ mod honest;
 mod kernel;
 mod libtest;
 mod packages;
+mod portable;
 mod process;
 mod programs;
 mod terminal;
@@ -57,6 +58,8 @@ enum Job {
     },
     /// Feed hostile bytes to all that parses: the fuzz targets in fuzz/.
     Fuzz(fuzz::Options),
+    /// Type-check the crates without a platform for Windows.
+    Portable(portable::Options),
     /// Boot Debian under QEMU with the installed unit, and see that no mail leaves before the
     /// gate is closed. Takes some minutes. Needs root.
     Boot(boot::Options),
@@ -97,6 +100,7 @@ fn main() -> ExitCode {
             filter,
         } => tests::run(&workspace, skip_packages, filter.as_deref()),
         Job::Fuzz(options) => fuzz::run(&workspace, &options),
+        Job::Portable(options) => portable::run(&workspace, &options),
         Job::Boot(options) => boot::run(&workspace, &options),
         Job::BootPart { arguments } => boot::part(&arguments),
         Job::Honest(options) => honest::run(&workspace, &options),

@@ -17,7 +17,8 @@ use crate::packages::Packages;
 use crate::workspace::{Workspace, forget_compiler};
 use crate::{process, terminal};
 
-const RUSTC: &str = "/usr/bin/rustc";
+/// The compiler.
+pub const RUSTC: &str = "/usr/bin/rustc";
 /// The sysroot of this compiler, and two folders in it.
 const SYSROOT: &str = "/usr";
 const RUSTLIB: &str = "lib/rustlib";
