@@ -9,4 +9,5 @@
 pub mod catalog;
 pub mod config;
 pub mod identity;
+pub mod keeper;
 pub mod unsuitable;

@@ -8,7 +8,6 @@
 
 mod account;
 mod again;
-pub mod allowance;
 mod answers;
 mod child;
 mod code;
@@ -18,9 +17,7 @@ mod forward;
 mod loading;
 pub mod looker;
 mod mode;
-mod pace;
 mod presence;
-mod pulse;
 mod reload;
 mod root;
 mod search;
@@ -36,6 +33,8 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use guard::config::{Config, PacketWatch};
+use guard::keeper::allowance::Allowances;
+use guard::keeper::pace::Pace;
 use linux::cgroup::Cgroup;
 use linux::code::Looks;
 use linux::confine::Account;
@@ -58,7 +57,6 @@ use crate::syslog::Syslog;
 #[cfg(test)]
 pub use account::NAME as ACCOUNT_NAME;
 pub use again::start_again_words;
-use allowance::Allowances;
 use child::{Restarts, Watcher};
 
 /// How often failed work is retried, and children reaped, while there is any. An idle keeper sleeps.
@@ -98,7 +96,7 @@ pub struct Keeper {
     cgroup: Cgroup,
     account: Account,
     registry: Registry,
-    pace: pace::Pace,
+    pace: Pace,
     again: again::Again,
     /// Why the gate observes although nobody has asked for that; empty when it does not.
     not_closed: Vec<String>,
@@ -180,7 +178,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         cgroup,
         account: account::find(),
         registry,
-        pace: pace::Pace::default(),
+        pace: Pace::default(),
         again: again::Again::default(),
         not_closed,
         looker,
@@ -193,7 +191,12 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         sockets,
         // The link, not what it leads to now: after an upgrade of the file it still works.
         notifier: Notifier::new("/proc/self/exe".into()),
-        warnings: Allowances::new(WARNINGS_AT_ONCE, WARNING_EVERY, WARNED_USERS),
+        warnings: Allowances::new(
+            WARNINGS_AT_ONCE,
+            WARNING_EVERY,
+            WARNED_USERS,
+            Instant::now(),
+        ),
         syslog: Syslog::default(),
         search: search::Search::default(),
         forward,

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use engine::{Answer, JudgedWord, VerdictEntry, is_without_person, printable};
 use guard::config::Syslog as Where;
+use guard::keeper::allowance::Allowances;
 use policy::Role;
 
-use crate::keeper::allowance::Allowances;
 use crate::notify::{cut, user_name};
 
 /// LOG_MAIL | LOG_WARNING.
@@ -117,7 +117,7 @@ impl Default for Syslog {
     fn default() -> Self {
         Self {
             socket: None,
-            allowances: Allowances::new(AT_ONCE, EVERY, USERS),
+            allowances: Allowances::new(AT_ONCE, EVERY, USERS, Instant::now()),
             left_out: 0,
             since: None,
         }

@@ -5,9 +5,9 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use guard::keeper::pulse::Pulse;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::pulse::Pulse;
 use crate::channel::served::Served;
 
 /// Before it is started again for the first time; twice as long each time after that.

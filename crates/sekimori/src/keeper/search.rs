@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use guard::keeper::allowance::Allowance;
 use linux::decode::Owner;
 use linux::procfs;
 
-use super::allowance::Allowance;
 use crate::channel::request::{OPEN_MAX, encode_address};
 
 /// Searches for a connection's owner at once, and how long until there is one more. With the
@@ -73,11 +73,11 @@ pub struct Search {
 impl Default for Search {
     fn default() -> Self {
         Self {
-            owners: Allowance::new(OWNERS_AT_ONCE, OWNER_EVERY),
+            owners: Allowance::new(OWNERS_AT_ONCE, OWNER_EVERY, Instant::now()),
             listening: HashSet::new(),
             listened: None,
             put_off: 0,
-            irc_searches: Allowance::new(IRC_AT_ONCE, IRC_EVERY),
+            irc_searches: Allowance::new(IRC_AT_ONCE, IRC_EVERY, Instant::now()),
             irc: Vec::new(),
             open: Open::default(),
         }

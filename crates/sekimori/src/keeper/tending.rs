@@ -5,10 +5,10 @@ use std::io::Read as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Instant;
 
+use guard::keeper::pulse::Step;
 use linux::gate::Ring;
 
 use super::child::Watcher;
-use super::pulse::Step;
 use super::{Keeper, ROUND};
 use crate::channel::news::{Hello, News};
 use crate::channel::request::Request;

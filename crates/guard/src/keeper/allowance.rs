@@ -14,12 +14,12 @@ pub struct Allowance {
 
 impl Allowance {
     /// `at_once` now, and one more after each `every`.
-    pub fn new(at_once: u32, every: Duration) -> Self {
+    pub fn new(at_once: u32, every: Duration, now: Instant) -> Self {
         Self {
             at_once,
             every,
             left: at_once,
-            since: Instant::now(),
+            since: now,
         }
     }
 
@@ -57,13 +57,13 @@ pub struct Allowances {
 impl Allowances {
     /// For each of `users_max` users `at_once` now, and one more after each `every`. Others share one
     /// such allowance.
-    pub fn new(at_once: u32, every: Duration, users_max: usize) -> Self {
+    pub fn new(at_once: u32, every: Duration, users_max: usize, now: Instant) -> Self {
         Self {
             at_once,
             every,
             users_max,
             users: HashMap::new(),
-            crowd: Allowance::new(at_once, every),
+            crowd: Allowance::new(at_once, every, now),
         }
     }
 
@@ -78,7 +78,7 @@ impl Allowances {
         }
         self.users
             .entry(uid)
-            .or_insert_with(|| Allowance::new(self.at_once, self.every))
+            .or_insert_with(|| Allowance::new(self.at_once, self.every, now))
             .take(now)
     }
 }
@@ -90,8 +90,8 @@ mod tests {
     #[test]
     fn one_user_leaves_another_his_allowance() {
         const EVERY: Duration = Duration::from_secs(3);
-        let mut allowances = Allowances::new(5, EVERY, 2);
         let now = Instant::now();
+        let mut allowances = Allowances::new(5, EVERY, 2, now);
         for _ in 0..100 {
             allowances.take(1000, now);
         }
@@ -111,8 +111,8 @@ mod tests {
     fn there_is_a_bound_at_once_and_in_time() {
         const AT_ONCE: u32 = 20;
         const EVERY: Duration = Duration::from_secs(3);
-        let mut allowance = Allowance::new(AT_ONCE, EVERY);
-        let begun = allowance.since;
+        let begun = Instant::now();
+        let mut allowance = Allowance::new(AT_ONCE, EVERY, begun);
         let mut taken = |now| (0..1000).filter(|_| allowance.take(now)).count();
         assert_eq!(taken(begun), AT_ONCE as usize);
         let later = begun + EVERY * 2;
