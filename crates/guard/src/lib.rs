@@ -1,8 +1,8 @@
-//! What decides which programs are registered, and how the guard is set up: what is known of programs,
-//! and what the configuration says.
+//! What decides which programs are registered and what is proposed, what the configuration says, and what
+//! the keeper decides by time alone.
 //!
 //! Nothing here knows a platform. What only a platform can tell, such as which file a path leads to, is
-//! passed in.
+//! passed in, and so is the time.
 
 #![forbid(unsafe_code)]
 
@@ -10,4 +10,6 @@ pub mod catalog;
 pub mod config;
 pub mod identity;
 pub mod keeper;
+pub mod learn;
+pub mod proposal;
 pub mod unsuitable;

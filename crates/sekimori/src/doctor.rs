@@ -11,6 +11,7 @@ mod variables;
 use std::collections::HashSet;
 
 use guard::catalog::Catalog;
+use guard::proposal::{Offer, Proposer};
 use linux::gate::Gate;
 use linux::pins::Pins;
 use serde_json::{Value, json};
@@ -18,9 +19,8 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output::trouble;
 use crate::paths::Paths;
-use crate::proposal::{Offer, Proposer};
-use crate::registry;
 use crate::setup::{Surroundings, find};
+use crate::{purposes, registry};
 
 /// How much a finding weighs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ pub fn examine(paths: &Paths) -> Result<Vec<Finding>, Failure> {
     };
     let machine = Machine {
         paths,
-        proposer: Proposer::new(catalog),
+        proposer: purposes::proposer(catalog),
         registered,
         gate,
     };

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal as _};
 use std::process::ExitCode;
 
 use engine::printable;
+use guard::proposal::{Offer, ask_yes};
 use serde_json::{Value, json};
 
 use super::programs::{judge_again, register_one};
@@ -12,7 +13,6 @@ use crate::doctor::{Finding, Level, examine, is_settled};
 use crate::failure::{Failure, need_root};
 use crate::output::{say, tell};
 use crate::paths::Paths;
-use crate::proposal::{Offer, ask_yes};
 
 /// How offers are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,17 +6,16 @@ use std::process::{Command, ExitCode, Stdio};
 
 use engine::printable;
 use guard::catalog::{Catalog, EXTRA_FOLDER};
+use guard::learn::{Learned, Refusal, Seen, learn};
 use serde_json::{Value, json};
 
 use super::doctor::{Answers, answer};
 use super::programs::judge_again;
 use crate::cli::LearnArgs;
 use crate::failure::{Failure, need_root};
-use crate::learn::{Learned, Refusal, Seen, learn};
 use crate::output::{say, trouble};
 use crate::paths::Paths;
-use crate::proposal::Proposer;
-use crate::registry;
+use crate::{purposes, registry};
 
 /// `learn`.
 pub fn run(options: &LearnArgs, paths: &Paths) -> Result<ExitCode, Failure> {
@@ -28,7 +27,11 @@ pub fn run(options: &LearnArgs, paths: &Paths) -> Result<ExitCode, Failure> {
         .map(|entry| entry.stored.path)
         .collect();
     let refusals = refusals(options.since.as_deref(), paths)?;
-    let learned = learn(refusals.into_iter(), &Proposer::new(catalog), &registered);
+    let learned = learn(
+        refusals.into_iter(),
+        &purposes::proposer(catalog),
+        &registered,
+    );
     let answers = Answers::of(options.yes, options.json);
     if !options.json {
         introduce(&learned);

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use abi::{CHAIN_LENGTH, ProcessRecord};
+use guard::proposal::{Offer, Proposal, short_name};
 use linux::decode::{GateNames, Names as _};
 use linux::programs::Programs;
 use policy::{Kind, Origin, Role};
 
 use super::{Finding, Machine, is_person, some_of};
-use crate::proposal::{Offer, Proposal, short_name};
 
 /// What runs below a program that is not registered.
 #[derive(Default)]

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use engine::printable;
+use guard::proposal::{Offer, Proposal};
 use policy::Role;
 
 use super::{Finding, Machine, some_of};
-use crate::proposal::{Offer, Proposal};
 use crate::setup::servers::{Blocked, blocked, listening};
 use crate::setup::{Fitness, Found, Mailer, Surroundings};
 

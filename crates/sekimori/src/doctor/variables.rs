@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use abi::ProcessRecord;
 use engine::printable;
+use guard::proposal::short_name;
 use linux::procfs;
 use linux::seed::environment_signs;
 use policy::{Origin, Role};
 
 use super::{Finding, Machine, is_person, some_of};
-use crate::proposal::short_name;
 use crate::setup::find::read;
 
 /// Processes whose environment is read.

@@ -5,6 +5,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use guard::catalog::Catalog;
+use guard::proposal::{Proposer, Purpose};
+use linux::identity;
+
 use crate::setup::DesktopEntry;
 
 /// Files of one folder that are read.
@@ -12,21 +16,11 @@ const FILES_MAX: usize = 4096;
 /// A longer file is passed over.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
-/// What a program is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// A login screen starts it as a person's desktop.
-    Session,
-    /// People type into shells in its window.
-    Terminal,
-    /// People open files with it.
-    FileManager,
-    /// People browse with it.
-    Browser,
-    /// The desktop starts it at login.
-    DesktopPart,
-    /// It sends mail when a person presses send.
-    Mailer,
+/// Proposes for this computer.
+pub fn proposer(catalog: Catalog) -> Proposer {
+    let purposes = Purposes::of_this_computer();
+    let purpose = Box::new(move |file: &Path| purposes.of(file));
+    Proposer::new(catalog, identity::identify, purpose)
 }
 
 /// Programs by their file, with what they are for.
@@ -136,3 +130,6 @@ fn roots_text(path: &Path) -> Option<String> {
     let is_short = about.is_file() && about.len() <= FILE_BYTES_MAX;
     (is_roots && is_short).then(|| fs::read_to_string(path).ok())?
 }
+
+#[cfg(test)]
+mod tests;

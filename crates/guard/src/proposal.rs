@@ -5,19 +5,16 @@
 //! is believed because a user's file says it: a program is proposed when root alone can change it, and the
 //! catalog or files of root's say what it is for.
 
-mod known;
-
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use engine::{dropper_place, is_named_elsewhere, program_name, shell_word};
-use linux::identity::{self, Program};
 use policy::{Kind, Role};
 use serde_json::{Value, json};
 
-use guard::catalog::Catalog;
-use guard::unsuitable::{Tool, Tools, tool_named};
-use known::{Purpose, Purposes};
+use crate::catalog::Catalog;
+use crate::identity::{Error, Program};
+use crate::unsuitable::{Tool, Tools, tool_named};
 
 /// A registration that is proposed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,20 +78,44 @@ pub enum Began {
     Desktop,
 }
 
+/// What a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A login screen starts it as a person's desktop.
+    Session,
+    /// People type into shells in its window.
+    Terminal,
+    /// People open files with it.
+    FileManager,
+    /// People browse with it.
+    Browser,
+    /// The desktop starts it at login.
+    DesktopPart,
+    /// It sends mail when a person presses send.
+    Mailer,
+}
+
 /// Knows what is installed.
 pub struct Proposer {
     catalog: Catalog,
     tools: Tools,
-    purposes: Purposes,
+    look: fn(&Path) -> Result<Program, Error>,
+    purpose: Box<dyn Fn(&Path) -> Option<Purpose>>,
 }
 
 impl Proposer {
-    /// Of this computer.
-    pub fn new(catalog: Catalog) -> Self {
+    /// Of this computer, by how its platform looks at a file, and what the machine's own files say that
+    /// the program in a file is for.
+    pub fn new(
+        catalog: Catalog,
+        look: fn(&Path) -> Result<Program, Error>,
+        purpose: Box<dyn Fn(&Path) -> Option<Purpose>>,
+    ) -> Self {
         Self {
             catalog,
             tools: Tools::below(Path::new("/")),
-            purposes: Purposes::of_this_computer(),
+            look,
+            purpose,
         }
     }
 
@@ -204,7 +225,7 @@ impl Proposer {
                  root can change, such as /usr/local/bin."
             ));
         }
-        let program = match identity::identify(Path::new(path)) {
+        let program = match (self.look)(Path::new(path)) {
             Ok(program) => program,
             Err(error) => return Proposal::Not(format!("{error}, so it cannot be registered.")),
         };
@@ -227,7 +248,7 @@ impl Proposer {
         if let Some(tool) = self.tool(path, &program) {
             return Proposal::Not(tool_words(&name, tool, role));
         }
-        let purpose = self.purposes.of(&program.path);
+        let purpose = (self.purpose)(&program.path);
         Proposal::Offer(offer(registered, purpose))
     }
 
@@ -240,7 +261,7 @@ impl Proposer {
             Path::new(path),
             Role::Mailer,
             Some(&program.sha256),
-            &identity::identify,
+            &self.look,
         );
         tool_named(path).or(objection.map(|objection| objection.tool))
     }
@@ -316,6 +337,3 @@ pub fn ask_yes(
     }
     Ok(matches!(line.trim(), "y" | "Y" | "yes" | "Yes"))
 }
-
-#[cfg(test)]
-mod tests;

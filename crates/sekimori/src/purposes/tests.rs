@@ -3,11 +3,13 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use super::known::{Purpose, Purposes};
+use guard::proposal::{Began, Proposal, ask_yes};
+use policy::Role;
+
 use super::*;
 
 fn proposer() -> Proposer {
-    Proposer::new(Catalog::load(None, |_| ()).unwrap())
+    super::proposer(Catalog::load(None, |_| ()).unwrap())
 }
 
 fn why_not(proposal: Proposal) -> String {

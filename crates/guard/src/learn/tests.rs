@@ -1,9 +1,10 @@
 //! What is learned from made-up refusals of real programs of this machine.
 
-use guard::catalog::Catalog;
 use policy::Kind;
 
 use super::*;
+use crate::catalog::Catalog;
+use crate::identity::tests::as_it_lies_there;
 
 fn link(program: &str, role: Role, origin: Origin) -> LineageLink {
     LineageLink {
@@ -46,7 +47,11 @@ fn from(links: &[(&str, Role)]) -> Vec<LineageLink> {
 }
 
 fn learned(refusals: Vec<Refusal>, registered: &[&str]) -> Learned {
-    let proposer = Proposer::new(Catalog::load(None, |_| ()).unwrap());
+    let proposer = Proposer::new(
+        Catalog::load(None, |_| ()).unwrap(),
+        as_it_lies_there,
+        Box::new(|_| None),
+    );
     let registered = registered.iter().map(|path| (*path).to_owned()).collect();
     learn(refusals.into_iter(), &proposer, &registered)
 }
