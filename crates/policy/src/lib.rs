@@ -15,6 +15,7 @@ mod judge;
 mod lineage;
 mod patterns;
 mod shell;
+mod starters;
 mod tamper;
 mod words;
 

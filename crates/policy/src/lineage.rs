@@ -122,6 +122,7 @@ impl Standing {
                 Origin::Foreign
             }
             Origin::System => self.origin_from_system(role, program.kind, invocation),
+            Origin::User if !self.lets_keep_origin(role, program.kind) => Origin::Foreign,
             Origin::User => origin_from_user(role, invocation),
         };
         Self {
@@ -176,7 +177,7 @@ impl Standing {
     #[inline(always)]
     fn kind_after(&self, program: Program) -> Kind {
         if !matches!(program.role, Role::System) {
-            return program.kind;
+            return self.narrowed(program.role, program.kind);
         }
         let users = match program.kind {
             Kind::Interactive | Kind::Batch => program.by_user,
@@ -239,7 +240,7 @@ impl Standing {
                 Kind::Batch => self.vouched,
                 Kind::Service => false,
             },
-            Role::Submitter => self.vouched,
+            Role::Submitter | Role::Helper | Role::Sandbox => self.vouched,
             _ => false,
         }
     }

@@ -83,6 +83,20 @@ fn expected_origin(before: &Standing, program: Program, invocation: Invocation) 
         (Origin::System, _) => Origin::Foreign,
         // Unknown programs become foreign; a shell with a script counts as the script.
         (Origin::User, Role::Unknown) => Origin::Foreign,
+        // A sandbox's own parts count only below its command.
+        (Origin::User, Role::Sandbox)
+            if before.role != Role::Sandbox && program.kind != Kind::Interactive =>
+        {
+            Origin::Foreign
+        }
+        // A browser, what it starts, and a sandbox start neither shells nor desktops.
+        (Origin::User, Role::Shell | Role::Session | Role::System)
+            if before.role == Role::Sandbox
+                || (matches!(before.role, Role::Launcher | Role::Helper)
+                    && before.kind == Kind::Batch) =>
+        {
+            Origin::Foreign
+        }
         (Origin::User, Role::Shell) if invocation != Invocation::Terminal => Origin::Foreign,
         (Origin::User, _) => Origin::User,
     }
@@ -109,7 +123,7 @@ fn origin_follows_the_design_for_every_standing_program_and_invocation() {
             }
         }
     }
-    assert_eq!(count, 3 * 8 * 3 * 2 * 2 * 2 * (8 * 3 * 2) * 4);
+    assert_eq!(count, 3 * 10 * 3 * 2 * 2 * 2 * (10 * 3 * 2) * 4);
 }
 
 /// A part of the machine that a user starts, or that something starts which a user has started,
@@ -271,7 +285,7 @@ fn codes_and_words_lead_back_and_unknown_codes_permit_nothing() {
     for reason in Reason::ALL {
         assert_eq!(Reason::from_code(reason as u8), reason);
     }
-    for code in 8..=u8::MAX {
+    for code in 10..=u8::MAX {
         assert_eq!(Origin::from_code(code), Origin::Foreign);
         assert_eq!(Role::from_code(code), Role::Unknown);
         assert_eq!(Kind::from_code(code), Kind::Batch);
