@@ -9,8 +9,9 @@
 /// Whether an argument after the shell's own name leaves it interactive. `text` is the
 /// argument, padded with zero bytes.
 ///
-/// Everything that is not known to be harmless counts as a script: `-c`, a file, and also
-/// `--rcfile` or `--init-file`, which run whatever they name.
+/// Everything that is not known to be harmless counts as a script: `-c`, a file, and also what
+/// [`names_start_file`] knows, unless the file is root's. Terminals start bash with `--posix`, and
+/// put their own start-up file in the place of the user's so.
 #[inline(always)]
 pub fn keeps_shell_interactive(text: [u8; 8]) -> bool {
     let word = u64::from_ne_bytes(text);
@@ -19,6 +20,52 @@ pub fn keeps_shell_interactive(text: [u8; 8]) -> bool {
         || word == u64::from_ne_bytes(*b"-il\0\0\0\0\0")
         || word == u64::from_ne_bytes(*b"-li\0\0\0\0\0")
         || word == u64::from_ne_bytes(*b"--login\0")
+        || word == u64::from_ne_bytes(*b"--posix\0")
+        || word == u64::from_ne_bytes(*b"--norc\0\0")
+}
+
+/// Whether an argument has bash read the file that the next argument names, in the place of the user's
+/// start-up file: `--init-file`, `--rcfile`. Editors start the shell of their terminal so.
+#[inline(always)]
+pub fn names_start_file(first: [u8; 8], second: [u8; 8]) -> bool {
+    let (first, second) = (u64::from_ne_bytes(first), u64::from_ne_bytes(second));
+    (first == u64::from_ne_bytes(*b"--init-f") && second == u64::from_ne_bytes(*b"ile\0\0\0\0\0"))
+        || (first == u64::from_ne_bytes(*b"--rcfile") && second == 0)
+}
+
+/// Whether an argument says that the next one is a command: `-c`.
+#[inline(always)]
+pub fn is_command(first: [u8; 8]) -> bool {
+    u64::from_ne_bytes(first) == u64::from_ne_bytes(*b"-c\0\0\0\0\0\0")
+}
+
+/// Whether a byte of a shell's command stands for itself, so that a command of such bytes alone is one
+/// program with its arguments.
+#[inline(always)]
+pub const fn is_plain(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'/' | b'.' | b'_' | b'-' | b'+' | b','
+            | b':' | b'@' | b'%' | b'='
+    )
+}
+
+/// Whether a path begins where root alone installs programs.
+#[inline(always)]
+pub const fn begins_at_roots(first: [u8; 8]) -> bool {
+    let [a, b, c, d, e, f, g, h] = first;
+    match [a, b, c, d, e] {
+        [b'/', b'u', b's', b'r', b'/'] => !matches!([f, g, h], [b'l', b'o', b'c']),
+        [b'/', b'o', b'p', b't', b'/'] => true,
+        [b'/', b's', b'n', b'a', b'p'] => f == b'/',
+        _ => false,
+    }
+}
+
+/// Whether a component of a path begins with a dot between these bytes: `..` leads elsewhere.
+#[inline(always)]
+pub const fn is_dot_after_slash(before: u8, byte: u8) -> bool {
+    before == b'/' && byte == b'.'
 }
 
 /// Whether a shell that was started under this name is a login shell, which reads the user's profile:
@@ -114,6 +161,28 @@ mod tests {
         ] {
             assert!(!keeps_shell_interactive(*text));
         }
+    }
+
+    #[test]
+    fn a_start_file_counts_where_root_alone_installs() {
+        assert!(names_start_file(*b"--init-f", *b"ile\0\0\0\0\0"));
+        assert!(names_start_file(*b"--rcfile", [0; 8]));
+        assert!(!names_start_file(*b"--rcfile", *b"s\0\0\0\0\0\0\0"));
+        assert!(!names_start_file(*b"--init-f", *b"iles\0\0\0\0"));
+        for path in [b"/usr/sha", b"/opt/ide", b"/snap/co"] {
+            assert!(begins_at_roots(*path));
+        }
+        for path in [
+            b"/usr/loc",
+            b"/usrx/sh",
+            b"/home/an",
+            b"/tmp/x\0\0",
+            b"/snapx/a",
+            b"usr/shar",
+        ] {
+            assert!(!begins_at_roots(*path));
+        }
+        assert!(is_dot_after_slash(b'/', b'.') && !is_dot_after_slash(b'n', b'.'));
     }
 
     #[test]

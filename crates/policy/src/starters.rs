@@ -4,7 +4,8 @@
 //!   [`Kind::Batch`] starts what others hand it: a browser, which opens the links of a page. That kind is
 //!   *narrow*: below it only an interactive mailer is the user's, because only a person sends with one.
 //! - A *helper* is typed in front of a command: `env`, `nice`, `sudo`. It does what its command line
-//!   says, so what vouched for the helper vouches for the program that it starts.
+//!   says, so what vouched for the helper vouches for the program that it starts. Of kind
+//!   [`Kind::Service`] (`tmux`) only for what it starts first.
 //! - A *sandbox* runs one program that root installed: `flatpak run`, `snap run`. Its kind
 //!   [`Kind::Interactive`] is the command that a person or a menu starts. [`Kind::Batch`] are its own
 //!   parts, which count only below that command, because they lay whatever files they are told over
@@ -50,6 +51,25 @@ impl Standing {
             Role::Launcher | Role::Helper if self.is_narrow() => Kind::Batch,
             _ => kind,
         }
+    }
+
+    /// Whether this process is a helper that somebody vouched for.
+    #[must_use]
+    #[inline(always)]
+    pub const fn hands_on_vouching(&self) -> bool {
+        matches!(self.origin, Origin::User)
+            && matches!(self.role, Role::Helper)
+            && self.vouched
+            && !self.tampered.any()
+    }
+
+    /// Whether this process keeps what vouched for it only until it forks. A helper of kind
+    /// [`Kind::Service`] is a terminal multiplexer: its server runs on and starts programs for whoever
+    /// speaks to its socket. What its user typed is what it starts first.
+    #[must_use]
+    #[inline(always)]
+    pub const fn vouches_once(&self) -> bool {
+        matches!(self.role, Role::Helper) && matches!(self.kind, Kind::Service)
     }
 
     /// Whether this process is a start script of a program that root installed for a sandbox. The

@@ -244,7 +244,12 @@ pub fn default_kind(role: Role) -> Option<Kind> {
         Role::Mailer => None,
         Role::System => Some(Kind::Service),
         Role::Submitter | Role::Unknown => Some(Kind::Batch),
-        Role::Session | Role::Launcher | Role::Shell | Role::Chat => Some(Kind::Interactive),
+        Role::Session
+        | Role::Launcher
+        | Role::Shell
+        | Role::Chat
+        | Role::Helper
+        | Role::Sandbox => Some(Kind::Interactive),
     }
 }
 

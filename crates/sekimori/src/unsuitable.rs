@@ -64,7 +64,9 @@ impl Tool {
             // On Alpine and in small systems, people type into a multi-call program.
             Role::Shell => matches!(self, Self::Shell | Self::Multicall),
             // What it starts is judged by itself.
-            Role::Launcher => matches!(self, Self::Starter),
+            Role::Launcher | Role::Helper => matches!(self, Self::Starter),
+            // What runs inside is registered by itself, and the role permits nothing beside it.
+            Role::Sandbox => matches!(self, Self::Starter),
             // On Alpine, the first process and the logins are a multi-call program.
             Role::System => matches!(self, Self::Starter | Self::Multicall),
             Role::Unknown | Role::Session | Role::Mailer | Role::Submitter | Role::Chat => false,

@@ -10,7 +10,7 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_signal};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use policy::{ArgumentRules, Invocation, Origin, Role, Tamper, Verdict, may_submit};
+use policy::{ArgumentRules, Invocation, Kind, Origin, Program, Role, Tamper, Verdict, may_submit};
 
 use crate::image::{Image, ShellStart, logs_in_from_here, shell_start, signs};
 use crate::kernel_memory::Typed;
@@ -38,6 +38,7 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: only this process's own exec and fork touch its record, and it is here.
     let record = unsafe { &mut *record };
 
+    let before = record.standing();
     let mut image = Image::of(binprm, scratch);
     let mut program = image.file_program(scratch);
     let mut how = Invocation::Plain;
@@ -46,19 +47,23 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         if program.takes_mail() {
             how = Invocation::Script;
         } else {
-            program = image.script_program();
+            let in_sandbox = before.role == Role::Sandbox && before.origin == Origin::User;
+            program = image.script_program(in_sandbox);
         }
     } else if program.role == Role::Shell {
         match shell_start() {
             ShellStart::Terminal => how = Invocation::Terminal,
-            ShellStart::Script => how = Invocation::Script,
+            // `tmux new mutt`, or `:!git send-email` in vim: the shell starts one program only.
+            ShellStart::Words if before.hands_on_vouching() => {
+                program = Program::registered(Role::Helper, Kind::Interactive);
+            }
+            ShellStart::Script | ShellStart::Words => how = Invocation::Script,
             ShellStart::NamedScript { only_script } => {
                 program = image.count_as_script(only_script);
             }
         }
     }
     let index = image.index(scratch);
-    let before = record.standing();
     if before.role == Role::Mailer {
         // What the next program has in memory is other code.
         let _ = CODE_SEEN.remove(pid);
@@ -79,7 +84,11 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     };
     if is_looked_at {
         let rules = ArgumentRules::of(program.role, program.kind);
-        after.tampered = after.tampered.with(signs(task, rules));
+        let mut found = signs(task, rules);
+        if before.is_start_script() {
+            found = found.without(Tamper::ENVIRONMENT);
+        }
+        after.tampered = after.tampered.with(found);
     }
     record.uid = user;
     record.record_exec(&after, index, pid, 0);

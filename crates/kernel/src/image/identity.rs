@@ -102,9 +102,19 @@ impl Image {
     }
 
     /// What the script in the scratch space is registered as; the beginning of its name is left there.
+    ///
+    /// A path in another mount namespace than the machine's says nothing, but for one case: a sandbox
+    /// that the user has started (`in_sandbox`) has a namespace of its own making. Such a path counts
+    /// only for its own start scripts, which may start nothing but the registered program.
     #[inline(always)]
-    pub fn script_program(&self) -> Program {
-        unpacked(find_script(u32::from(self.elsewhere), 0))
+    pub fn script_program(&self, in_sandbox: bool) -> Program {
+        let inside = self.elsewhere != 0 && in_sandbox;
+        let barred = u32::from(self.elsewhere != 0 && !in_sandbox);
+        let found = unpacked(find_script(barred, 0));
+        if inside && found.role != Role::Sandbox {
+            return Program::UNKNOWN;
+        }
+        found
     }
 
     /// A shell was started with a script, whose name the scratch space holds. It counts as that
@@ -264,7 +274,7 @@ fn next_index() -> Option<u32> {
 /// External linkage: the verifier checks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn path_is_elsewheres() -> u32 {
+pub extern "C" fn path_is_elsewheres() -> u32 {
     let Some(settings) = SETTINGS.get(0) else {
         return 1;
     };

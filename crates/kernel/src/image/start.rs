@@ -8,10 +8,12 @@
 use abi::SCRIPT_PATH_BYTES;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use policy::{
-    ArgumentRules, Tamper, argument_sign, is_login_name, is_terminal, keeps_shell_interactive,
+    ArgumentRules, Tamper, argument_sign, begins_at_roots, is_command, is_dot_after_slash,
+    is_login_name, is_plain, is_terminal, keeps_shell_interactive, names_start_file,
     variable_tampers,
 };
 
+use super::identity::path_is_elsewheres;
 use crate::kernel_memory::Address;
 use crate::maps::{SCRATCH, Scratch, TEXT_BYTES, offset};
 use crate::repeat::{Step, each};
@@ -81,6 +83,8 @@ pub enum ShellStart {
     Terminal,
     /// With a command, or fed from a pipe or file.
     Script,
+    /// With a command of plain words, which any program can have started by itself as well.
+    Words,
     /// With a script by name; the name is left in the scratch space.
     NamedScript {
         /// Nothing has the shell read anything else before: neither an option, nor the name that it
@@ -94,6 +98,7 @@ pub enum ShellStart {
 pub fn shell_start() -> ShellStart {
     match look_at_shell() {
         TERMINAL => ShellStart::Terminal,
+        WORDS => ShellStart::Words,
         NAMED_SCRIPT => ShellStart::NamedScript { only_script: true },
         SCRIPT_AFTER_OPTIONS => ShellStart::NamedScript { only_script: false },
         _ => ShellStart::Script,
@@ -104,6 +109,11 @@ const TERMINAL: u32 = 0;
 const SCRIPT: u32 = 1;
 const NAMED_SCRIPT: u32 = 2;
 const SCRIPT_AFTER_OPTIONS: u32 = 3;
+const WORDS: u32 = 4;
+
+/// The next argument is the command; it was read and is plain.
+const NEXT: u32 = 1;
+const READ: u32 = 2;
 
 /// See [`environment_signs`] for why it stands alone.
 #[unsafe(no_mangle)]
@@ -120,7 +130,7 @@ extern "C" fn look_at_shell() -> u32 {
         at: memory.read(offset!(mm_arg_start)),
         end: memory.read(offset!(mm_arg_end)),
     };
-    // The shell's own name, then at most two harmless options. A name that fills a piece may go on,
+    // The shell's own name, then a few harmless options. A name that fills a piece may go on,
     // and what it goes on with would pass for the first argument. A longer option is not harmless.
     let name = arguments.at;
     let mut named = match arguments.next(&mut scratch.text) {
@@ -133,10 +143,27 @@ extern "C" fn look_at_shell() -> u32 {
         }
         _ => return SCRIPT,
     };
-    for _ in 0..3 {
+    let mut is_start_file = 0_u32;
+    let mut words = 0_u32;
+    for _ in 0..5 {
         let argument = arguments.at;
         match arguments.next(&mut scratch.text) {
-            Piece::End if stdin_is_terminal(task) => return TERMINAL,
+            Piece::End if words == READ => return WORDS,
+            Piece::Text(..) if words == NEXT && has_plain_words() != 0 => words = READ,
+            _ if words != 0 => return SCRIPT,
+            // Nothing may come before it: an option could have the shell read a file first.
+            Piece::Text(first, _) if is_command(first) && named == NAMED_SCRIPT => words = NEXT,
+            Piece::Text(first, _) if is_start_file != 0 => {
+                if !begins_at_roots(first) || path_is_elsewheres() != 0 || has_hidden_part() != 0 {
+                    return SCRIPT;
+                }
+                is_start_file = 0;
+            }
+            Piece::End if is_start_file == 0 && stdin_is_terminal(task) => return TERMINAL,
+            Piece::Text(first, second) if names_start_file(first, second) => {
+                named = SCRIPT_AFTER_OPTIONS;
+                is_start_file = 1;
+            }
             Piece::Text(first, second) if second == [0; 8] && keeps_shell_interactive(first) => {
                 named = SCRIPT_AFTER_OPTIONS;
             }
@@ -147,6 +174,57 @@ extern "C" fn look_at_shell() -> u32 {
         }
     }
     SCRIPT
+}
+
+/// 1 when the scratch space's text is a command of plain words, and all of it was read.
+///
+/// External linkage: the verifier checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn has_plain_words() -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr(0) else {
+        return 0;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`. The caller does not use its reference meanwhile.
+    let text = unsafe { &(*scratch).text }.as_ptr().cast::<u8>();
+    for index in 0..TEXT_BYTES - 1 {
+        // SAFETY: the text is so long.
+        let byte = unsafe { core::ptr::read_volatile(text.add(index)) };
+        if byte == 0 {
+            return 1;
+        }
+        if !is_plain(byte) {
+            return 0;
+        }
+    }
+    0
+}
+
+/// 1 when a component of the path in the scratch space's text begins with a dot, or when the path may
+/// go on behind what was read.
+///
+/// External linkage: the verifier checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn has_hidden_part() -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr(0) else {
+        return 1;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`. The caller does not use its reference meanwhile.
+    let text = unsafe { &(*scratch).text }.as_ptr().cast::<u8>();
+    let mut before = 0;
+    for index in 0..TEXT_BYTES {
+        // SAFETY: the text is so long.
+        let byte = unsafe { core::ptr::read_volatile(text.add(index)) };
+        if byte == 0 {
+            return u32::from(index >= SCRIPT_PATH_BYTES);
+        }
+        if is_dot_after_slash(before, byte) {
+            return 1;
+        }
+        before = byte;
+    }
+    1
 }
 
 #[inline(always)]
