@@ -5,11 +5,12 @@
 
 mod desktop;
 mod find;
+mod packed;
 
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
-use linux::identity::Program;
+use linux::identity::{self, Program};
 use policy::{Kind, Role};
 
 pub use find::{Surroundings, find};
@@ -52,6 +53,9 @@ impl Part {
         let (path, fitness) = match program {
             // A script is registered with the path that callers write.
             Ok(program) if program.script.is_some() => (listed.to_path_buf(), Fitness::Good),
+            Ok(program) if program.root_owned && identity::moves_with_updates(listed) => {
+                (listed.to_path_buf(), Fitness::Good)
+            }
             Ok(program) if program.root_owned => (inside(&program.path), Fitness::Good),
             Ok(program) => (inside(&program.path), Fitness::Loose),
             Err(why) => (listed.to_path_buf(), Fitness::Unfit(why.clone())),
