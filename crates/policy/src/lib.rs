@@ -24,8 +24,8 @@ pub use greeting::{ClientLine, has_line_end, is_mail_server};
 pub use judge::{Rate, Reason, Verdict, is_read_for_mail, may_send, may_submit};
 pub use lineage::{Blame, Program, Standing};
 pub use shell::{
-    begins_at_roots, is_command, is_dot_after_slash, is_login_name, is_plain, is_pseudo_terminal,
-    is_terminal, keeps_shell_interactive, keeps_to_script, names_start_file,
+    begins_at_roots, is_command, is_dot_after_slash, is_login_name, is_not_zero, is_plain,
+    is_pseudo_terminal, is_terminal, keeps_shell_interactive, keeps_to_script, names_start_file,
     script_reads_users_files,
 };
 pub use tamper::{Tamper, variable_tampers};

@@ -39,15 +39,32 @@ pub fn is_command(first: [u8; 8]) -> bool {
     u64::from_ne_bytes(first) == u64::from_ne_bytes(*b"-c\0\0\0\0\0\0")
 }
 
-/// Whether a byte of a shell's command stands for itself, so that a command of such bytes alone is one
-/// program with its arguments.
+/// 1 when a byte of a shell's command stands for itself, so that a command of such bytes alone is one
+/// program with its arguments. Without a branch: the kernel's verifier follows each.
 #[inline(always)]
-pub const fn is_plain(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'/' | b'.' | b'_' | b'-' | b'+' | b','
-            | b':' | b'@' | b'%' | b'='
-    )
+pub const fn is_plain(byte: u64) -> u64 {
+    let low = PLAIN[0] >> (byte & 63);
+    let high = PLAIN[1] >> (byte & 63);
+    let is_high = 0_u64.wrapping_sub((byte >> 6) & 1);
+    ((high & is_high) | (low & !is_high)) & 1 & !(byte >> 7)
+}
+
+/// A bit for each byte of ASCII that is plain.
+const PLAIN: [u64; 2] = {
+    let bytes = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 /._-+,:@%=";
+    let mut bits = [0; 2];
+    let mut index = 0;
+    while index < bytes.len() {
+        bits[(bytes[index] >> 6) as usize] |= 1 << (bytes[index] & 63);
+        index += 1;
+    }
+    bits
+};
+
+/// 1 when a byte is not zero.
+#[inline(always)]
+pub const fn is_not_zero(byte: u64) -> u64 {
+    0_u64.wrapping_sub(byte) >> 63
 }
 
 /// Whether a path begins where root alone installs programs.
@@ -62,10 +79,10 @@ pub const fn begins_at_roots(first: [u8; 8]) -> bool {
     }
 }
 
-/// Whether a component of a path begins with a dot between these bytes: `..` leads elsewhere.
+/// 1 when a component of a path begins with a dot between these two bytes: `..` leads elsewhere.
 #[inline(always)]
-pub const fn is_dot_after_slash(before: u8, byte: u8) -> bool {
-    before == b'/' && byte == b'.'
+pub const fn is_dot_after_slash(before: u64, byte: u64) -> u64 {
+    1 ^ is_not_zero((before ^ b'/' as u64) | (byte ^ b'.' as u64))
 }
 
 /// Whether a shell that was started under this name is a login shell, which reads the user's profile:
@@ -182,7 +199,17 @@ mod tests {
         ] {
             assert!(!begins_at_roots(*path));
         }
-        assert!(is_dot_after_slash(b'/', b'.') && !is_dot_after_slash(b'n', b'.'));
+        let is_hidden = |before: u8, byte: u8| is_dot_after_slash(before.into(), byte.into()) == 1;
+        assert!(is_hidden(b'/', b'.') && !is_hidden(b'n', b'.') && !is_hidden(b'/', b'a'));
+    }
+
+    #[test]
+    fn plain_bytes_stand_for_themselves() {
+        for byte in 0..=u8::MAX {
+            let plain = byte.is_ascii_alphanumeric() || b" /._-+,:@%=".contains(&byte);
+            assert_eq!(is_plain(byte.into()) == 1, plain, "{byte}");
+            assert_eq!(is_not_zero(byte.into()) == 1, byte != 0);
+        }
     }
 
     #[test]

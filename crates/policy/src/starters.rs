@@ -53,25 +53,6 @@ impl Standing {
         }
     }
 
-    /// Whether this process is a helper that somebody vouched for.
-    #[must_use]
-    #[inline(always)]
-    pub const fn hands_on_vouching(&self) -> bool {
-        matches!(self.origin, Origin::User)
-            && matches!(self.role, Role::Helper)
-            && self.vouched
-            && !self.tampered.any()
-    }
-
-    /// Whether this process keeps what vouched for it only until it forks. A helper of kind
-    /// [`Kind::Service`] is a terminal multiplexer: its server runs on and starts programs for whoever
-    /// speaks to its socket. What its user typed is what it starts first.
-    #[must_use]
-    #[inline(always)]
-    pub const fn vouches_once(&self) -> bool {
-        matches!(self.role, Role::Helper) && matches!(self.kind, Kind::Service)
-    }
-
     /// Whether this process is a start script of a program that root installed for a sandbox. The
     /// variables that it sets for the program are root's choice, and name the user's folders because
     /// nothing else can be written to there. Those that it was started with have been looked at.

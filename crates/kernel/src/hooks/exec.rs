@@ -38,7 +38,6 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: only this process's own exec and fork touch its record, and it is here.
     let record = unsafe { &mut *record };
 
-    let before = record.standing();
     let mut image = Image::of(binprm, scratch);
     let mut program = image.file_program(scratch);
     let mut how = Invocation::Plain;
@@ -47,14 +46,13 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         if program.takes_mail() {
             how = Invocation::Script;
         } else {
-            let in_sandbox = before.role == Role::Sandbox && before.origin == Origin::User;
-            program = image.script_program(in_sandbox);
+            program = image.script_program(record.is_users_sandbox());
         }
     } else if program.role == Role::Shell {
         match shell_start() {
             ShellStart::Terminal => how = Invocation::Terminal,
             // `tmux new mutt`, or `:!git send-email` in vim: the shell starts one program only.
-            ShellStart::Words if before.hands_on_vouching() => {
+            ShellStart::Words if record.hands_on_vouching() => {
                 program = Program::registered(Role::Helper, Kind::Interactive);
             }
             ShellStart::Script | ShellStart::Words => how = Invocation::Script,
@@ -64,6 +62,7 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         }
     }
     let index = image.index(scratch);
+    let before = record.standing();
     if before.role == Role::Mailer {
         // What the next program has in memory is other code.
         let _ = CODE_SEEN.remove(pid);

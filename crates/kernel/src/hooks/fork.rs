@@ -37,7 +37,7 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
         }
         return 0;
     }
-    let vouches_once = record.vouched == 1 && record.standing().vouches_once();
+    let vouches_once = record.vouches_once();
     if PROCESSES
         .insert(child_process, record, u64::from(BPF_ANY))
         .is_err()

@@ -108,13 +108,9 @@ impl Image {
     /// only for its own start scripts, which may start nothing but the registered program.
     #[inline(always)]
     pub fn script_program(&self, in_sandbox: bool) -> Program {
-        let inside = self.elsewhere != 0 && in_sandbox;
-        let barred = u32::from(self.elsewhere != 0 && !in_sandbox);
-        let found = unpacked(find_script(barred, 0));
-        if inside && found.role != Role::Sandbox {
-            return Program::UNKNOWN;
-        }
-        found
+        let barred = u32::from(self.elsewhere) & u32::from(!in_sandbox);
+        let only_sandbox = u32::from(self.elsewhere) & u32::from(in_sandbox);
+        unpacked(find_script(barred, only_sandbox << 1))
     }
 
     /// A shell was started with a script, whose name the scratch space holds. It counts as that
@@ -201,7 +197,8 @@ impl Image {
 
 /// What the script in the scratch space is registered as, packed into a word; see [`unpacked`]. Nothing
 /// when it is `barred`, or when it was `handed` to another shell than its own first line names,
-/// which the scratch space has the name of. The script's name takes that name's place.
+/// which the scratch space has the name of: bit 0. Nothing either when only a sandbox's start script
+/// counts and it is none: bit 1. The script's name takes that name's place.
 ///
 /// External linkage: the verifier checks it once, and does not follow what it finds any further.
 #[unsafe(no_mangle)]
@@ -222,7 +219,10 @@ extern "C" fn find_script(barred: u32, handed: u32) -> u32 {
         return UNKNOWN;
     };
     let own = u64::from_ne_bytes(registration.shell);
-    if handed != 0 && (own == 0 || own != runs_in) {
+    if handed & 1 != 0 && (own == 0 || own != runs_in) {
+        return UNKNOWN;
+    }
+    if handed & 2 != 0 && registration.role != Role::Sandbox as u8 {
         return UNKNOWN;
     }
     scratch.name = u64::from_ne_bytes(registration.name);

@@ -9,7 +9,7 @@ use abi::SCRIPT_PATH_BYTES;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use policy::{
     ArgumentRules, Tamper, argument_sign, begins_at_roots, is_command, is_dot_after_slash,
-    is_login_name, is_plain, is_terminal, keeps_shell_interactive, names_start_file,
+    is_login_name, is_not_zero, is_plain, is_terminal, keeps_shell_interactive, names_start_file,
     variable_tampers,
 };
 
@@ -111,9 +111,90 @@ const NAMED_SCRIPT: u32 = 2;
 const SCRIPT_AFTER_OPTIONS: u32 = 3;
 const WORDS: u32 = 4;
 
-/// The next argument is the command; it was read and is plain.
-const NEXT: u32 = 1;
-const READ: u32 = 2;
+/// Arguments behind the shell's name that are looked at.
+const ARGUMENTS_MAX: u32 = 5;
+
+/// What the look at a shell's arguments waits for.
+const FRESH: u32 = 0;
+const AFTER_OPTIONS: u32 = 1;
+/// The file that a start-up option names.
+const START_FILE: u32 = 2;
+/// The command behind `-c`.
+const COMMAND: u32 = 3;
+/// Nothing: the command was plain, and has to be the last argument.
+const COMMAND_READ: u32 = 4;
+/// From here on it is decided.
+const DECIDED: u32 = 5;
+const IS_SCRIPT: u32 = 5;
+const IS_NAMED: u32 = 6;
+const IS_NAMED_AFTER_OPTIONS: u32 = 7;
+
+/// What the look waits for behind the argument in the scratch space.
+///
+/// External linkage: the verifier checks it once, and need not follow each argument into the next.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look_at_shells_argument(waits_for: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr(0) else {
+        return IS_SCRIPT;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`. The caller does not use its reference meanwhile.
+    let [first, second] = unsafe { [(*scratch).text[0], (*scratch).text[1]] }.map(u64::to_ne_bytes);
+    match waits_for {
+        START_FILE => {
+            let is_roots = begins_at_roots(first)
+                && path_is_elsewheres() == 0
+                && text_is(TextKind::PlainPath as u32) != 0;
+            if is_roots { AFTER_OPTIONS } else { IS_SCRIPT }
+        }
+        COMMAND if text_is(TextKind::PlainWords as u32) != 0 => COMMAND_READ,
+        // Nothing may come before `-c`: an option could have the shell read a file first.
+        FRESH if is_command(first) => COMMAND,
+        FRESH | AFTER_OPTIONS if second == [0; 8] && keeps_shell_interactive(first) => {
+            AFTER_OPTIONS
+        }
+        FRESH | AFTER_OPTIONS if names_start_file(first, second) => START_FILE,
+        FRESH if first[0] != b'-' => IS_NAMED,
+        AFTER_OPTIONS if first[0] != b'-' => IS_NAMED_AFTER_OPTIONS,
+        _ => IS_SCRIPT,
+    }
+}
+
+/// What [`text_is`] asks.
+#[derive(Clone, Copy)]
+enum TextKind {
+    /// A path without a component that begins with a dot.
+    PlainPath = 0,
+    /// Bytes that stand for themselves in a shell's command.
+    PlainWords = 1,
+}
+
+/// 1 when the whole text in the scratch space is of a kind, and short enough to have been read to its end.
+///
+/// No byte leads to a branch, so that the verifier has one way to follow. External linkage: it checks
+/// it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn text_is(kind: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr(0) else {
+        return 0;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`. The caller does not use its reference meanwhile.
+    let text = unsafe { &(*scratch).text }.as_ptr().cast::<u8>();
+    let (mut inside, mut bad, mut before) = (1_u64, 0_u64, 0_u64);
+    for index in 0..TEXT_BYTES - 1 {
+        // SAFETY: the text is so long.
+        let byte = u64::from(unsafe { core::ptr::read_volatile(text.add(index)) });
+        inside &= is_not_zero(byte);
+        let hidden = is_dot_after_slash(before, byte);
+        let special = 1 ^ is_plain(byte);
+        let words = u64::from(kind);
+        bad |= inside & ((words & special) | ((1 ^ words) & hidden));
+        before = byte;
+    }
+    // What fills the text may go on.
+    u32::from((inside | bad) == 0)
+}
 
 /// See [`environment_signs`] for why it stands alone.
 #[unsafe(no_mangle)]
@@ -133,98 +214,38 @@ extern "C" fn look_at_shell() -> u32 {
     // The shell's own name, then a few harmless options. A name that fills a piece may go on,
     // and what it goes on with would pass for the first argument. A longer option is not harmless.
     let name = arguments.at;
-    let mut named = match arguments.next(&mut scratch.text) {
+    let mut waits_for = match arguments.next(&mut scratch.text) {
         Piece::Text(first, _) if arguments.at - name < TEXT_BYTES as u64 - 1 => {
             if is_login_name(first) {
-                SCRIPT_AFTER_OPTIONS
+                AFTER_OPTIONS
             } else {
-                NAMED_SCRIPT
+                FRESH
             }
         }
         _ => return SCRIPT,
     };
-    let mut is_start_file = 0_u32;
-    let mut words = 0_u32;
-    for _ in 0..5 {
+    for _ in 0..ARGUMENTS_MAX {
         let argument = arguments.at;
         match arguments.next(&mut scratch.text) {
-            Piece::End if words == READ => return WORDS,
-            Piece::Text(..) if words == NEXT && has_plain_words() != 0 => words = READ,
-            _ if words != 0 => return SCRIPT,
-            // Nothing may come before it: an option could have the shell read a file first.
-            Piece::Text(first, _) if is_command(first) && named == NAMED_SCRIPT => words = NEXT,
-            Piece::Text(first, _) if is_start_file != 0 => {
-                if !begins_at_roots(first) || path_is_elsewheres() != 0 || has_hidden_part() != 0 {
-                    return SCRIPT;
-                }
-                is_start_file = 0;
+            Piece::Text(..) => waits_for = look_at_shells_argument(waits_for),
+            Piece::End => {
+                return match waits_for {
+                    FRESH | AFTER_OPTIONS if stdin_is_terminal(task) => TERMINAL,
+                    COMMAND_READ => WORDS,
+                    _ => SCRIPT,
+                };
             }
-            Piece::End if is_start_file == 0 && stdin_is_terminal(task) => return TERMINAL,
-            Piece::Text(first, second) if names_start_file(first, second) => {
-                named = SCRIPT_AFTER_OPTIONS;
-                is_start_file = 1;
-            }
-            Piece::Text(first, second) if second == [0; 8] && keeps_shell_interactive(first) => {
-                named = SCRIPT_AFTER_OPTIONS;
-            }
-            Piece::Text(first, _) if first[0] != b'-' => {
-                return keep_script(argument, scratch, named);
-            }
-            _ => return SCRIPT,
+            Piece::Unreadable => return SCRIPT,
+        }
+        if waits_for >= DECIDED {
+            return match waits_for {
+                IS_NAMED => keep_script(argument, scratch, NAMED_SCRIPT),
+                IS_NAMED_AFTER_OPTIONS => keep_script(argument, scratch, SCRIPT_AFTER_OPTIONS),
+                _ => SCRIPT,
+            };
         }
     }
     SCRIPT
-}
-
-/// 1 when the scratch space's text is a command of plain words, and all of it was read.
-///
-/// External linkage: the verifier checks it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn has_plain_words() -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr(0) else {
-        return 0;
-    };
-    // SAFETY: this CPU's own slot; see `Scratch`. The caller does not use its reference meanwhile.
-    let text = unsafe { &(*scratch).text }.as_ptr().cast::<u8>();
-    for index in 0..TEXT_BYTES - 1 {
-        // SAFETY: the text is so long.
-        let byte = unsafe { core::ptr::read_volatile(text.add(index)) };
-        if byte == 0 {
-            return 1;
-        }
-        if !is_plain(byte) {
-            return 0;
-        }
-    }
-    0
-}
-
-/// 1 when a component of the path in the scratch space's text begins with a dot, or when the path may
-/// go on behind what was read.
-///
-/// External linkage: the verifier checks it once.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn has_hidden_part() -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr(0) else {
-        return 1;
-    };
-    // SAFETY: this CPU's own slot; see `Scratch`. The caller does not use its reference meanwhile.
-    let text = unsafe { &(*scratch).text }.as_ptr().cast::<u8>();
-    let mut before = 0;
-    for index in 0..TEXT_BYTES {
-        // SAFETY: the text is so long.
-        let byte = unsafe { core::ptr::read_volatile(text.add(index)) };
-        if byte == 0 {
-            return u32::from(index >= SCRIPT_PATH_BYTES);
-        }
-        if is_dot_after_slash(before, byte) {
-            return 1;
-        }
-        before = byte;
-    }
-    1
 }
 
 #[inline(always)]
