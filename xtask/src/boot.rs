@@ -31,7 +31,8 @@ const PACKAGES: Packages = Packages {
 };
 
 /// What is in the guest beside Debian's essential packages.
-const INSTALLED: &str = "systemd-sysv,dbus,polkitd,pkexec,iproute2,initramfs-tools,udev,kmod,zstd";
+const INSTALLED: &str =
+    "systemd-sysv,dbus,polkitd,pkexec,iproute2,nftables,initramfs-tools,udev,kmod,zstd";
 /// What no boot needs, and most of the bytes.
 const LEFT_OUT: [&str; 5] = [
     "/usr/share/doc/*",
@@ -53,6 +54,9 @@ pub struct Options {
     /// Take the kernel from the release's backports
     #[arg(long)]
     backports: bool,
+    /// Take the kernel from another release, an older one such as bullseye
+    #[arg(long, value_name = "RELEASE", conflicts_with = "backports")]
+    kernel_of: Option<String>,
     /// Make the guest's Debian anew
     #[arg(long)]
     fresh: bool,
@@ -64,8 +68,19 @@ pub struct Options {
 impl Options {
     /// The suite that the kernel comes from.
     fn suite(&self) -> String {
-        let backports = if self.backports { "-backports" } else { "" };
-        format!("{}{backports}", self.release)
+        match &self.kernel_of {
+            Some(release) => release.clone(),
+            None if self.backports => format!("{}-backports", self.release),
+            None => self.release.clone(),
+        }
+    }
+
+    /// Where the guest and what is known of it are kept.
+    fn folder(&self) -> String {
+        match &self.kernel_of {
+            Some(kernel) => format!("{}-with-{kernel}", self.release),
+            None => self.suite(),
+        }
     }
 }
 
@@ -103,7 +118,7 @@ const FILES: [(&str, &str); 6] = [
 ///
 /// When it cannot be run, or something left that must not, or anything else went wrong.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let folder = workspace.target("boot").join(options.suite());
+    let folder = workspace.target("boot").join(options.folder());
     let recorded = Recorded {
         report: folder.join("report.txt"),
         console: folder.join("console.txt"),
@@ -165,7 +180,7 @@ fn debian(folder: &Path, options: &Options) -> Result<PathBuf> {
             .arg(&options.release)
             .arg(&root)
             .arg(&mirror);
-        if options.backports {
+        if options.suite() != options.release {
             command.arg(format!("deb {mirror} {} main", options.suite()));
         }
         process::run(&mut command)?;

@@ -5,7 +5,7 @@
 #[cfg(feature = "user")]
 use bytemuck::{Pod, Zeroable};
 
-use crate::{ProcessRecord, ProgramKey};
+use crate::{ProcessRecord, ProgramKey, SCRIPT_PATH_BYTES};
 
 /// Which struct an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum EventTag {
     Sample = 6,
     /// A [`CodeEvent`]; in a ring buffer of its own, which the keeper reads.
     Code = 7,
+    /// A [`ScriptEvent`]; in the keeper's ring buffer too.
+    Script = 8,
 }
 
 impl EventTag {
@@ -38,6 +40,7 @@ impl EventTag {
             5 => Some(Self::Tamper),
             6 => Some(Self::Sample),
             7 => Some(Self::Code),
+            8 => Some(Self::Script),
             _ => None,
         }
     }
@@ -262,4 +265,15 @@ pub struct CodeEvent {
     pub family: u8,
     /// Zero.
     pub reserved: [u8; 5],
+}
+
+/// Root has an interpreter run a script of which nobody has looked yet who can write it.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "user", derive(Pod, Zeroable))]
+#[repr(C)]
+pub struct ScriptEvent {
+    /// Tag [`EventTag::Script`]. The process is the one that runs it.
+    pub header: EventHeader,
+    /// The script's path as the caller wrote it, closed by a zero byte.
+    pub path: [u8; SCRIPT_PATH_BYTES],
 }

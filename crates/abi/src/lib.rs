@@ -17,12 +17,12 @@ mod settings;
 
 pub use event::{
     CodeEvent, CodeLook, EventHeader, EventTag, FOLD_AFTER, FOLD_NS, FlowEvent, FlowKind, Fold,
-    ProgramEvent, TamperEvent, VerdictEvent, VerdictOrigin,
+    ProgramEvent, ScriptEvent, TamperEvent, VerdictEvent, VerdictOrigin,
 };
 pub use lineage::{
     BEGINNING_LOST, CHAIN_LENGTH, Link, PATH_DEPTH_MAX, PATH_END_PARTS, PATH_PART_BYTES,
-    PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath, Registration,
-    RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey,
+    PATH_PARTS, ProcessRecord, ProgramEntry, ProgramKey, ProgramPath, ROOTS_SCRIPT, Registration,
+    RegistrationKey, SCRIPT_OF_OTHERS, SCRIPT_PATH_BYTES, ScriptKey,
 };
 pub use sample::{
     Interest, MailWatch, SAMPLE_BYTES, Sample, SampleHead, SampleState, Sampled, Sampling,
@@ -33,7 +33,7 @@ pub use settings::{
 };
 
 /// The version of every layout in this crate. It is part of the pin folder's name.
-pub const LAYOUT: u32 = 8;
+pub const LAYOUT: u32 = 9;
 
 /// Stands in the object for the number of the kernel's function `bpf_dynptr_from_skb`, which each
 /// kernel numbers for itself: the loader puts that in its place. No helper has this number.
@@ -54,15 +54,16 @@ plain! {
     ProgramPath = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 16,
     ProgramEntry = PATH_PARTS * PATH_PART_BYTES + SCRIPT_PATH_BYTES + 24,
     Link = 12,
-    ProcessRecord = 32 + 12 * CHAIN_LENGTH,
+    ProcessRecord = 40 + 12 * CHAIN_LENGTH,
     EventHeader = 24,
-    VerdictEvent = 80 + 32 + 12 * CHAIN_LENGTH,
-    Fold = 32 + 80 + 32 + 12 * CHAIN_LENGTH,
+    VerdictEvent = 80 + 40 + 12 * CHAIN_LENGTH,
+    Fold = 32 + 80 + 40 + 12 * CHAIN_LENGTH,
     FlowEvent = 96,
     ProgramEvent = 64,
     TamperEvent = 40,
     CodeEvent = 48,
     CodeLook = 24,
+    ScriptEvent = 24 + SCRIPT_PATH_BYTES,
     Settings = 96,
     Flow = 56,
     RateWindow = 16,

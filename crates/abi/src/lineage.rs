@@ -2,7 +2,7 @@
 
 #[cfg(feature = "user")]
 use bytemuck::{Pod, Zeroable};
-use policy::{Blame, Kind, Origin, Program, Role, Standing, Tamper};
+use policy::{Blame, Kind, Origin, Program, Rights, Role, Standing, Tamper};
 
 /// How many links of a lineage a record keeps. Longer ones lose links in the middle.
 pub const CHAIN_LENGTH: usize = 16;
@@ -20,6 +20,11 @@ pub const BEGINNING_LOST: u16 = 2;
 pub const PATH_PART_BYTES: usize = 64;
 /// Bytes of a script's path, the closing zero included. Longer paths are never registered.
 pub const SCRIPT_PATH_BYTES: usize = 128;
+
+/// Value of the map `roots_scripts`: root alone can write the script.
+pub const ROOTS_SCRIPT: u32 = 1;
+/// The same: others can.
+pub const SCRIPT_OF_OTHERS: u32 = 2;
 
 /// A program: an executable file by identity, and for a `#!` script its path as well,
 /// because the file that the kernel runs then is the interpreter.
@@ -131,8 +136,10 @@ pub struct Registration {
     pub kind: u8,
     /// 1 while the file waits to be verified again: it counts as changed.
     pub suspended: u8,
+    /// Its [`Rights`].
+    pub rights: u8,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 4],
     /// The first eight bytes of its file's name, by which [`policy::argument_sign`] knows the program.
     pub name: [u8; 8],
     /// Of a script, the name of the shell that its first line names, where that shell reads nothing
@@ -151,6 +158,8 @@ impl Registration {
             kind: Kind::from_code(self.kind),
             changed,
             by_user: false,
+            is_roots: false,
+            rights: Rights(self.rights),
         }
     }
 }
@@ -209,6 +218,12 @@ pub struct ProcessRecord {
     /// What was sampled of this process lately: the time in units of 2^33 ns in the upper half,
     /// then how many connections and how many DNS queries within it, a byte each.
     pub sampled: u32,
+    /// 1 when the user's own service manager or bus started it, or what it comes from.
+    pub activated: u8,
+    /// Its [`Rights`].
+    pub rights: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
     /// The lineage, oldest first. When it is longer than the array, the last slot holds the
     /// newest exec and those between are lost.
     pub chain: [Link; CHAIN_LENGTH],
@@ -232,6 +247,9 @@ impl ProcessRecord {
             depth: 0,
             uid: 0,
             sampled: 0,
+            activated: standing.activated as u8,
+            rights: standing.rights.0,
+            reserved: [0; 6],
             chain: [Link {
                 program: 0,
                 pid: 0,
@@ -252,6 +270,9 @@ impl ProcessRecord {
             kind: Kind::from_code(self.kind),
             vouched: self.vouched == 1,
             changed: self.changed != 0,
+            // What does not read as "no" permits less.
+            activated: self.activated != 0,
+            rights: Rights(self.rights),
             tampered: Tamper(self.tampered),
         }
     }
@@ -290,6 +311,8 @@ impl ProcessRecord {
         self.kind = standing.kind as u8;
         self.vouched = standing.vouched as u8;
         self.changed = standing.changed as u8;
+        self.activated = standing.activated as u8;
+        self.rights = standing.rights.0;
         self.tampered = standing.tampered.0;
     }
 

@@ -32,14 +32,23 @@ pub struct Settings {
     pub cgroup_level: u32,
     /// Id of the guarded cgroup.
     pub cgroup_id: u64,
-    /// Number of the mount namespace in which registered scripts' paths are meant.
+    /// Number of the machine's mount namespace.
     pub mount_namespace: u32,
-    /// Number of the user namespace in which they are meant.
+    /// Number of the machine's user namespace. Registered scripts' paths are meant in mount namespaces of
+    /// this one's root, which the service manager makes for single units.
     pub user_namespace: u32,
     /// Bit `port % 64` is set for each watched port, see [`Settings::may_be_watched`].
     pub watched: u64,
+    /// Inode number of the machine's root folder, below which those paths are meant.
+    pub root_inode: u64,
+    /// Device of its file system, in the kernel's own encoding.
+    pub root_device: u32,
+    /// Number of the process namespace of the machine's own services. A container has another.
+    pub process_namespace: u32,
+    /// Bit `n` is set where only root can write to the folder [`policy::ROOTS_FOLDERS`]`[n]`.
+    pub roots_folders: u32,
     /// Zero.
-    pub reserved2: [u64; 3],
+    pub reserved2: u32,
 }
 
 impl Settings {
@@ -138,6 +147,10 @@ pub struct Offsets {
     pub inode_ino: u32,
     /// `inode.i_mode`
     pub inode_mode: u32,
+    /// `inode.i_uid`
+    pub inode_uid: u32,
+    /// `inode.i_gid`
+    pub inode_gid: u32,
     /// `inode.i_rdev`
     pub inode_rdev: u32,
     /// `inode.i_sb`
@@ -154,6 +167,8 @@ pub struct Offsets {
     pub dentry_name: u32,
     /// `vfsmount.mnt_root`
     pub vfsmount_root: u32,
+    /// `vfsmount.mnt_flags`
+    pub vfsmount_flags: u32,
     /// `mount.mnt`
     pub mount_mnt: u32,
     /// `mount.mnt_parent`
@@ -180,6 +195,24 @@ pub struct Offsets {
     pub nsproxy_mnt: u32,
     /// `mnt_namespace.ns.inum`
     pub mnt_ns_inum: u32,
+    /// `mnt_namespace.user_ns`
+    pub mnt_ns_owner: u32,
+    /// `task_struct.fs`
+    pub task_fs: u32,
+    /// `fs_struct.root.dentry`
+    pub fs_root: u32,
+    /// `dentry.d_inode`
+    pub dentry_inode: u32,
+    /// `nsproxy.pid_ns_for_children`
+    pub nsproxy_processes: u32,
+    /// `pid_namespace.ns.inum`
+    pub process_ns_inum: u32,
+    /// `cred.uid`
+    pub cred_uid: u32,
+    /// `cred.euid`
+    pub cred_euid: u32,
+    /// `cred.fsuid`
+    pub cred_fsuid: u32,
     /// `cred.user_ns`
     pub cred_user_ns: u32,
     /// `user_namespace.ns.inum`

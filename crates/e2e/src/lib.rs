@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod beside;
 mod cron;
 pub mod evasions;
 mod fault;
@@ -25,6 +26,7 @@ mod tools;
 
 use std::time::Duration;
 
+pub use beside::unpacked;
 pub use cron::CRON;
 pub use fault::{LONG, WEB, at_length};
 pub use herd::Herd;

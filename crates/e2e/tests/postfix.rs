@@ -327,6 +327,32 @@ fn postfix_relays_what_the_user_hands_over() {
         .unwrap();
 }
 
+/// As a unit with PrivateTmp= or PrivateDevices= has it: the scripts that start Postfix run in a mount
+/// namespace of their own.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn postfix_starts_in_a_mount_namespace_of_its_unit() {
+    const UNSHARE: &str = "/usr/bin/unshare";
+    let Some(scene) = Scene::open() else { return };
+    scene
+        .theatre
+        .register_as(Path::new(UNSHARE), "system", Some("service"));
+    for start in [
+        Start::new(POSTFIX).arg("stop"),
+        Start::new(UNSHARE).args(["--mount", POSTFIX, "start"]),
+    ] {
+        let ran = scene.theatre.sandbox().start(&start).unwrap();
+        let ran = ran.output(LIMIT).unwrap();
+        assert!(ran.exit.success(), "{ran:?} {}", scene.maillog());
+    }
+    let answer = scene.mail_is_handed_in("bob@example.net");
+    assert!(answer.starts_with("250"), "{answer}{}", scene.maillog());
+    assert!(scene.relayed(1).contains("Hello."));
+    let stop = Start::new(POSTFIX).arg("stop");
+    let stopped = scene.theatre.sandbox().start(&stop).unwrap();
+    stopped.wait(LIMIT).unwrap();
+}
+
 /// Where a content filter takes mail from the mail server before that has accepted it.
 const FILTER: &str = "127.0.0.1:10025";
 

@@ -144,6 +144,11 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
         Reason::NeedsSystem => "it is a mail service, and was started by a user instead of the system".to_owned(),
         Reason::Tampered => format!("it has been tampered with{}", signs(case.tampered)),
         Reason::RateExceeded => "it opens connections faster than its limit allows".to_owned(),
+        Reason::NeedsRule => {
+            "it acts for the machine itself, which hands its mail to this machine's mail server; mail to other \
+             machines needs a rule"
+                .to_owned()
+        }
         Reason::Multipath => {
             "it asked for Multipath TCP, where nothing tells who writes into a connection".to_owned()
         }

@@ -2,8 +2,10 @@
 
 mod identity;
 mod login;
+mod roots;
 mod start;
 
 pub use identity::Image;
 pub use login::logs_in_from_here;
-pub use start::{ShellStart, shell_start, signs};
+pub use roots::is_roots;
+pub use start::{ShellStart, only_asks, shell_start, signs};

@@ -50,6 +50,11 @@ pub static REGISTRATIONS: HashMap<RegistrationKey, Registration, 4096> = HashMap
 #[btf_map(name = "scripts")]
 pub static SCRIPTS: HashMap<ScriptKey, Registration, 1024> = HashMap::new();
 
+/// Scripts that root runs, with what the keeper has found of who can write them: see `image/roots.rs`. One
+/// that was forgotten is looked at once more.
+#[btf_map(name = "roots_scripts")]
+pub static ROOTS_SCRIPTS: LruHashMap<ScriptKey, u32, 1024> = LruHashMap::new();
+
 /// Programs seen, with their names, for the journal only. The oldest leave first.
 #[btf_map(name = "programs")]
 pub static PROGRAMS: LruHashMap<ProgramKey, ProgramEntry, 4096> = LruHashMap::new();

@@ -79,10 +79,13 @@ impl Way {
     }
 }
 
-/// Whether what a process does is sampled: only what may not send can be a bot's.
+/// Whether what a process does is sampled: only what may not send can be a bot's. What root's own files do
+/// hands mail on and may not send; a program that was broken into may stand among it.
 #[inline(always)]
 fn is_watched(record: &ProcessRecord) -> bool {
-    record.origin == Origin::Foreign as u8 || record.tampered != 0
+    record.origin == Origin::Foreign as u8
+        || record.tampered != 0
+        || (record.origin == Origin::Service as u8 && record.role != Role::Mailer as u8)
 }
 
 /// What is counted in [`ProcessRecord::sampled`].

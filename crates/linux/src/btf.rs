@@ -76,11 +76,21 @@ pub struct Kernel {
     pub packet_reader: Option<u32>,
 }
 
+/// What the gate's programs call and not every kernel with BTF has, the newest first, with the version that
+/// brought it. Distributions carry some of them back, so the version alone says nothing.
+const HELPERS: [(&str, &str); 5] = [
+    ("loop", "5.17"),
+    ("task_pt_regs", "5.15"),
+    ("ktime_get_coarse_ns", "5.11"),
+    ("get_current_task_btf", "5.11"),
+    ("skc_to_tcp_sock", "5.9"),
+];
+
 /// Resolves every offset of [`Offsets`] from the running kernel.
 ///
 /// # Errors
 ///
-/// [`Error::Unsupported`] when the kernel shows no type information or lacks a field.
+/// [`Error::Unsupported`] when the kernel shows no type information, or lacks a helper or a field.
 pub fn kernel() -> Result<Kernel, Error> {
     let path = Path::new(PATH);
     let bytes = fs::read(path).map_err(|error| {
@@ -90,6 +100,7 @@ pub fn kernel() -> Result<Kernel, Error> {
     })?;
     let types = Types::parse(&bytes)
         .ok_or_else(|| Error::Unsupported(format!("{PATH}: not readable as BTF")))?;
+    types.has_helpers()?;
     let lock = "trace_event_raw_mmap_lock_acquire_returned";
     Ok(Kernel {
         offsets: types.offsets()?,
@@ -246,6 +257,44 @@ impl<'a> Types<'a> {
         None
     }
 
+    /// Whether an enumeration has a constant. None when there is no such enumeration.
+    fn has_constant(&self, enumeration: &str, name: &str) -> Option<bool> {
+        let is_it = |found: &&Type| {
+            found.kind() == KIND_ENUM
+                && found.members() > 0
+                && string(self.strings, found.name) == Some(enumeration.as_bytes())
+        };
+        let found = self.types.iter().find(is_it)?;
+        let names = (0..found.members()).map(|index| self.word(found.at + 12 + 8 * index));
+        Some(
+            names
+                .filter_map(|at| string(self.strings, at))
+                .any(|it| it == name.as_bytes()),
+        )
+    }
+
+    /// An older kernel refuses a program that calls what it does not have with "invalid func unknown". This
+    /// says it in words, before anything is loaded.
+    fn has_helpers(&self) -> Result<(), Error> {
+        let lacks = |name: &str| {
+            let constant = format!("BPF_FUNC_{name}");
+            self.has_constant("bpf_func_id", &constant) == Some(false)
+        };
+        let missing: Vec<_> = HELPERS
+            .iter()
+            .filter(|(name, _)| lacks(name))
+            .map(|(name, since)| format!("bpf_{name} (Linux {since})"))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Unsupported(format!(
+            "this kernel is too old for the gate: it has no {}. Install a newer one; until then the \
+             service closes the mail ports with firewall rules (see \"Kernels\" in README.md)",
+            missing.join(", ")
+        )))
+    }
+
     /// The number of a function.
     fn function(&self, name: &str) -> Option<u32> {
         let is_it = |found: &Type| {
@@ -296,6 +345,8 @@ impl<'a> Types<'a> {
             file_private: field("file", &["private_data"])?,
             inode_ino: field("inode", &["i_ino"])?,
             inode_mode: field("inode", &["i_mode"])?,
+            inode_uid: field("inode", &["i_uid"])?,
+            inode_gid: field("inode", &["i_gid"])?,
             inode_rdev: field("inode", &["i_rdev"])?,
             inode_sb: field("inode", &["i_sb"])?,
             // 6.11 and later, 6.6 to 6.10, older.
@@ -311,6 +362,7 @@ impl<'a> Types<'a> {
             dentry_parent: field("dentry", &["d_parent"])?,
             dentry_name: field("dentry", &["d_name.name", "__d_name.name"])?,
             vfsmount_root: field("vfsmount", &["mnt_root"])?,
+            vfsmount_flags: field("vfsmount", &["mnt_flags"])?,
             mount_mnt: field("mount", &["mnt"])?,
             mount_parent: field("mount", &["mnt_parent"])?,
             mount_mountpoint: field("mount", &["mnt_mountpoint"])?,
@@ -325,6 +377,15 @@ impl<'a> Types<'a> {
             pid_number: field("pid", &["numbers"])? + field("upid", &["nr"])?,
             nsproxy_mnt: field("nsproxy", &["mnt_ns"])?,
             mnt_ns_inum: field("mnt_namespace", &["ns.inum"])?,
+            mnt_ns_owner: field("mnt_namespace", &["user_ns"])?,
+            task_fs: field("task_struct", &["fs"])?,
+            fs_root: field("fs_struct", &["root.dentry"])?,
+            dentry_inode: field("dentry", &["d_inode"])?,
+            nsproxy_processes: field("nsproxy", &["pid_ns_for_children"])?,
+            process_ns_inum: field("pid_namespace", &["ns.inum"])?,
+            cred_uid: field("cred", &["uid"])?,
+            cred_euid: field("cred", &["euid"])?,
+            cred_fsuid: field("cred", &["fsuid"])?,
             cred_user_ns: field("cred", &["user_ns"])?,
             user_ns_inum: field("user_namespace", &["ns.inum"])?,
             file_mode: field("file", &["f_mode"])?,
@@ -338,7 +399,9 @@ impl<'a> Types<'a> {
             sock_state: field("sock", &["__sk_common.skc_state"])?,
             sock_family: field("sock", &["__sk_common.skc_family"])?,
             sock_type: field("sock", &["sk_type"])?,
-            sock_interface: field("sock", &["sk_rx_dst_ifindex"])?,
+            // Since 5.16 it is every socket's; an inet_sock begins with its sock.
+            sock_interface: field("sock", &["sk_rx_dst_ifindex"])
+                .or_else(|new| field("inet_sock", &["rx_dst_ifindex"]).map_err(|_| new))?,
             unix_address: field("unix_sock", &["addr"])?,
             socket_sk: field("socket", &["sk"])?,
             skb_head: field("sk_buff", &["head"])?,
@@ -385,6 +448,33 @@ mod tests {
         // `tgid` follows `pid` in every kernel there is.
         assert_eq!(offsets.task_tgid, offsets.task_pid + 4);
         assert_ne!(offsets.bprm_filename, offsets.bprm_interp);
+    }
+
+    #[test]
+    fn a_helper_that_the_kernel_lacks_is_seen() {
+        let Ok(bytes) = fs::read(PATH) else {
+            println!("skipped: {PATH} is not there");
+            return;
+        };
+        let types = Types::parse(&bytes).expect("types");
+        let has = |name: &str| types.has_constant("bpf_func_id", name);
+        for (name, _) in HELPERS {
+            assert_eq!(has(&format!("BPF_FUNC_{name}")), Some(true), "{name}");
+        }
+        assert_eq!(has("BPF_FUNC_loop_the_loop"), Some(false));
+        assert_eq!(types.has_constant("no_enumeration", "BPF_FUNC_loop"), None);
+        // The same table without its newest helper, as an older kernel has it.
+        let at = bytes
+            .windows(14)
+            .position(|it| it == b"BPF_FUNC_loop\0")
+            .expect("its name");
+        let mut older = bytes.clone();
+        older[at] = b'X';
+        let types = Types::parse(&older).expect("types");
+        let missing = types.has_helpers().expect_err("it is missing");
+        let error = missing.to_string();
+        assert!(error.contains("bpf_loop (Linux 5.17)"), "{error}");
+        assert!(!error.contains("bpf_task_pt_regs"), "{error}");
     }
 
     #[test]

@@ -15,10 +15,11 @@ use std::path::{Path, PathBuf};
 use abi::ProcessRecord;
 use policy::Origin;
 
+use crate::cgroup::Cgroup;
 use crate::gate::Gate;
 use crate::pins::Pins;
 use crate::raw_map::RawMap;
-use crate::seed::{Seeded, keep, stranger};
+use crate::seed::{self, Seeded, keep, stranger};
 use crate::{Error, procfs};
 use layout::{ProgramLayout, RecordLayout};
 
@@ -91,7 +92,7 @@ impl Older {
     /// # Errors
     ///
     /// When the new gate's maps cannot be written.
-    pub fn carry(&self, gate: &mut Gate) -> Result<Seeded, Error> {
+    pub fn carry(&self, gate: &mut Gate, cgroup: &Cgroup) -> Result<Seeded, Error> {
         if let Some((map, layout)) = &self.programs {
             for key in map.keys() {
                 let entry = map.value(&key);
@@ -101,7 +102,7 @@ impl Older {
             }
         }
         let mut seeded = Seeded::default();
-        let mut carried = Vec::new();
+        let (mut carried, mut foreign) = (Vec::new(), Vec::new());
         let mut left_out = HashSet::new();
         for _ in 0..ROUNDS_MAX {
             let mut fresh: Vec<_> = procfs::all()
@@ -128,10 +129,16 @@ impl Older {
                 }
                 seeded.carried += u32::from(is_known);
                 seeded.processes += 1;
-                seeded.foreign += u32::from(is_foreign(&record));
+                if is_foreign(&record) {
+                    seeded.foreign += 1;
+                    foreign.push(pid);
+                }
             }
         }
         self.carry_late_marks(gate, &carried)?;
+        if !self.record.knows_services() {
+            seeded.foreign -= seed::judge_services(gate, cgroup, &foreign)?;
+        }
         Ok(seeded)
     }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use abi::{CodeEvent, EventTag};
 
 use crate::patience::Patience;
+use crate::roots::{self, Writer};
 use crate::seed::look;
 
 /// A request of the kernel's, to look at a process that sends mail.
@@ -59,6 +60,13 @@ pub enum Loaded {
 pub struct Looks(Patience);
 
 impl Looks {
+    /// Looks who can write a script that root runs. One that cannot be looked at in time is others'.
+    pub fn writer(&mut self, asked: &roots::Asked) -> Writer {
+        let path = asked.path.clone();
+        let found = self.0.ask(0, move || roots::writer(&path));
+        found.unwrap_or(Writer::Others)
+    }
+
     /// Looks at the process.
     pub fn look(&mut self, asked: Asked) -> Loaded {
         let pid = asked.pid;

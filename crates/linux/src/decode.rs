@@ -135,7 +135,7 @@ pub fn decode(bytes: &[u8], names: &mut impl Names) -> Result<Option<(u64, Event
             })
         }
         // These have ring buffers of their own.
-        EventTag::Sample | EventTag::Code => return Err(Error::Tag(header.tag)),
+        EventTag::Sample | EventTag::Code | EventTag::Script => return Err(Error::Tag(header.tag)),
         EventTag::Program => {
             names.seen(&read(bytes)?);
             None

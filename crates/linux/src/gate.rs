@@ -6,7 +6,7 @@ use std::path::Path;
 
 use abi::{
     CodeLook, Counter, FOLD_NS, Fold, Interest, ProcessRecord, ProgramEntry, ProgramKey,
-    Registration, RegistrationKey, ScriptKey, Settings, VerdictEvent,
+    Registration, RegistrationKey, SCRIPT_PATH_BYTES, ScriptKey, Settings, VerdictEvent,
 };
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues};
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -65,6 +65,8 @@ pub struct Registered {
     pub changed_ns: u64,
     /// The file changed and waits to be verified again.
     pub suspended: bool,
+    /// What rules let it do: the bits of [`policy::Rights`].
+    pub rights: u8,
     /// The beginning of its file's name; see [`policy::name_of`].
     pub name: [u8; 8],
     /// Of a script, the shell that may be handed it; see [`crate::identity::Program::shell`].
@@ -81,7 +83,8 @@ impl Registered {
             role: role as u8,
             kind: kind as u8,
             suspended: self.suspended.into(),
-            reserved: [0; 5],
+            rights: self.rights,
+            reserved: [0; 4],
             name: self.name,
             shell: self.shell,
         }
@@ -122,6 +125,7 @@ pub struct Gate {
     processes: HashMap<MapData, u32, Bytes<ProcessRecord>>,
     registrations: HashMap<MapData, Bytes<RegistrationKey>, Bytes<Registration>>,
     scripts: HashMap<MapData, Bytes<ScriptKey>, Bytes<Registration>>,
+    pub(crate) roots_scripts: HashMap<MapData, [u8; SCRIPT_PATH_BYTES], u32>,
     programs: HashMap<MapData, Bytes<ProgramKey>, [u8; size_of::<ProgramEntry>()]>,
     counters: PerCpuArray<MapData, u64>,
     interests: HashMap<MapData, u64, Bytes<Interest>>,
@@ -168,6 +172,7 @@ impl Gate {
             processes: typed(pins, "processes")?,
             registrations: typed(pins, "registrations")?,
             scripts: typed(pins, "scripts")?,
+            roots_scripts: typed(pins, "roots_scripts")?,
             programs: typed(pins, "programs")?,
             counters: typed(pins, "counters")?,
             interests: typed(pins, "interests")?,

@@ -233,6 +233,11 @@ pub fn stamp_again(path: &Path) -> Result<Stamp, Error> {
     stamp_of(&file).map_err(|source| unreadable(path, source))
 }
 
+/// Which folder `path` leads to.
+pub(crate) fn folder(path: &Path) -> io::Result<Stamp> {
+    stamp_of(&File::open(path)?)
+}
+
 /// Whether this file is the interpreter in the first line of the script at `path`.
 pub fn is_interpreter(interpreter: &Stamp, path: &Path) -> bool {
     let file = |stamp: &Stamp| (stamp.device, stamp.inode);

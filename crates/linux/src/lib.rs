@@ -31,6 +31,7 @@ pub mod procfs;
 pub mod programs;
 mod raw_map;
 mod revoke;
+pub mod roots;
 pub mod sample;
 pub mod seed;
 

@@ -21,10 +21,11 @@ use serde::{Deserialize, Serialize};
 use crate::carry::{Found, Older};
 use crate::cgroup::Cgroup;
 use crate::gate::{Gate, Registered};
+use crate::identity;
 use crate::parts::{Hook, PARTS, Part, When};
 use crate::pins::{MAPS, Pins};
 use crate::seed;
-use crate::{Error, btf, calls, functions};
+use crate::{Error, btf, calls, functions, roots};
 
 /// The compiled kernel programs.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../kernel/object/gate.o");
@@ -119,6 +120,8 @@ impl Request {
         // A service manager may have given us a mount namespace of our own; the paths of the
         // machine are those of PID 1. Of a single cgroup, they are those of whoever guards it.
         let owner = if cgroup.level == 0 { "1" } else { "self" };
+        let root = format!("/proc/{owner}/root/");
+        let root = identity::folder(Path::new(&root)).map_err(Error::file(&root))?;
         let mut settings = Settings {
             irc_first: self.irc_ports.0,
             irc_last: self.irc_ports.1,
@@ -130,6 +133,10 @@ impl Request {
             cgroup_id: cgroup.id,
             mount_namespace: namespace(owner, "mnt")?,
             user_namespace: namespace(owner, "user")?,
+            root_inode: root.inode,
+            root_device: root.device,
+            process_namespace: namespace(owner, "pid")?,
+            roots_folders: roots::folders(),
             ..Settings::default()
         };
         if self.mail_ports.len() > settings.mail_ports.len() {
@@ -281,7 +288,7 @@ fn load_new(
     let mut nothing_carried = false;
     let seeded = match &older {
         Found::Nothing => seed::seed(&mut gate, &cgroup)?,
-        Found::Readable(older) => older.carry(&mut gate)?,
+        Found::Readable(older) => older.carry(&mut gate, &cgroup)?,
         Found::Unreadable => {
             nothing_carried = true;
             seed::seed_without_users(&mut gate, &cgroup)?
@@ -526,7 +533,7 @@ fn refused(what: &str, error: &(dyn std::error::Error + 'static)) -> Error {
 }
 
 /// The number of one of a process's namespaces.
-fn namespace(process: &str, kind: &str) -> Result<u32, Error> {
+pub(crate) fn namespace(process: &str, kind: &str) -> Result<u32, Error> {
     let path = format!("/proc/{process}/ns/{kind}");
     let target = fs::read_link(&path).map_err(Error::file(&path))?;
     // "mnt:[4026531841]"

@@ -18,12 +18,13 @@ use crate::parts::Part;
 use crate::{Error, mounts};
 
 /// Maps that live on. The others are work space of one object.
-pub const MAPS: [&str; 20] = [
+pub const MAPS: [&str; 21] = [
     "settings",
     "processes",
     "threads",
     "registrations",
     "scripts",
+    "roots_scripts",
     "programs",
     "programs_seen",
     "flows",

@@ -297,6 +297,33 @@ pub fn listening_ports() -> HashSet<u16> {
     ports
 }
 
+/// The inode numbers of this network namespace's sockets that listen on a port.
+pub fn listeners(port: u16) -> HashSet<u64> {
+    let mut inodes = HashSet::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let Ok(file) = fs::File::open(table) else {
+            continue;
+        };
+        // Listening sockets come first.
+        let lines = BufReader::new(file).lines().map_while(Result::ok).skip(1);
+        let listening = lines.map_while(|line| listener(&line));
+        let wanted = listening.filter(|(own, _)| *own == port);
+        inodes.extend(wanted.map(|(_, inode)| inode));
+    }
+    inodes
+}
+
+/// Port and inode number of a line of /proc/net/tcp, when the socket listens.
+fn listener(line: &str) -> Option<(u16, u64)> {
+    const LISTENS: &str = "0A";
+    let mut fields = line.split_whitespace();
+    let own = fields.nth(1).and_then(socket_address)?;
+    if fields.nth(1) != Some(LISTENS) {
+        return None;
+    }
+    Some((own.port(), fields.nth(5)?.parse().ok()?))
+}
+
 /// Adds those of one table. Listening sockets come first there, so that the connections, which
 /// may be many, are not read.
 fn add_listening(table: &str, until: Instant, ports: &mut HashSet<u16>) {

@@ -60,6 +60,7 @@ fn without_role(pid: u32, record: &ProcessRecord) -> Option<ProcessRecord> {
     let mut after = *record;
     after.role = Role::Unknown as u8;
     after.vouched = 0;
+    after.rights = 0;
     after.changed = 0;
     if standing.origin != Origin::Foreign {
         after.origin = Origin::Foreign as u8;
@@ -76,7 +77,7 @@ fn text(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use policy::{Kind, Standing, Tamper};
+    use policy::{Kind, Rights, Standing, Tamper};
 
     use super::*;
 
@@ -88,6 +89,8 @@ mod tests {
             kind: Kind::Batch,
             vouched: true,
             changed: false,
+            activated: false,
+            rights: Rights::NONE,
             tampered: Tamper::NONE,
         };
         let after = |role, origin| {

@@ -5,11 +5,12 @@
 //! an exec. Where the chain has a gap, the process is foreign until it is started anew. So is one
 //! that cannot be shown to run its own program only: see `seed/look.rs`.
 
+mod again;
 pub(crate) mod look;
 
 use std::collections::{HashMap, HashSet};
 
-use abi::{ProcessRecord, ProgramEntry, ProgramKey};
+use abi::{ProcessRecord, ProgramEntry, ProgramKey, Settings};
 use policy::{Invocation, Origin, Program, Role, Standing, Tamper};
 
 use crate::cgroup::Cgroup;
@@ -17,7 +18,9 @@ use crate::gate::Gate;
 use crate::identity::{self, Stamp};
 use crate::patience::Patience;
 use crate::procfs::{self, Process};
-use crate::{Error, programs};
+use crate::{Error, programs, roots};
+pub use again::{Judged, Looked, apply, look_again};
+pub use look::environment_signs;
 use look::{Signs, Wanted, look};
 
 /// Chains longer than this count as broken; /proc can change while it is read.
@@ -71,6 +74,38 @@ pub fn seed_without_users(gate: &mut Gate, cgroup: &Cgroup) -> Result<Seeded, Er
     Seeding::new(gate, cgroup, true).run()
 }
 
+/// Looks in /proc which of these processes, foreign to an older gate that knew no origin
+/// [`Origin::Service`], are what root's own files do, and puts that into their records. Returns how many.
+/// Nobody becomes the user's by it.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) fn judge_services(
+    gate: &mut Gate,
+    cgroup: &Cgroup,
+    foreign: &[u32],
+) -> Result<u32, Error> {
+    let mut seeding = Seeding::new(gate, cgroup, true);
+    seeding.processes = procfs::all()
+        .into_iter()
+        .filter_map(|pid| Some((pid, procfs::process(pid)?)))
+        .collect();
+    let mut count = 0;
+    for pid in foreign {
+        let Some(older) = seeding.gate.process(*pid) else {
+            continue;
+        };
+        let record = seeding.record(*pid);
+        let is_service = record.standing().origin == Origin::Service;
+        if is_service && older.uid == 0 && !older.standing().tampered.any() {
+            seeding.gate.change_process(*pid, &record)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
 /// The work of seeding, and what it has found so far.
 struct Seeding<'a> {
     gate: &'a mut Gate,
@@ -78,6 +113,7 @@ struct Seeding<'a> {
     /// Nobody counts as the user's.
     without_users: bool,
     names: Names,
+    settings: Settings,
     patience: Patience,
     /// All processes, as they were found in this round.
     processes: HashMap<u32, Process>,
@@ -88,11 +124,13 @@ struct Seeding<'a> {
 impl<'a> Seeding<'a> {
     fn new(gate: &'a mut Gate, cgroup: &'a Cgroup, without_users: bool) -> Self {
         let names = Names::after(gate);
+        let settings = gate.settings().unwrap_or_default();
         Self {
             gate,
             cgroup,
             without_users,
             names,
+            settings,
             patience: Patience::default(),
             processes: HashMap::new(),
             records: HashMap::new(),
@@ -244,6 +282,13 @@ impl<'a> Seeding<'a> {
             }
         }
         program = program.started_by(user == 0);
+        if user == 0 {
+            let settings = self.settings;
+            let is_roots = self
+                .patience
+                .ask(user, move || roots::runs_roots(pid, &settings));
+            program.is_roots = is_roots.unwrap_or(false);
+        }
         if how == Invocation::Terminal && self.logs_in_from_here(pid) {
             how = Invocation::LoginFromHere;
         }
@@ -260,7 +305,7 @@ impl<'a> Seeding<'a> {
     fn signs(&mut self, pid: u32, user: u32, path: Option<&str>, standing: &Standing) -> Signs {
         let is_users_manager = standing.role == Role::System && user != 0;
         let (is_looked_at, environment) = match standing.origin {
-            Origin::User => (true, true),
+            Origin::User | Origin::Service => (true, true),
             // As at exec. Beside that, a user can reach into what runs as that user, and desktops
             // come from a user's own service manager.
             Origin::System => {

@@ -1,6 +1,39 @@
 //! The two questions: may this process send, and may it hand mail to a submitter?
 
-use crate::{Kind, Origin, Role, Standing};
+use crate::{Kind, Origin, Rights, Role, Standing};
+
+/// Where a connection to a mail port goes, and who makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// It goes to this machine's own loopback addresses.
+    pub to_itself: bool,
+    /// The process runs as root at this moment: it may have become another user since its exec.
+    pub by_root: bool,
+}
+
+/// Whether a destination in network order, with IPv4 in the first four bytes, is this machine itself by the
+/// loopback interface. The kernel takes the address of nobody for it too.
+#[must_use]
+#[inline(always)]
+pub fn is_loopback(address: &[u8; 16], family: u8) -> bool {
+    let word = |at: usize| {
+        u32::from_ne_bytes([
+            address[at],
+            address[at + 1],
+            address[at + 2],
+            address[at + 3],
+        ])
+    };
+    if family == 4 {
+        return address[0] == 127 || word(0) == 0;
+    }
+    let is_short = word(0) == 0 && word(4) == 0;
+    let is_mapped = word(8) == u32::from_ne_bytes([0, 0, 0xff, 0xff]);
+    let last = word(12);
+    is_short
+        && ((word(8) == 0 && (last == 0 || last == u32::from_ne_bytes([0, 0, 0, 1])))
+            || (is_mapped && (address[12] == 127 || last == 0)))
+}
 
 /// How often a mailer has opened a connection in the current minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +88,13 @@ pub enum Reason {
     NoRoom = 13,
     /// A mailer asked for Multipath TCP, where nothing tells who writes into a connection.
     Multipath = 14,
+    /// A program of the machine's may hand mail to this machine's mail server only, and only as root.
+    NeedsRule = 16,
 }
 
 impl Reason {
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Permitted,
         Self::UnknownProcess,
         Self::NotAMailer,
@@ -75,6 +110,7 @@ impl Reason {
         Self::MailOnOtherPort,
         Self::NoRoom,
         Self::Multipath,
+        Self::NeedsRule,
     ];
 
     /// Reads a code; an unassigned one is [`Reason::UnknownProcess`].
@@ -94,6 +130,7 @@ impl Reason {
             12 => Self::MailOnOtherPort,
             13 => Self::NoRoom,
             14 => Self::Multipath,
+            16 => Self::NeedsRule,
             _ => Self::UnknownProcess,
         }
     }
@@ -116,6 +153,7 @@ impl Reason {
             Self::MailOnOtherPort => "mail-on-other-port",
             Self::NoRoom => "no-room",
             Self::Multipath => "multipath",
+            Self::NeedsRule => "needs-rule",
         }
     }
 }
@@ -143,9 +181,12 @@ impl Verdict {
 
 /// May this process open a connection to a mail port?
 #[inline(always)]
-pub fn may_send(process: &Standing, rate: Rate) -> Verdict {
+pub fn may_send(process: &Standing, attempt: Attempt, rate: Rate) -> Verdict {
     if process.changed {
         return Verdict::Refuse(Reason::FileChanged);
+    }
+    if matches!(process.origin, Origin::Service) {
+        return may_service_send(process, attempt);
     }
     if process.role != Role::Mailer {
         return Verdict::Refuse(Reason::NotAMailer);
@@ -155,9 +196,12 @@ pub fn may_send(process: &Standing, rate: Rate) -> Verdict {
         (Origin::User, Kind::Interactive) => Verdict::Allow,
         (Origin::User, Kind::Batch) if process.vouched => Verdict::Allow,
         (Origin::User, Kind::Batch) => Verdict::Refuse(Reason::NeedsTerminal),
+        // Exim is `sendmail` too, and starts itself anew to deliver what it was let take.
+        (Origin::User, Kind::Service) if process.vouched => Verdict::Allow,
         (Origin::User, Kind::Service) => Verdict::Refuse(Reason::NeedsSystem),
         (Origin::System, Kind::Service) => Verdict::Allow,
         (Origin::System, Kind::Interactive | Kind::Batch) => Verdict::Refuse(Reason::NeedsUser),
+        (Origin::Service, _) => Verdict::Refuse(Reason::NeedsRule),
     };
     match origin {
         Verdict::Refuse(_) => origin,
@@ -165,6 +209,30 @@ pub fn may_send(process: &Standing, rate: Rate) -> Verdict {
         Verdict::Allow if rate.exceeded() => Verdict::Refuse(Reason::RateExceeded),
         Verdict::Allow => Verdict::Allow,
     }
+}
+
+/// The machine's own programs hand mail to its mail server, and that server sends it elsewhere. No rate
+/// bounds them: the mail server has its own limits.
+#[inline(always)]
+fn may_service_send(process: &Standing, attempt: Attempt) -> Verdict {
+    // A program that has become another user, such as a web server's part, is asked for as that user.
+    // A mailer stays the mailer that root has started.
+    let to_server = attempt.to_itself && (attempt.by_root || process.role == Role::Mailer);
+    if !to_server && !sends_for_the_machine(process) {
+        Verdict::Refuse(Reason::NeedsRule)
+    } else if process.tampered.any() {
+        Verdict::Refuse(Reason::Tampered)
+    } else {
+        Verdict::Allow
+    }
+}
+
+/// Whether a process of the machine's own is its mail server, or what takes the place of one: Exim
+/// delivers as `sendmail` too what it has taken.
+#[inline(always)]
+fn sends_for_the_machine(process: &Standing) -> bool {
+    process.role == Role::Mailer
+        && (matches!(process.kind, Kind::Service) || process.rights.has(Rights::OUTSIDE))
 }
 
 /// Does what this process says on ports that are no mail ports have to be read, because mail may
@@ -178,6 +246,7 @@ pub fn is_read_for_mail(process: &Standing) -> bool {
     match (process.origin, process.role) {
         (Origin::Foreign, _) => true,
         _ if process.tampered.any() => true,
+        (Origin::Service, _) => !sends_for_the_machine(process),
         (_, Role::Mailer) => false,
         (Origin::System, Role::System) => process.kind != Kind::Service,
         _ => true,
@@ -200,7 +269,7 @@ pub fn may_submit(process: &Standing) -> Option<Verdict> {
     let answer = match process.origin {
         Origin::Foreign => Verdict::Refuse(Reason::ForeignOrigin),
         Origin::User if !process.vouched => Verdict::Refuse(Reason::NeedsTerminal),
-        Origin::User | Origin::System => Verdict::Allow,
+        Origin::User | Origin::System | Origin::Service => Verdict::Allow,
     };
     Some(match answer {
         Verdict::Allow if process.tampered.any() => Verdict::Refuse(Reason::Tampered),

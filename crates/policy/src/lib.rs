@@ -14,6 +14,8 @@ mod greeting;
 mod judge;
 mod lineage;
 mod patterns;
+mod questions;
+mod roots;
 mod shell;
 mod starters;
 mod tamper;
@@ -21,12 +23,16 @@ mod words;
 
 pub use arguments::{ArgumentRules, argument_sign, name_of};
 pub use greeting::{ClientLine, has_line_end, is_mail_server};
-pub use judge::{Rate, Reason, Verdict, is_read_for_mail, may_send, may_submit};
+pub use judge::{
+    Attempt, Rate, Reason, Verdict, is_loopback, is_read_for_mail, may_send, may_submit,
+};
 pub use lineage::{Blame, Program, Standing};
+pub use questions::Asked;
+pub use roots::{Interpreter, ROOTS_FOLDERS, Word, is_below_roots, word_of};
 pub use shell::{
     begins_at_roots, is_command, is_dot_after_slash, is_login_name, is_not_zero, is_plain,
     is_pseudo_terminal, is_terminal, keeps_shell_interactive, keeps_to_script, names_start_file,
     script_reads_users_files,
 };
 pub use tamper::{Tamper, variable_tampers};
-pub use words::{Invocation, Kind, Origin, Role};
+pub use words::{Invocation, Kind, Origin, Rights, Role};

@@ -1,6 +1,6 @@
 //! How a standing is born and how exec changes it. Fork copies it unchanged.
 
-use crate::{Invocation, Kind, Origin, Role, Tamper};
+use crate::{Invocation, Kind, Origin, Rights, Role, Tamper};
 
 /// A program as the registry knows it at the moment of an exec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,11 @@ pub struct Program {
     pub changed: bool,
     /// Somebody else than root starts it.
     pub by_user: bool,
+    /// Root starts it, and root alone can have written it: the file that runs and, of an
+    /// interpreter, the script. Code in an argument is the caller's.
+    pub is_roots: bool,
+    /// What rules let it do.
+    pub rights: Rights,
 }
 
 impl Program {
@@ -22,6 +27,8 @@ impl Program {
         kind: Kind::Batch,
         changed: false,
         by_user: false,
+        is_roots: false,
+        rights: Rights::NONE,
     };
 
     /// A registered program with its file unchanged.
@@ -31,6 +38,8 @@ impl Program {
             kind,
             changed: false,
             by_user: false,
+            is_roots: false,
+            rights: Rights::NONE,
         }
     }
 
@@ -49,6 +58,13 @@ impl Program {
             by_user: !root,
             ..self
         }
+    }
+
+    /// The same program where root starts it and alone can have written it, or where not.
+    #[must_use]
+    #[inline(always)]
+    pub const fn roots(self, is_roots: bool) -> Self {
+        Self { is_roots, ..self }
     }
 }
 
@@ -79,6 +95,11 @@ pub struct Standing {
     pub vouched: bool,
     /// The program is registered, but its file changed since.
     pub changed: bool,
+    /// The user's own service manager, or the user's bus, started it or what it comes from, for whoever
+    /// asked: it may be the user's, and vouches for nothing.
+    pub activated: bool,
+    /// What rules let its program do. Nothing where the origin needs no rule.
+    pub rights: Rights,
     /// Signs of tampering, this process's own and those of its lineage.
     pub tampered: Tamper,
 }
@@ -91,6 +112,8 @@ impl Standing {
         kind: Kind::Service,
         vouched: false,
         changed: false,
+        activated: false,
+        rights: Rights::NONE,
         tampered: Tamper::NONE,
     };
 
@@ -101,6 +124,8 @@ impl Standing {
         kind: Kind::Batch,
         vouched: false,
         changed: false,
+        activated: false,
+        rights: Rights::NONE,
         tampered: Tamper::NONE,
     };
 
@@ -115,16 +140,7 @@ impl Standing {
         } else {
             program.role
         };
-        let origin = match self.origin {
-            Origin::Foreign => Origin::Foreign,
-            // Nobody registered the script, and it says with which options.
-            _ if program.takes_mail() && matches!(invocation, Invocation::Script) => {
-                Origin::Foreign
-            }
-            Origin::System => self.origin_from_system(role, program.kind, invocation),
-            Origin::User if !self.lets_keep_origin(role, program.kind) => Origin::Foreign,
-            Origin::User => origin_from_user(role, invocation),
-        };
+        let origin = self.origin_after(role, program, invocation);
         Self {
             origin,
             role: if self.is_guarded_changed(program, invocation) {
@@ -135,6 +151,13 @@ impl Standing {
             kind: self.kind_after(program),
             vouched: self.vouches_for_next_image(),
             changed: program.changed,
+            activated: matches!(origin, Origin::User)
+                && (self.activated || self.activates(role, program.kind)),
+            rights: if matches!(origin, Origin::Service) && !program.changed {
+                program.rights
+            } else {
+                Rights::NONE
+            },
             tampered: self.tampered.with(signs),
         }
     }
@@ -170,6 +193,17 @@ impl Standing {
         matches!(self.role, Role::System) && matches!(self.kind, Kind::Batch)
     }
 
+    /// Whether it is a part of the machine that may hand mail to its mail server: that server itself, its
+    /// filters and delivery agents, and whatever else runs for the machine and logs nobody in.
+    #[inline(always)]
+    const fn hands_in_for_the_machine(&self) -> bool {
+        match self.role {
+            Role::Mailer | Role::System => matches!(self.kind, Kind::Service),
+            Role::Submitter => true,
+            _ => false,
+        }
+    }
+
     /// The kind that a process has with this program. A part of the machine serves a user when that
     /// user starts it and it does what it is handed, or logs in whom its configuration names; and
     /// when something that serves a user starts it. A mail server's parts do not run as root, and
@@ -190,6 +224,29 @@ impl Standing {
         }
     }
 
+    /// The origin with this program, which counts as having this role.
+    #[inline(always)]
+    fn origin_after(&self, role: Role, program: Program, invocation: Invocation) -> Origin {
+        // Nobody registered the script, and it says with which options.
+        let is_script_of_taker = program.takes_mail() && matches!(invocation, Invocation::Script);
+        if matches!(self.origin, Origin::Foreign) || is_script_of_taker {
+            return Origin::Foreign;
+        }
+        let origin = match self.origin {
+            Origin::System => self.origin_from_system(role, program.kind, invocation),
+            Origin::User => self.origin_from_user(role, program.kind, invocation),
+            Origin::Service if self.is_submitting() && role.takes_mail(program.kind) => {
+                Origin::Service
+            }
+            Origin::Service | Origin::Foreign => Origin::Foreign,
+        };
+        // Not the user's and no part of the machine, but all of it root's own.
+        match origin {
+            Origin::Foreign if program.is_roots => Origin::Service,
+            _ => origin,
+        }
+    }
+
     #[inline(always)]
     fn origin_from_system(&self, role: Role, kind: Kind, invocation: Invocation) -> Origin {
         match role {
@@ -198,14 +255,58 @@ impl Standing {
             Role::Mailer if matches!(kind, Kind::Service) && !self.serves_one_user() => {
                 Origin::System
             }
-            Role::Session => Origin::User,
+            // The mail server starts what a user's `.forward` names, and no desktop.
+            Role::Session if matches!(self.role, Role::System) => Origin::User,
+            // A Sieve script forwards what arrived, and a filter writes to a postmaster.
+            Role::Submitter if self.hands_in_for_the_machine() => Origin::System,
             // A service manager or cron may give a shell a terminal too, but nobody types there;
             // and at the far end of a login from this machine there may be a program.
             Role::Shell if self.logs_people_in() && matches!(invocation, Invocation::Terminal) => {
                 Origin::User
             }
+            _ if self.activates(role, kind) => Origin::User,
             _ => Origin::Foreign,
         }
+    }
+
+    #[inline(always)]
+    fn origin_from_user(&self, role: Role, kind: Kind, invocation: Invocation) -> Origin {
+        match role {
+            Role::Unknown => Origin::Foreign,
+            _ if !self.lets_keep_origin(role, kind) => Origin::Foreign,
+            Role::Shell if !matches!(invocation, Invocation::Terminal) => Origin::Foreign,
+            // Whoever asked the user's service manager has a terminal emulator start anything. What
+            // acts without a person stays foreign there, unless something vouches for it.
+            Role::Mailer if matches!(kind, Kind::Interactive) => Origin::User,
+            Role::Mailer | Role::Submitter | Role::Chat
+                if self.activated && !self.vouches_for_next_image() =>
+            {
+                Origin::Foreign
+            }
+            // A desktop shell that restarts itself, or su and login, stay the user's.
+            _ => Origin::User,
+        }
+    }
+
+    /// Whether the user's own service manager or bus makes a program of this role the user's. They
+    /// start it for whoever asks, so it must be one that acts when a person does something in its
+    /// window, or one that passes the origin on.
+    #[inline(always)]
+    fn activates(&self, role: Role, kind: Kind) -> bool {
+        matches!(self.origin, Origin::System)
+            && self.serves_one_user()
+            && match role {
+                Role::Launcher | Role::Helper => true,
+                Role::Mailer | Role::Sandbox => matches!(kind, Kind::Interactive),
+                _ => false,
+            }
+    }
+
+    /// Whether it takes mail and was let. Its parts may run as other users: Exim starts itself anew as its
+    /// own user, and nullmailer's queue belongs to another.
+    #[inline(always)]
+    fn is_submitting(&self) -> bool {
+        self.role.takes_mail(self.kind) && !self.changed
     }
 
     /// Whether a changed program is still guarded as what takes mail: where this process could hand it
@@ -218,40 +319,31 @@ impl Standing {
         if !program.changed || !program.takes_mail() {
             return false;
         }
-        let machine = matches!(self.origin, Origin::System)
-            && matches!(program.role, Role::Mailer)
-            && !self.serves_one_user()
-            && !self.tampered.any();
-        let script = matches!(invocation, Invocation::Script);
-        script || !(machine || self.vouches_for_next_image())
+        let unchanged = self.origin_after(program.role, program, invocation);
+        let hands_mail = match unchanged {
+            Origin::System | Origin::Service => !self.tampered.any(),
+            Origin::User => self.vouches_for_next_image(),
+            Origin::Foreign => false,
+        };
+        !hands_mail
     }
 
     /// A shell keeps the user's origin only while it is interactive, so the role is enough
-    /// to know that a person types. A submitter passes on what vouched for it.
+    /// to know that a person types. A submitter passes on what vouched for it. What the user's service
+    /// manager has started vouches for nothing: whoever asked may have said what it does.
     #[inline(always)]
     fn vouches_for_next_image(&self) -> bool {
-        if self.origin != Origin::User || self.tampered.any() {
+        if self.origin != Origin::User || self.activated || self.tampered.any() {
             return false;
         }
         match self.role {
             Role::Shell => true,
             Role::Mailer => match self.kind {
                 Kind::Interactive => true,
-                Kind::Batch => self.vouched,
-                Kind::Service => false,
+                Kind::Batch | Kind::Service => self.vouched,
             },
             Role::Submitter | Role::Helper | Role::Sandbox => self.vouched,
             _ => false,
         }
-    }
-}
-
-#[inline(always)]
-fn origin_from_user(role: Role, invocation: Invocation) -> Origin {
-    match role {
-        Role::Unknown => Origin::Foreign,
-        Role::Shell if !matches!(invocation, Invocation::Terminal) => Origin::Foreign,
-        // A desktop shell that restarts itself, or su and login, stay the user's.
-        _ => Origin::User,
     }
 }

@@ -68,8 +68,8 @@ impl Standing {
 
 #[cfg(test)]
 mod tests {
+    use crate::{Attempt, Rate, may_send, may_submit};
     use crate::{Invocation, Kind, Origin, Program, Reason, Role, Standing, Tamper, Verdict};
-    use crate::{Rate, may_send, may_submit};
 
     const BATCH: Program = Program::registered(Role::Mailer, Kind::Batch);
     const INTERACTIVE: Program = Program::registered(Role::Mailer, Kind::Interactive);
@@ -88,9 +88,7 @@ mod tests {
             origin: Origin::User,
             role: Role::Session,
             kind: Kind::Interactive,
-            vouched: false,
-            changed: false,
-            tampered: Tamper::NONE,
+            ..Standing::ROOT
         }
     }
 
@@ -113,7 +111,11 @@ mod tests {
     }
 
     fn sends(standing: &Standing) -> Verdict {
-        may_send(standing, Rate::UNLIMITED)
+        let attempt = Attempt {
+            to_itself: false,
+            by_root: false,
+        };
+        may_send(standing, attempt, Rate::UNLIMITED)
     }
 
     #[test]
@@ -166,6 +168,38 @@ mod tests {
         assert_eq!(sends(&foreign), Verdict::Refuse(Reason::ForeignOrigin));
         let machine = through(Standing::ROOT, &[HELPER, BATCH]);
         assert_eq!(sends(&machine), Verdict::Refuse(Reason::ForeignOrigin));
+    }
+
+    /// The user's service manager starts programs for whoever asks.
+    #[test]
+    fn what_the_users_manager_starts_hands_the_origin_on_and_vouches_for_nothing() {
+        let manager = Standing {
+            kind: Kind::Batch,
+            ..Standing::ROOT
+        };
+        for chain in [
+            &[HELPER][..],
+            &[FLATPAK, PART],
+            &[BROWSER],
+            &[HELPER, LAUNCHER],
+        ] {
+            let started = through(manager, chain);
+            assert_eq!(
+                sends(&through(started, &[INTERACTIVE])),
+                Verdict::Allow,
+                "{chain:?}"
+            );
+            assert_ne!(
+                sends(&through(started, &[BATCH])),
+                Verdict::Allow,
+                "{chain:?}"
+            );
+            assert_ne!(
+                sends(&through(started, &[SHELL, BATCH])),
+                Verdict::Allow,
+                "{chain:?}"
+            );
+        }
     }
 
     #[test]

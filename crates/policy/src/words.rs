@@ -4,26 +4,32 @@
 //! as the value that permits least, so a damaged byte can never open the gate.
 
 /// Whose will a process carries. The order is from best to worst; it only ever gets worse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// The codes are older than the third word, so they are not in that order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Origin {
     /// The machine's own: PID 1, service managers, display managers, login programs.
     System = 0,
     /// The person at the keyboard.
     User = 1,
+    /// What root's own files do in an unbroken chain: a job of the machine, a hook of a package,
+    /// a command of root's. It may hand mail to this machine's mail server.
+    Service = 3,
     /// Anything else. There is no way back from here but a new start by the user.
     Foreign = 2,
 }
 
 impl Origin {
-    /// Every origin, for tables and exhaustive tests.
-    pub const ALL: [Self; 3] = [Self::System, Self::User, Self::Foreign];
+    /// Every origin from best to worst, for tables and exhaustive tests.
+    pub const ALL: [Self; 4] = [Self::System, Self::User, Self::Service, Self::Foreign];
 
     /// Reads a code; an unassigned one is [`Origin::Foreign`].
     pub const fn from_code(code: u8) -> Self {
         match code {
             0 => Self::System,
             1 => Self::User,
+            3 => Self::Service,
             _ => Self::Foreign,
         }
     }
@@ -33,8 +39,50 @@ impl Origin {
         match self {
             Self::System => "system",
             Self::User => "user",
+            Self::Service => "service",
             Self::Foreign => "foreign",
         }
+    }
+
+    /// Its place in the order, from best to worst.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::System => 0,
+            Self::User => 1,
+            Self::Service => 2,
+            Self::Foreign => 3,
+        }
+    }
+}
+
+impl PartialOrd for Origin {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Origin {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+/// What a rule lets a program do beyond its origin: a set of bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rights(pub u8);
+
+impl Rights {
+    /// No rule.
+    pub const NONE: Self = Self(0);
+    /// A mailer with origin [`Origin::Service`] may connect to mail servers elsewhere: it is the
+    /// `sendmail` of a machine without a mail server.
+    pub const OUTSIDE: Self = Self(1);
+
+    /// Whether it holds all of these.
+    #[must_use]
+    #[inline(always)]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
     }
 }
 

@@ -2,27 +2,34 @@
 //! which is written down here a second time and in another form.
 
 use policy::{
-    Invocation, Kind, Origin, Program, Rate, Reason, Role, Standing, Tamper, Verdict,
-    is_read_for_mail, may_send, may_submit,
+    Attempt, Invocation, Kind, Origin, Program, Rate, Reason, Rights, Role, Standing, Tamper,
+    Verdict, is_loopback, is_read_for_mail, may_send, may_submit,
 };
 
+const BOTH: [bool; 2] = [false, true];
+const RIGHTS: [Rights; 2] = [Rights::NONE, Rights::OUTSIDE];
+
+/// Every origin with every role and kind, and with all that is true of a standing or not.
 fn standings() -> impl Iterator<Item = Standing> {
     Origin::ALL.into_iter().flat_map(|origin| {
         Role::ALL.into_iter().flat_map(move |role| {
             Kind::ALL.into_iter().flat_map(move |kind| {
-                [false, true].into_iter().flat_map(move |vouched| {
-                    [Tamper::NONE, Tamper::ENVIRONMENT]
-                        .into_iter()
-                        .flat_map(move |tampered| {
-                            [false, true].into_iter().map(move |changed| Standing {
-                                origin,
-                                role,
-                                kind,
-                                vouched,
-                                changed,
-                                tampered,
-                            })
-                        })
+                (0_u8..32).map(move |bits| {
+                    let bit = |number: u8| bits >> number & 1 != 0;
+                    Standing {
+                        origin,
+                        role,
+                        kind,
+                        vouched: bit(0),
+                        tampered: if bit(1) {
+                            Tamper::ENVIRONMENT
+                        } else {
+                            Tamper::NONE
+                        },
+                        changed: bit(2),
+                        activated: bit(3),
+                        rights: RIGHTS[usize::from(bit(4))],
+                    }
                 })
             })
         })
@@ -32,18 +39,44 @@ fn standings() -> impl Iterator<Item = Standing> {
 fn programs() -> impl Iterator<Item = Program> {
     Role::ALL.into_iter().flat_map(|role| {
         Kind::ALL.into_iter().flat_map(move |kind| {
-            [false, true].into_iter().map(move |changed| Program {
+            (0_u8..8).map(move |bits| Program {
                 role,
                 kind,
-                changed,
+                changed: bits & 1 != 0,
                 by_user: false,
+                is_roots: bits & 2 != 0,
+                rights: RIGHTS[usize::from(bits >> 2)],
             })
         })
     })
 }
 
+fn attempts() -> impl Iterator<Item = Attempt> {
+    BOTH.into_iter().flat_map(|to_itself| {
+        BOTH.into_iter()
+            .map(move |by_root| Attempt { to_itself, by_root })
+    })
+}
+
 fn takes_mail(role: Role, kind: Kind) -> bool {
     role == Role::Submitter || (role == Role::Mailer && kind == Kind::Service)
+}
+
+fn hands_in(one: &Standing) -> bool {
+    let part = [Role::Mailer, Role::System].contains(&one.role) && one.kind == Kind::Service;
+    part || one.role == Role::Submitter
+}
+
+/// Whether this is a part of the machine that does what a user's files say.
+fn is_users_manager(one: &Standing) -> bool {
+    one.origin == Origin::System && one.role == Role::System && one.kind == Kind::Batch
+}
+
+/// What a user's own service manager may start as the user's: what waits for the person, and what passes
+/// that on.
+fn waits_for_the_person(role: Role, kind: Kind) -> bool {
+    matches!(role, Role::Launcher | Role::Helper)
+        || (matches!(role, Role::Mailer | Role::Sandbox) && kind == Kind::Interactive)
 }
 
 /// The design's section 4, sentence by sentence.
@@ -53,41 +86,59 @@ fn expected_origin(before: &Standing, program: Program, invocation: Invocation) 
     } else {
         program.role
     };
+    if before.origin == Origin::Foreign {
+        return Origin::Foreign;
+    }
     if invocation == Invocation::Script && takes_mail(program.role, program.kind) {
         return Origin::Foreign;
     }
+    let otherwise = if program.is_roots {
+        Origin::Service
+    } else {
+        Origin::Foreign
+    };
     match (before.origin, role) {
         // Foreign stays foreign, whatever the program is.
         (Origin::Foreign, _) => Origin::Foreign,
-        // A desktop shell makes it the user's.
-        (Origin::System, Role::Session) => Origin::User,
+        // A desktop shell makes it the user's, unless a mail server starts it for a `.forward` file.
+        (Origin::System, Role::Session) if before.role == Role::System => Origin::User,
+        // The mail server and the other parts of the machine hand mail over; what logs people in does not.
+        (Origin::System, Role::Submitter) if hands_in(before) => Origin::System,
         // So does a shell on a terminal, when a login program starts it.
         (Origin::System, Role::Shell) => {
             let login = before.role == Role::System && before.kind == Kind::Interactive;
             if login && invocation == Invocation::Terminal {
                 Origin::User
             } else {
-                Origin::Foreign
+                otherwise
             }
         }
         (Origin::System, Role::System) => Origin::System,
         // A mailer registered as a service stays the system's, unless it is a user's own service
         // manager that starts it.
         (Origin::System, Role::Mailer) if program.kind == Kind::Service => {
-            if before.role == Role::System && before.kind == Kind::Batch {
-                Origin::Foreign
+            if is_users_manager(before) {
+                otherwise
             } else {
                 Origin::System
             }
         }
-        (Origin::System, _) => Origin::Foreign,
+        // What waits for the person is the user's when the user's own manager starts it.
+        (Origin::System, role) if waits_for_the_person(role, program.kind) => {
+            if is_users_manager(before) {
+                Origin::User
+            } else {
+                otherwise
+            }
+        }
+        (Origin::System, _) => otherwise,
         // Unknown programs become foreign; a shell with a script counts as the script.
-        (Origin::User, Role::Unknown) => Origin::Foreign,
+        (Origin::User, Role::Unknown) => otherwise,
         // A sandbox's own parts count only below its command.
         (Origin::User, Role::Sandbox)
             if before.role != Role::Sandbox && program.kind != Kind::Interactive =>
         {
-            Origin::Foreign
+            otherwise
         }
         // A browser, what it starts, and a sandbox start neither shells nor desktops.
         (Origin::User, Role::Shell | Role::Session | Role::System)
@@ -95,10 +146,24 @@ fn expected_origin(before: &Standing, program: Program, invocation: Invocation) 
                 || (matches!(before.role, Role::Launcher | Role::Helper)
                     && before.kind == Kind::Batch) =>
         {
-            Origin::Foreign
+            otherwise
         }
-        (Origin::User, Role::Shell) if invocation != Invocation::Terminal => Origin::Foreign,
+        (Origin::User, Role::Shell) if invocation != Invocation::Terminal => otherwise,
+        // Below what the user's manager has started, nothing acts without the person.
+        (Origin::User, Role::Submitter | Role::Chat) if before.activated => otherwise,
+        (Origin::User, Role::Mailer) if before.activated && program.kind != Kind::Interactive => {
+            otherwise
+        }
         (Origin::User, _) => Origin::User,
+        // What takes mail and was let has parts that run as others than root.
+        (Origin::Service, role)
+            if takes_mail(role, program.kind)
+                && takes_mail(before.role, before.kind)
+                && !before.changed =>
+        {
+            Origin::Service
+        }
+        (Origin::Service, _) => otherwise,
     }
 }
 
@@ -119,11 +184,22 @@ fn origin_follows_the_design_for_every_standing_program_and_invocation() {
                     "an origin improved: {before:?} -> {after:?}"
                 );
                 assert_eq!(after.tampered, before.tampered, "signs of tampering stay");
+                let of_manager = is_users_manager(&before)
+                    && !program.changed
+                    && waits_for_the_person(program.role, program.kind);
+                assert_eq!(
+                    after.activated,
+                    after.origin == Origin::User && (before.activated || of_manager),
+                    "{before:?} runs {program:?}"
+                );
+                let ruled = after.origin == Origin::Service && !program.changed;
+                let rights = if ruled { program.rights } else { Rights::NONE };
+                assert_eq!(after.rights, rights, "{before:?} runs {program:?}");
                 count += 1;
             }
         }
     }
-    assert_eq!(count, 3 * 10 * 3 * 2 * 2 * 2 * (10 * 3 * 2) * 4);
+    assert_eq!(count, 4 * 10 * 3 * 32 * (10 * 3 * 8) * 4);
 }
 
 /// A part of the machine that a user starts, or that something starts which a user has started,
@@ -168,22 +244,30 @@ fn what_a_user_starts_is_not_the_machine() {
 }
 
 #[test]
-fn only_five_standings_may_send() {
-    let allowed: Vec<Standing> = standings()
-        .filter(|one| may_send(one, Rate::UNLIMITED) == Verdict::Allow)
-        .collect();
-    for one in &allowed {
-        assert_eq!(one.role, Role::Mailer);
-        assert!(!one.changed && !one.tampered.any());
-        let fits = match one.kind {
-            Kind::Interactive => one.origin == Origin::User,
-            Kind::Batch => one.origin == Origin::User && one.vouched,
-            Kind::Service => one.origin == Origin::System,
-        };
-        assert!(fits, "{one:?}");
+fn nobody_sends_but_those_in_the_table() {
+    for one in standings() {
+        for attempt in attempts() {
+            let is_mailer = one.role == Role::Mailer;
+            let allowed = match (one.origin, one.kind) {
+                (Origin::User, Kind::Interactive) => is_mailer,
+                (Origin::User, Kind::Batch | Kind::Service) => is_mailer && one.vouched,
+                (Origin::System, Kind::Service) => is_mailer,
+                // The machine's mail server, or the `sendmail` of a machine without one, sends elsewhere;
+                // all others of root's hand it mail.
+                (Origin::Service, kind) => {
+                    let sends = kind == Kind::Service || one.rights == Rights::OUTSIDE;
+                    (is_mailer && sends) || (attempt.to_itself && (attempt.by_root || is_mailer))
+                }
+                _ => false,
+            };
+            let allowed = allowed && !one.changed && !one.tampered.any();
+            let verdict = may_send(&one, attempt, Rate::UNLIMITED);
+            assert_eq!(verdict == Verdict::Allow, allowed, "{one:?} {attempt:?}");
+            if one.origin != Origin::Service {
+                assert_ne!(verdict.reason(), Reason::NeedsRule, "{one:?}");
+            }
+        }
     }
-    // Interactive and service with and without a voucher, batch with one.
-    assert_eq!(allowed.len(), 5);
 }
 
 /// On other ports too, nobody speaks mail unread but mailers and the machine's services, and none
@@ -191,27 +275,105 @@ fn only_five_standings_may_send() {
 #[test]
 fn whoever_may_not_send_is_read() {
     for one in standings() {
-        let service =
-            one.origin == Origin::System && one.role == Role::System && one.kind == Kind::Service;
-        let exempt = one.role == Role::Mailer || service;
-        let itself = one.origin != Origin::Foreign && !one.tampered.any();
+        let is_mailer = one.role == Role::Mailer;
+        let exempt = match one.origin {
+            Origin::System => is_mailer || (one.role == Role::System && one.kind == Kind::Service),
+            Origin::User => is_mailer,
+            Origin::Service => {
+                is_mailer && (one.kind == Kind::Service || one.rights == Rights::OUTSIDE)
+            }
+            Origin::Foreign => false,
+        };
+        let itself = !one.tampered.any();
         assert_eq!(is_read_for_mail(&one), !(exempt && itself), "{one:?}");
+    }
+}
+
+/// A bot may ask the user's own service manager, or a bus, for anything. Of what comes of that, nothing
+/// sends but a mailer that waits for the person, and nothing else speaks mail unread.
+#[test]
+fn what_the_users_manager_starts_acts_for_nobody_by_itself() {
+    let manager = Standing {
+        kind: Kind::Batch,
+        ..Standing::ROOT
+    };
+    let here = Attempt {
+        to_itself: true,
+        by_root: false,
+    };
+    let mut seen = vec![manager];
+    let mut at = 0;
+    while at < seen.len() {
+        let before = seen[at];
+        at += 1;
+        for program in programs().filter(|program| !program.is_roots) {
+            // A desktop shell is the user's, wherever it comes from: see SECURITY.md.
+            if program.role == Role::Session && before.origin == Origin::System {
+                continue;
+            }
+            for invocation in Invocation::ALL {
+                let program = program.started_by(false);
+                let after = before.after_exec(program, invocation, Tamper::NONE);
+                if !seen.contains(&after) {
+                    seen.push(after);
+                }
+            }
+        }
+    }
+    for one in &seen {
+        let sends = may_send(one, here, Rate::UNLIMITED) == Verdict::Allow;
+        let waits = one.role == Role::Mailer && one.kind == Kind::Interactive;
+        assert_eq!(
+            sends,
+            waits && one.origin == Origin::User && !one.changed,
+            "{one:?}"
+        );
+        assert_ne!(may_submit(one), Some(Verdict::Allow), "{one:?}");
+        assert!(
+            is_read_for_mail(one) || (waits && one.origin == Origin::User),
+            "{one:?}"
+        );
+        let is_talking = one.role == Role::Chat && one.origin == Origin::User;
+        assert!(!is_talking, "{one:?}");
+    }
+    assert!(
+        seen.iter()
+            .any(|one| one.activated && one.role == Role::Shell)
+    );
+}
+
+/// Mail of the machine's own: everything on the way is root's, or it is nobody's.
+#[test]
+fn a_file_of_others_ends_the_chain() {
+    for before in standings().filter(|one| one.origin == Origin::Service) {
+        for program in programs().filter(|program| !program.is_roots) {
+            for invocation in Invocation::ALL {
+                let after = before.after_exec(program, invocation, Tamper::NONE);
+                let parts =
+                    takes_mail(before.role, before.kind) && takes_mail(program.role, program.kind);
+                assert!(
+                    after.origin == Origin::Foreign || parts,
+                    "{before:?} {program:?}"
+                );
+            }
+        }
     }
 }
 
 #[test]
 fn the_rate_is_the_last_question() {
     for one in standings() {
-        let full = Rate { used: 7, limit: 7 };
-        let verdict = may_send(&one, full);
-        match may_send(&one, Rate::UNLIMITED) {
-            Verdict::Allow => assert_eq!(verdict, Verdict::Refuse(Reason::RateExceeded)),
-            refused => assert_eq!(verdict, refused),
+        for attempt in attempts() {
+            let full = may_send(&one, attempt, Rate { used: 7, limit: 7 });
+            let free = may_send(&one, attempt, Rate::UNLIMITED);
+            match free {
+                Verdict::Allow if one.origin != Origin::Service => {
+                    assert_eq!(full, Verdict::Refuse(Reason::RateExceeded));
+                }
+                same => assert_eq!(full, same),
+            }
+            assert_eq!(may_send(&one, attempt, Rate { used: 6, limit: 7 }), free);
         }
-        assert_eq!(
-            may_send(&one, Rate { used: 6, limit: 7 }),
-            may_send(&one, Rate::UNLIMITED)
-        );
     }
 }
 
@@ -222,10 +384,12 @@ fn submitters_take_mail_only_from_those_who_may_send() {
         assert_eq!(answer.is_some(), takes_mail(one.role, one.kind));
         if answer == Some(Verdict::Allow) {
             assert!(!one.tampered.any());
-            assert!(
-                one.origin == Origin::System || (one.origin == Origin::User && one.vouched),
-                "{one:?}"
-            );
+            let allowed = match one.origin {
+                Origin::System | Origin::Service => true,
+                Origin::User => one.vouched,
+                Origin::Foreign => false,
+            };
+            assert!(allowed, "{one:?}");
         }
     }
 }
@@ -251,7 +415,10 @@ fn a_changed_file_opens_nothing() {
                     _ => Some(Verdict::Refuse(Reason::FileChanged)),
                 };
                 assert_eq!(may_submit(&after), expected, "{before:?} runs {program:?}");
-                assert_eq!(after.origin, Origin::Foreign);
+                assert!(after.origin >= Origin::Service, "{after:?}");
+                for attempt in attempts() {
+                    assert_ne!(may_send(&after, attempt, Rate::UNLIMITED), Verdict::Allow);
+                }
             }
         }
     }
@@ -285,10 +452,49 @@ fn codes_and_words_lead_back_and_unknown_codes_permit_nothing() {
     for reason in Reason::ALL {
         assert_eq!(Reason::from_code(reason as u8), reason);
     }
+    let mut order = Origin::ALL;
+    order.sort();
+    assert_eq!(order, Origin::ALL);
     for code in 10..=u8::MAX {
         assert_eq!(Origin::from_code(code), Origin::Foreign);
         assert_eq!(Role::from_code(code), Role::Unknown);
         assert_eq!(Kind::from_code(code), Kind::Batch);
     }
     assert_eq!(Role::from_word("Mailer"), None);
+}
+
+#[test]
+fn only_this_machine_is_itself() {
+    let is = |text: &str| {
+        let mut address = [0; 16];
+        match text.parse::<std::net::IpAddr>().unwrap() {
+            std::net::IpAddr::V4(ip) => {
+                address[..4].copy_from_slice(&ip.octets());
+                is_loopback(&address, 4)
+            }
+            std::net::IpAddr::V6(ip) => is_loopback(&ip.octets(), 6),
+        }
+    };
+    for text in [
+        "127.0.0.1",
+        "127.8.9.1",
+        "0.0.0.0",
+        "::1",
+        "::",
+        "::ffff:127.0.0.1",
+    ] {
+        assert!(is(text), "{text}");
+    }
+    for text in [
+        "128.0.0.1",
+        "192.0.2.1",
+        "::2",
+        "::ffff:192.0.2.1",
+        "2001:db8::1",
+        "fe80::1",
+        "::1:0:0:1",
+        "64:ff9b::127.0.0.1",
+    ] {
+        assert!(!is(text), "{text}");
+    }
 }

@@ -34,7 +34,7 @@ pub struct Entry {
     pub kind: Kind,
     /// Where it may lie; a component `*` stands for any one folder.
     pub paths: Vec<String>,
-    /// The name of the mailer that it helps to send.
+    /// The name of the mailer that it helps to send: a person's, or a service.
     pub part_of: Option<String>,
     /// Paths, one of which has to exist.
     pub needs: Vec<String>,

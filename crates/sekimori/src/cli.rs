@@ -15,8 +15,9 @@ use crate::paths::STATE_DIR_VARIABLE;
     max_term_width = 100,
     after_help = "Examples:\n  \
         sekimori demo                 see it work, in a network of its own\n  \
-        sudo sekimori setup           choose your mailer\n  \
         sudo sekimori install         guard this machine from now on\n  \
+        sudo sekimori setup           choose your mailer\n  \
+        sudo sekimori doctor          find what keeps honest programs from sending\n  \
         sekimori log --follow         watch what it decides\n\n\
         Exit status: 0 done, 1 failed, 2 usage, 3 not permitted or not supported here."
 )]
@@ -47,11 +48,54 @@ pub enum Command {
     )]
     Run(RunArgs),
     /// Find installed mailers, ask which are yours, and register them and the launchers
+    #[command(
+        after_help = "Examples:\n  sudo sekimori setup\n  sudo sekimori setup --yes      every mailer that root installed\n\n\
+        Ends with what `doctor` finds. A gate that only waited for the mail servers of this machine is\n\
+        closed then; one that was installed with --observe goes on observing."
+    )]
     Setup {
-        /// Take the sensible default without asking
+        /// Register every mailer that root installed, without asking
         #[arg(long)]
         yes: bool,
+        /// Close the gate even where it blocks a mail server of this machine
+        #[arg(long)]
+        anyway: bool,
     },
+    /// Find what keeps honest programs from sending, and offer the registrations that settle it
+    #[command(
+        after_help = "Looks at the running session, its variables, the mail servers of this machine, what takes\n\
+        mail from local programs, and the gate itself. Asks before each registration. Programs that run\n\
+        anything for anybody, and files that others than root can change, are explained and never offered.\n\n\
+        Examples:\n  sudo sekimori doctor\n  sudo sekimori doctor --yes     take all offers that are safe\n  \
+        sudo sekimori doctor --json    ask nothing, one JSON object for each finding\n\n\
+        Exit status: 0 nothing was found or all of it is settled, 1 something is not settled, 2 usage,\n\
+        3 not permitted."
+    )]
+    Doctor(DoctorArgs),
+    /// Propose registrations from what the journal saw
+    #[command(
+        after_help = "Groups the refusals of the journal by program and by what started it, with counts and the last time.\n\
+        Only programs of root's are proposed; the others are listed with the reason.\n\n\
+        Examples:\n  sudo sekimori learn\n  sudo sekimori learn --since 7d\n  \
+        sudo sekimori learn --yes      register all that is safe, then: sudo sekimori enforce"
+    )]
+    Learn(LearnArgs),
+    /// Close the gate, now and at every start
+    #[command(
+        after_help = "Ends what `install --observe` or `observe` began. Refuses while the gate would block a mail server that\n\
+        this machine starts, and says what to do.\n\nExamples:\n  sudo sekimori enforce\n  \
+        sudo sekimori enforce --anyway"
+    )]
+    Enforce {
+        /// Close the gate even where it blocks a mail server of this machine
+        #[arg(long)]
+        anyway: bool,
+    },
+    /// Have the gate block nothing and only note what it would block, now and at every start
+    #[command(
+        after_help = "Example:\n  sudo sekimori observe          (sudo sekimori enforce closes the gate again)"
+    )]
+    Observe,
     /// Register a program
     #[command(
         after_help = "Examples:\n  sudo sekimori register /usr/bin/thunderbird\n  \
@@ -108,9 +152,16 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Install the systemd unit: closed before the network comes up
     #[command(
-        after_help = "Installs into this machine, so it takes no --state-dir (and no SEKIMORI_STATE_DIR)."
+        after_help = "Installs into this machine, so it takes no --state-dir (and no SEKIMORI_STATE_DIR).\n\n\
+        Examples:\n  sudo sekimori install\n  sudo sekimori install --observe    block nothing yet; then: setup, learn, enforce\n\n\
+        The first start does not close the gate while it would block a mail server that this machine\n\
+        starts: `status` says so, and `setup` registers the server and closes the gate."
     )]
-    Install,
+    Install {
+        /// Block nothing yet, and only note what would be blocked, until `enforce`
+        #[arg(long)]
+        observe: bool,
+    },
     /// Remove everything that `install` and `run` made, pins included
     #[command(
         after_help = "Without --state-dir: opens the gate of this machine and removes unit and program.\n\
@@ -204,6 +255,36 @@ pub struct RegisterArgs {
     /// Register even a program that does whatever it is told, such as an interpreter
     #[arg(long)]
     pub force: bool,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// One JSON object for each finding, and nothing is asked
+    #[arg(long)]
+    pub json: bool,
+    /// Take all offers that are safe, without asking
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// Options of `learn`.
+#[derive(Debug, Args)]
+pub struct LearnArgs {
+    /// One JSON object for each proposal, and nothing is asked
+    #[arg(long)]
+    pub json: bool,
+    /// Take all proposals that are safe, without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// Only from this time on: 10m, 2h, 3d, or a time such as 2026-11-22T08:00:00Z
+    #[arg(long, value_name = "T", value_parser = since)]
+    pub since: Option<String>,
+}
+
+/// A time that `log --since` understands.
+fn since(text: &str) -> Result<String, String> {
+    crate::commands::log::parse_since(text).map(|_| text.to_owned())
 }
 
 /// Whether to print JSON.

@@ -1,11 +1,14 @@
 //! One file for each command, or for a few that belong together.
 
 mod demo;
+mod doctor;
 mod documents;
 mod explain;
 mod install;
+mod learn;
 pub mod load_gate;
 pub mod log;
+mod mode;
 mod programs;
 mod reader;
 mod replay;
@@ -43,7 +46,11 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
             };
             keeper::run(options, paths)
         }
-        Command::Setup { yes } => setup::run(yes, &paths),
+        Command::Setup { yes, anyway } => setup::run(yes, anyway, &paths),
+        Command::Doctor(options) => doctor::run(&options, &paths),
+        Command::Learn(options) => learn::run(&options, &paths),
+        Command::Enforce { anyway } => mode::enforce(anyway, &paths),
+        Command::Observe => mode::observe(&paths),
         Command::Register(options) => programs::register(&options, &paths),
         Command::Unregister { path } => programs::unregister(&path, &paths),
         Command::Programs(options) => programs::list(options.json, &paths),
@@ -52,7 +59,7 @@ fn run(command: Command, paths: Paths) -> Result<ExitCode, Failure> {
         Command::Explain { id, json } => explain::run(id, json, &paths),
         Command::Tree { pid, json } => tree::run(pid, json, &paths),
         Command::Replay(options) => replay::run(&options),
-        Command::Install => install::install(&paths),
+        Command::Install { observe } => install::install(observe, &paths),
         Command::Uninstall { purge } => install::uninstall(purge, &paths),
         Command::Completions { shell } => documents::completions(shell),
         Command::Manpage => documents::manpage(),

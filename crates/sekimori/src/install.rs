@@ -246,7 +246,13 @@ pub fn uninstall(
 
 /// The files that a daemon made in a state folder: journal, registered programs, sockets.
 pub fn files_in(state: &Path) -> Vec<PathBuf> {
-    const OWN: [&str; 4] = ["programs.json", "journal.db", "control.sock", "keeper.sock"];
+    const OWN: [&str; 5] = [
+        "programs.json",
+        "mode",
+        "journal.db",
+        "control.sock",
+        "keeper.sock",
+    ];
     let entries = fs::read_dir(state).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = entries
         .filter(|entry| {

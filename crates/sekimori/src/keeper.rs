@@ -7,6 +7,7 @@
 //! or refuses is decided in the kernel.
 
 mod account;
+mod again;
 mod allowance;
 mod answers;
 mod child;
@@ -16,6 +17,7 @@ mod folder;
 mod forward;
 mod loading;
 pub mod looker;
+mod mode;
 mod pace;
 mod pulse;
 mod reload;
@@ -54,6 +56,7 @@ use crate::paths::Paths;
 use crate::registry::Registry;
 #[cfg(test)]
 pub use account::NAME as ACCOUNT_NAME;
+pub use again::start_again_words;
 use allowance::Allowances;
 use child::{Restarts, Watcher};
 
@@ -93,6 +96,9 @@ pub struct Keeper {
     account: Account,
     registry: Registry,
     pace: pace::Pace,
+    again: again::Again,
+    /// Why the gate observes although nobody has asked for that; empty when it does not.
+    not_closed: Vec<String>,
     looker: looker::Looker,
     gate: Gate,
     rings: [Ring; 2],
@@ -140,6 +146,8 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
     let sockets = sockets::Sockets::bind(&paths)?;
     let forward = forward::Forward::start(&config, &options, &paths)?;
     let (registry, said) = Registry::open(&paths)?;
+    let mut options = options;
+    let not_closed = mode::at_start(&mut options, &paths, &registry);
     // While the gate is loaded, it gets ready to be greeted.
     let watcher = Watcher::start();
     let request = request(&config, &options, &paths, &cgroup, &registry);
@@ -167,6 +175,8 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         account: account::find(),
         registry,
         pace: pace::Pace::default(),
+        again: again::Again::default(),
+        not_closed,
         looker,
         gate,
         rings,
@@ -191,6 +201,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         started: begun,
     };
     said.into_iter().for_each(|text| keeper.notice(text));
+    keeper.note_mode();
     keeper.notice(keeper.opening_words(closed_after));
     loading::words(&keeper.loaded)
         .into_iter()
@@ -325,6 +336,10 @@ impl Keeper {
     fn serve(&mut self, signals: &signals::Signals) -> Result<(), Failure> {
         let mut files = files::Files::new(&self.registry);
         self.verify_all();
+        if self.loaded.adopted {
+            // Programs may have been registered while no daemon ran.
+            self.judge_again();
+        }
         let mut seldom = true;
         self.look_at_code();
         while !self.is_over() {
@@ -381,6 +396,7 @@ impl Keeper {
             match found {
                 looker::Found::File(found) => self.verified(found),
                 looker::Found::Command(asked) => self.answer_root(asked),
+                looker::Found::Judged(looked) => self.judged_again(looked),
             }
         }
     }
@@ -495,6 +511,7 @@ impl Keeper {
 
     fn end(&mut self) {
         if self.ending.is_none() {
+            self.give_up_judging();
             self.registry.save_again();
             for path in self.registry.tombstones() {
                 trouble(&format!(

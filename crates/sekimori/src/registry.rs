@@ -17,7 +17,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use linux::gate::{Gate, Registered};
 use linux::identity::{self, Program};
-use policy::{Kind, Role};
+use policy::{Kind, Rights, Role};
 
 use crate::keeper::looker::FileFound;
 use crate::paths::Paths;
@@ -61,6 +61,7 @@ impl Entry {
             inode: self.stored.inode,
             changed_ns: self.stored.changed_ns,
             suspended: self.suspended,
+            rights: rights_of(&self.stored).0,
             name: Path::new(&self.stored.path)
                 .file_name()
                 .map(|name| policy::name_of(name.as_encoded_bytes()))
@@ -91,6 +92,35 @@ impl Entry {
     fn accept(&mut self) {
         self.suspended = false;
         self.kept.clone_from(&self.stored);
+    }
+}
+
+/// Where programs look for what takes the machine's mail.
+const SENDMAIL: &str = "/usr/sbin/sendmail";
+/// Mailers that stand in for it on a machine without a mail server, and connect while their caller waits. One
+/// that keeps mail to send it later (dma) is none of them: whoever may start it would send with it. It is
+/// registered as a service, which asks who hands it mail.
+const SENDERS: [&str; 3] = ["msmtp", "ssmtp", "esmtp"];
+
+/// What a rule lets a program do. There is one rule so far: what root's own files hand to the machine's
+/// `sendmail` leaves the machine, where that is a mailer of root's that sends at once.
+fn rights_of(stored: &Stored) -> Rights {
+    let path = Path::new(&stored.path);
+    let is_batch = stored.role == Role::Mailer.word() && stored.kind == Kind::Batch.word();
+    let is_sender = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| SENDERS.contains(&name));
+    if !is_batch || !is_sender || !stored.root_owned {
+        return Rights::NONE;
+    }
+    let is_sendmail = identity::roots_all_the_way(Path::new(SENDMAIL))
+        && identity::stamp(Path::new(SENDMAIL))
+            .is_ok_and(|stamp| (stamp.device, stamp.inode) == (stored.device, stored.inode));
+    if is_sendmail {
+        Rights::OUTSIDE
+    } else {
+        Rights::NONE
     }
 }
 

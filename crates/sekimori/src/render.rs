@@ -58,7 +58,7 @@ impl Style {
 
     fn origin(self, origin: Origin) -> String {
         let tone = match origin {
-            Origin::System => Tone::Faint,
+            Origin::System | Origin::Service => Tone::Faint,
             Origin::User => Tone::Good,
             Origin::Foreign => Tone::Bad,
         };
@@ -92,7 +92,7 @@ fn padded(text: &str, width: usize) -> String {
 
 /// A text as one word of a command line that can be pasted into a shell. Control letters
 /// are written in `$'…'`, which bash and zsh read back.
-fn shell_word(text: &str) -> String {
+pub fn shell_word(text: &str) -> String {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+:@%=,".contains(&byte);
     if !text.is_empty() && !text.starts_with('-') && text.bytes().all(safe) {
         return text.to_owned();

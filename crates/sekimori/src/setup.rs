@@ -6,6 +6,7 @@
 mod desktop;
 mod find;
 mod packed;
+pub mod servers;
 
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use linux::identity::{self, Program};
 use policy::{Kind, Role};
 
+pub use desktop::DesktopEntry;
 pub use find::{Surroundings, find};
 
 /// Whether a file can be registered without being named by the user.
@@ -79,6 +81,8 @@ pub struct Mailer {
     pub kind: Kind,
     /// The catalog knows it; otherwise only a menu entry says that it is a mailer.
     pub known: bool,
+    /// The catalog, or its menu entry among root's own, says that it is a program for mail.
+    pub email: bool,
     /// The desktop opens mail addresses with it.
     pub default: bool,
     /// Names of its desktop files.
@@ -120,10 +124,9 @@ pub struct Found {
 /// Which mailers are the user's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// Nobody was asked (`--yes`). Of the mailers that the catalog knows: the one with which
-    /// the desktop opens mail addresses, else the only interactive one; and every batch
-    /// mailer. A batch mailer sends only for a person at a prompt or a registered script, so
-    /// registering one that nobody uses opens nothing.
+    /// Nobody was asked (`--yes`): every mailer that root installed. An interactive mailer sends only
+    /// when a person presses send, and a batch mailer only for a person at a prompt or a registered
+    /// script, so registering one that nobody uses opens nothing.
     Default,
     /// These, by their place in [`Found::mailers`].
     Mailers(Vec<usize>),
@@ -144,6 +147,11 @@ impl Plan {
         self.register
             .iter()
             .map(|part| (part.path.as_path(), part.role, part.kind))
+    }
+
+    /// Adds what helps the mailer of this name to send.
+    fn add_helpers(&mut self, found: &Found, mailer: &str) {
+        found.helpers_of(mailer).for_each(|part| self.add(part));
     }
 
     fn add(&mut self, part: &Part) {
@@ -176,30 +184,16 @@ impl Plan {
 pub fn plan(found: &Found, choice: &Choice) -> Plan {
     let chosen = match choice {
         Choice::Mailers(chosen) => chosen.clone(),
-        Choice::Default => {
-            let batch = found
-                .mailers
-                .iter()
-                .enumerate()
-                .filter(|(_, mailer)| mailer.known && mailer.kind == Kind::Batch);
-            let proposed = proposal(found).filter(|index| found.mailers[*index].known);
-            proposed
-                .into_iter()
-                .chain(batch.map(|(index, _)| index))
-                .collect()
-        }
+        Choice::Default => proposal(found),
     };
     let mut plan = Plan::default();
     for (index, mailer) in found.mailers.iter().enumerate() {
         if chosen.contains(&index) {
             mailer.parts.iter().for_each(|part| plan.add(part));
-            let helps =
-                |of: &String| *of == mailer.name || (mailer.name == "Kontact" && of == "KMail");
-            found
-                .helpers
-                .iter()
-                .filter(|(of, _)| helps(of))
-                .for_each(|(_, part)| plan.add(part));
+            plan.add_helpers(found, &mailer.name);
+            if mailer.name == "Kontact" {
+                plan.add_helpers(found, "KMail");
+            }
         }
     }
     for service in &found.services {
@@ -211,6 +205,9 @@ pub fn plan(found: &Found, choice: &Choice) -> Plan {
                     "it is installed, but the system does not start it as a service".to_owned();
                 plan.passed_over.push((part.clone(), why));
             }
+        }
+        if service.enabled {
+            plan.add_helpers(found, &service.name);
         }
     }
     found.others.iter().for_each(|part| plan.add(part));
@@ -229,21 +226,46 @@ pub fn plan(found: &Found, choice: &Choice) -> Plan {
     plan
 }
 
-/// The mailer that is most likely the user's: the desktop's default, else the only
-/// interactive one.
-fn proposal(found: &Found) -> Option<usize> {
-    let fit = |index: &usize| found.mailers[*index].registrable();
-    let default = (0..found.mailers.len())
-        .find(|index| found.mailers[*index].default)
-        .filter(fit);
-    default.or_else(|| {
-        let interactive = |index: &usize| {
-            let mailer = &found.mailers[*index];
-            mailer.kind == Kind::Interactive && mailer.known
-        };
-        let mut all = (0..found.mailers.len()).filter(interactive).filter(fit);
-        all.next().filter(|_| all.next().is_none())
-    })
+/// The mailers that root installed: those of the catalog, and those of which root's own menu entry says
+/// that they are for mail.
+fn proposal(found: &Found) -> Vec<usize> {
+    let is_taken = |index: &usize| {
+        let mailer = &found.mailers[*index];
+        mailer.email && (mailer.known || mailer.registrable())
+    };
+    (0..found.mailers.len()).filter(is_taken).collect()
+}
+
+/// What a person gets who only presses Enter: the mailer that the desktop opens mail addresses with, else
+/// all interactive ones that root installed.
+fn proposed(found: &Found) -> Vec<usize> {
+    let is_default = |index: &usize| {
+        let mailer = &found.mailers[*index];
+        mailer.default && mailer.registrable()
+    };
+    if let Some(default) = (0..found.mailers.len()).find(is_default) {
+        return vec![default];
+    }
+    let mut all = proposal(found);
+    all.retain(|index| found.mailers[*index].kind == Kind::Interactive);
+    all
+}
+
+impl Found {
+    /// What a mailer or a service needs beside its own files.
+    fn helpers_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Part> {
+        let helps = move |of: &str| of == name || (name == "Kontact" && of == "KMail");
+        let helpers = self.helpers.iter().filter(move |(of, _)| helps(of));
+        helpers.map(|(_, part)| part)
+    }
+
+    /// Every file.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        let mailers = self.mailers.iter().flat_map(|mailer| &mailer.parts);
+        let services = self.services.iter().flat_map(|service| &service.parts);
+        let helpers = self.helpers.iter().map(|(_, part)| part);
+        mailers.chain(services).chain(helpers).chain(&self.others)
+    }
 }
 
 /// Asks which mailers are the user's. An answer that is no answer is asked for again, twice.
@@ -269,7 +291,10 @@ pub fn ask(found: &Found, input: &mut dyn BufRead, output: &mut dyn Write) -> io
         )?;
         return Ok(Choice::Mailers(Vec::new()));
     }
-    let proposed = proposal(found).and_then(|index| offered.iter().position(|it| *it == index));
+    let proposed = proposed(found);
+    let proposed: Vec<usize> = (0..offered.len())
+        .filter(|number| proposed.contains(&offered[*number]))
+        .collect();
     writeln!(output, "These mailers are installed:")?;
     for (number, index) in offered.iter().enumerate() {
         let mailer = &found.mailers[*index];
@@ -303,7 +328,13 @@ pub fn ask(found: &Found, input: &mut dyn BufRead, output: &mut dyn Write) -> io
         )?;
     }
     for _ in 0..TRIES {
-        let default = proposed.map_or(String::new(), |number| format!(" [{}]", number + 1));
+        let default = match proposed.as_slice() {
+            [] => String::new(),
+            numbers => {
+                let numbers: Vec<String> = numbers.iter().map(|it| (it + 1).to_string()).collect();
+                format!(" [{}]", numbers.join(", "))
+            }
+        };
         write!(
             output,
             "Which of them are yours? Numbers, or \"none\"{default}: "
@@ -317,10 +348,13 @@ pub fn ask(found: &Found, input: &mut dyn BufRead, output: &mut dyn Write) -> io
                 "no answer; use --yes to take the default",
             ));
         }
-        match (line.trim(), proposed) {
-            ("", Some(number)) => return Ok(Choice::Mailers(vec![offered[number]])),
-            ("none" | "0", _) => return Ok(Choice::Mailers(Vec::new())),
-            (answer, _) => {
+        match line.trim() {
+            "" if !proposed.is_empty() => {
+                let taken = proposed.iter().map(|number| offered[*number]);
+                return Ok(Choice::Mailers(taken.collect()));
+            }
+            "none" | "0" => return Ok(Choice::Mailers(Vec::new())),
+            answer => {
                 if let Some(chosen) = numbers(answer, &offered) {
                     return Ok(Choice::Mailers(chosen));
                 }

@@ -286,7 +286,11 @@ pub fn peek(paths: &Paths) -> Result<Vec<Stored>> {
 }
 
 /// Opens the state folder, and makes it when it is missing.
-fn folder(path: &Path) -> Result<File> {
+///
+/// # Errors
+///
+/// When it cannot be made, or is not root's.
+pub fn folder(path: &Path) -> Result<File> {
     use std::os::unix::fs::DirBuilderExt as _;
     let shown = path.display();
     std::fs::DirBuilder::new()

@@ -28,6 +28,22 @@ rogues() {
         cat /run/rogue-$rogue
     done
 }
+# Whether this kernel cannot have the gate, and firewall rules stand in for it.
+is_too_old() {
+    journalctl --boot --unit sekimori --output cat --no-pager | grep -q 'too old for the gate'
+}
+stand_in() {
+    section state
+    systemctl show sekimori --property ActiveState,SubState,NRestarts,Result,ExecMainStatus
+    section daemon
+    journalctl --boot --unit sekimori --output cat --no-pager | head -n 50
+    section status
+    sekimori status
+    section stand-in
+    wait_for 60 ping_host
+    runuser -u nobody -- /usr/local/bin/xtask boot-part once
+}
+ping_host() { ip route get 10.0.2.2 | grep -q 'dev en'; }
 network_is_up() { grep -q '10.0.2.2:8025 left' /run/rogue-service; }
 refusals() { sekimori log --json | grep -c '"verdict":"refuse"'; }
 notices() { sekimori log --json | grep '"type":"notice"' | tail -n "$1"; }
@@ -65,12 +81,29 @@ case $boot in
     journalctl --boot --unit sekimori --output cat --no-pager | head -n 200
     section status
     sekimori status --json
+    if is_too_old; then
+        stand_in
+        systemctl reboot
+        exit
+    fi
     # What the attackers are, from the next boot on.
     systemctl enable rogue-early rogue-service
     systemctl reboot
     exit
     ;;
 2)
+    if is_too_old; then
+        stand_in
+        /usr/local/bin/xtask boot-part mark open
+        section uninstall
+        sekimori uninstall
+        echo "status $?"
+        section open
+        runuser -u nobody -- /usr/local/bin/xtask boot-part once
+        sleep 3
+        systemctl poweroff
+        exit
+    fi
     wait_for 120 network_is_up
     sleep 5
     section state

@@ -131,6 +131,10 @@ pub fn judge(report: &str, seen: &Seen) -> Judged {
         status("1", "install") == "status 0",
         status("1", "install"),
     );
+    if !report.lines("1", "stand-in").is_empty() {
+        too_old(&report, seen, &mut judged);
+        return judged;
+    }
     start(&report, &mut judged);
     rogues(&report, &mut judged);
     polkit(&report, &mut judged);
@@ -152,6 +156,54 @@ pub fn judge(report: &str, seen: &Seen) -> Judged {
         &text,
     );
     judged
+}
+
+/// A kernel that cannot have the gate: it says so, and firewall rules close the ports for people.
+fn too_old(report: &Report<'_>, seen: &Seen, judged: &mut Judged) {
+    for (boot, what) in [("1", "after the installation"), ("2", "after a reboot")] {
+        let why = report.line(boot, "daemon", "too old for the gate");
+        judged.holds(
+            &format!("{what}, the daemon names what the kernel lacks"),
+            why.is_some_and(|line| line.contains("bpf_loop (Linux 5.17)")),
+            why.unwrap_or("nothing"),
+        );
+        let state = |name| report.property(boot, "state", name);
+        judged.holds(
+            &format!("{what}, it ends with status 3 and is not started again"),
+            state("ExecMainStatus") == "3" && state("NRestarts") == "0",
+            &format!(
+                "status {}, {} restarts",
+                state("ExecMainStatus"),
+                state("NRestarts")
+            ),
+        );
+        let status = report.lines(boot, "status").join(" ");
+        judged.holds(
+            &format!("{what}, `sekimori status` names the firewall rules"),
+            status.contains("nftables"),
+            &status,
+        );
+        // Whether the packet left, only the recording knows: a firewall lets connect() go on.
+        let once = report.line(boot, "stand-in", "once: ").unwrap_or("nothing");
+        judged.holds(
+            &format!("{what}, a user tries to reach a mail port"),
+            matches!(
+                once,
+                "once: left" | "once: refused-by-the-gate" | "once: no-network"
+            ),
+            once,
+        );
+    }
+    let status = report
+        .line("2", "uninstall", "status ")
+        .unwrap_or("no status");
+    judged.holds("`sekimori uninstall` works", status == "status 0", status);
+    let text = format!("{seen:?}");
+    judged.holds(
+        "no packet to a mail port left the machine, and one did once it was uninstalled",
+        seen.mail == 0 && seen.mail_when_open > 0,
+        &text,
+    );
 }
 
 /// The order in which things started in the second boot.

@@ -12,7 +12,7 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use policy::{Kind, Rate, Reason, Tamper, Verdict, may_send};
+use policy::{Attempt, Kind, Origin, Rate, Reason, Tamper, Verdict, is_loopback, may_send};
 
 use super::code;
 use super::flow::{self, Carried};
@@ -162,7 +162,13 @@ fn judge(
     let record = record.map(|record| unsafe { &*record });
     let pointer = record.map_or(core::ptr::null(), core::ptr::from_ref);
     // SAFETY: null or a whole record.
-    let mut reason = unsafe { reason_for(pointer, is_multipath(ctx).into()) } as u8;
+    let mut reason = unsafe {
+        reason_for(
+            pointer,
+            is_multipath(ctx).into(),
+            is_loopback(address, family).into(),
+        )
+    } as u8;
     let allowed = reason == Reason::Permitted as u8;
     let observed = settings.observe != 0 && !allowed;
     if allowed || observed {
@@ -205,17 +211,25 @@ fn judge(
 /// External linkage: the verifier checks it once, and does not follow each reason any further.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn reason_for(record: *const ProcessRecord, multipath: u32) -> u32 {
+unsafe extern "C" fn reason_for(
+    record: *const ProcessRecord,
+    multipath: u32,
+    to_itself: u32,
+) -> u32 {
     // SAFETY: null or whole, as the verifier sees to.
     let (Some(record), Some(settings)) = (unsafe { record.as_ref() }, SETTINGS.get(0)) else {
         return Reason::UnknownProcess as u32;
     };
     let standing = standing_now(record);
+    let attempt = Attempt {
+        to_itself: to_itself != 0,
+        by_root: current_user() == 0,
+    };
     // Only what is permitted otherwise uses up the rate: a bot that starts the mailer in vain must
     // not keep its user from sending.
-    let answer = match may_send(&standing, Rate::UNLIMITED) {
+    let answer = match may_send(&standing, attempt, Rate::UNLIMITED) {
         Verdict::Allow if multipath != 0 => Verdict::Refuse(Reason::Multipath),
-        Verdict::Allow => may_send(&standing, rate(settings, record)),
+        Verdict::Allow => may_send(&standing, attempt, rate(settings, record)),
         refused => refused,
     };
     answer.reason() as u32
@@ -246,7 +260,10 @@ fn is_multipath(ctx: &SockAddrContext) -> bool {
 /// from many people. Two connections at once may count as one; the limit is no exact science.
 #[inline(always)]
 fn rate(settings: &Settings, record: &ProcessRecord) -> Rate {
-    if settings.rate_limit == 0 || record.kind == Kind::Service as u8 {
+    if settings.rate_limit == 0
+        || record.kind == Kind::Service as u8
+        || record.origin == Origin::Service as u8
+    {
         return Rate::UNLIMITED;
     }
     let key = (u64::from(current_user()) << 32) | u64::from(record.program);

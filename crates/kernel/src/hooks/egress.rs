@@ -97,7 +97,7 @@ fn granted(ctx: &SkBuffContext, settings: &Settings, tcp: Tcp, port: u16) -> i32
             flow.kind = 0;
             flow.port = 0;
             reason = Reason::Tampered;
-        } else if holder::holds_grant(flow) && is_written_by_another(ctx, tcp) {
+        } else if holder::holds_grant(flow) && is_written_by_another(ctx, tcp, flow) {
             let task = Address::current_task();
             let writer = Actor {
                 pid: task.read(offset!(task_tgid)),
@@ -129,11 +129,11 @@ fn is_spoiled(flow: &Flow) -> bool {
 /// Whether payload leaves in the call of a process that may not send. Only when that process
 /// owns the socket at this moment; else it leaves on an interrupt, in whatever task that hit.
 #[inline(always)]
-fn is_written_by_another(ctx: &SkBuffContext, tcp: Tcp) -> bool {
+fn is_written_by_another(ctx: &SkBuffContext, tcp: Tcp, flow: &Flow) -> bool {
     tcp.may_carry()
         && tcp.is_owned()
         && Payload::is_in(ctx)
-        && !holder::may_let_leave(Address::current_task())
+        && !holder::may_let_leave(Address::current_task(), flow)
 }
 
 /// A connection to a port where IRC servers listen: only watched.

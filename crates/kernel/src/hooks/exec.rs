@@ -12,7 +12,7 @@ use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{ArgumentRules, Invocation, Kind, Origin, Program, Role, Tamper, Verdict, may_submit};
 
-use crate::image::{Image, ShellStart, logs_in_from_here, shell_start, signs};
+use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, only_asks, shell_start, signs};
 use crate::kernel_memory::Typed;
 use crate::maps::{CODE_SEEN, PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
@@ -68,17 +68,22 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         let _ = CODE_SEEN.remove(pid);
     }
     let user = current_user();
-    let program = program.started_by(user == 0);
+    let mut program = program.started_by(user == 0);
+    // The path of a script is not needed any more.
+    if user == 0 && before.origin != Origin::Foreign {
+        program.is_roots = is_roots(image.file(), image.is_script);
+    }
     if how == Invocation::Terminal && before.origin == Origin::System && logs_in_from_here() {
         how = Invocation::LoginFromHere;
     }
     // What is foreign stays so. The look at the environment is for the user's own programs, which
-    // are few, and for the machine's mailers: a part of the machine may start one with variables
-    // that a user's file sets, as cron does.
+    // are few, for what root's own files do, which may hand mail to the machine's server, and for the
+    // machine's mailers and submitters: a part of the machine may start one with variables that a user's file sets, as
+    // cron does.
     let mut after = before.after_exec(program, how, Tamper::NONE);
     let is_looked_at = match after.origin {
-        Origin::User => true,
-        Origin::System => program.role == Role::Mailer,
+        Origin::User | Origin::Service => true,
+        Origin::System => matches!(program.role, Role::Mailer | Role::Submitter),
         Origin::Foreign => false,
     };
     if is_looked_at {
@@ -112,11 +117,11 @@ fn stranger(pid: u32) -> Option<*mut ProcessRecord> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_submitter(pid: u32) -> u32 {
-    let (Some(settings), Some(record)) = (SETTINGS.get(0), PROCESSES.get_ptr(pid)) else {
+    let (Some(settings), Some(record)) = (SETTINGS.get(0), PROCESSES.get_ptr_mut(pid)) else {
         return 0;
     };
     // SAFETY: only this process's own exec and fork touch its record, and it is here.
-    let record = unsafe { &*record };
+    let record = unsafe { &mut *record };
     let standing = record.standing();
     let Some(answer) = may_submit(&standing) else {
         return 0;
@@ -128,6 +133,11 @@ extern "C" fn guard_submitter(pid: u32) -> u32 {
         // A service mailer that its own service starts hands in nobody else's mail.
         Verdict::Allow if standing.role == Role::Mailer => return 0,
         Verdict::Allow => {}
+        // Whoever may hand nothing over may ask. The process takes no mail and passes nothing on.
+        Verdict::Refuse(_) if only_asks() != 0 => {
+            record.role = Role::Unknown as u8;
+            return 0;
+        }
         Verdict::Refuse(_) => {
             if settings.observe == 0 {
                 // SAFETY: the helper has no preconditions.

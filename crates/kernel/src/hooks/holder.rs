@@ -3,7 +3,7 @@
 //! ends the grant with its first byte.
 
 use abi::{Flow, FlowKind, ProcessRecord, VerdictOrigin};
-use policy::{Rate, Reason, Verdict, may_send};
+use policy::{Attempt, Rate, Reason, Verdict, is_loopback, may_send};
 
 use super::flow::{self, Carried};
 use super::verdict::{self, Actor, Judged};
@@ -13,12 +13,17 @@ use crate::maps::{PROCESSES, offset};
 /// `PF_EXITING` and `PF_KTHREAD` in `linux/sched.h`.
 const EXITING_OR_KERNEL: u32 = 0x4 | 0x20_0000;
 
-/// Whether what the task writes is a mailer's. A forked child of one writes for it. A thread of the
+/// Whether what the task writes into this connection is a mailer's. A forked child of one writes for it. A thread of the
 /// kernel does not: by kTLS it writes what anybody has handed to it, and nobody can say who.
 #[inline(always)]
-pub fn may_write(task: Address) -> bool {
+pub fn may_write(task: Address, flow: &Flow) -> bool {
+    let attempt = Attempt {
+        to_itself: is_loopback(&flow.address, flow.family),
+        // Who connected was root at that moment, and hands the connection to its own.
+        by_root: true,
+    };
     match record_of(task.read(offset!(task_tgid))) {
-        Some(record) => may_send(&record.standing(), Rate::UNLIMITED) == Verdict::Allow,
+        Some(record) => may_send(&record.standing(), attempt, Rate::UNLIMITED) == Verdict::Allow,
         None => false,
     }
 }
@@ -27,9 +32,9 @@ pub fn may_write(task: Address) -> bool {
 /// that ends, whose record is gone already, and in a thread of the kernel that closes a socket
 /// for its last holder.
 #[inline(always)]
-pub fn may_let_leave(task: Address) -> bool {
+pub fn may_let_leave(task: Address, flow: &Flow) -> bool {
     let flags: u32 = task.read(offset!(task_flags));
-    flags & EXITING_OR_KERNEL != 0 || may_write(task)
+    flags & EXITING_OR_KERNEL != 0 || may_write(task, flow)
 }
 
 /// Whether the flow holds a grant that can be lost.

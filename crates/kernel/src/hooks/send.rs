@@ -61,7 +61,7 @@ fn writes(socket: Typed) {
     if !holder::holds_grant(flow) {
         return;
     }
-    if holder::may_write(Address::current_task()) {
+    if holder::may_write(Address::current_task(), flow) {
         code::ask_for_look(flow);
         return;
     }

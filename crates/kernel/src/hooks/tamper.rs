@@ -153,7 +153,15 @@ pub fn spoil(target: u32, signs: Tamper, by: u32) {
     let Some((process, record)) = record_of(target) else {
         return;
     };
-    if process == by || record.origin == Origin::Foreign as u8 {
+    if process == by {
+        return;
+    }
+    if record.origin == Origin::Foreign as u8 {
+        // One that is older than the gate may become the user's when registrations change, and must
+        // not then. Nobody need be told now.
+        if record.seeded != 0 {
+            record.tampered |= signs.0;
+        }
         return;
     }
     let now = header_for(EventTag::Tamper, by, record.uid);

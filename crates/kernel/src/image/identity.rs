@@ -6,7 +6,7 @@ use abi::{
 };
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_smp_processor_id, bpf_probe_read_kernel_str};
-use policy::{Kind, Program, Role};
+use policy::{Kind, Program, Rights, Role};
 
 use crate::kernel_memory::{Address, Typed};
 use crate::maps::{
@@ -80,6 +80,12 @@ impl Image {
         }
     }
 
+    /// The file that runs.
+    #[inline(always)]
+    pub fn file(&self) -> Address {
+        self.binprm.address().follow(offset!(bprm_file))
+    }
+
     /// What the file that runs is registered as; the beginning of its name is left in the scratch
     /// space. Of a script that is its interpreter's file, the last one's where interpreters are scripts
     /// themselves or the kernel is told of more of them.
@@ -135,7 +141,7 @@ impl Image {
         if known != 0 && named_elsewhere == 0 {
             return known;
         }
-        let file = self.binprm.address().follow(offset!(bprm_file)).0;
+        let file = self.file().0;
         // A script has two numbers instead, because its path says all that is known of it.
         let is_script = self.key.script != 0;
         let elsewhere = if is_script {
@@ -227,7 +233,10 @@ extern "C" fn find_script(barred: u32, handed: u32) -> u32 {
     }
     scratch.name = u64::from_ne_bytes(registration.name);
     let program = registration.program(0);
-    program.role as u32 | (program.kind as u32) << 8 | u32::from(program.changed) << 16
+    program.role as u32
+        | (program.kind as u32) << 8
+        | u32::from(program.changed) << 16
+        | u32::from(program.rights.0) << 24
 }
 
 /// What nobody registered, packed.
@@ -238,8 +247,10 @@ fn unpacked(word: u32) -> Program {
     Program {
         role: Role::from_code(word as u8),
         kind: Kind::from_code((word >> 8) as u8),
-        changed: word >> 16 != 0,
+        changed: word >> 16 & 1 != 0,
         by_user: false,
+        is_roots: false,
+        rights: Rights((word >> 24) as u8),
     }
 }
 
@@ -267,9 +278,13 @@ fn next_index() -> Option<u32> {
     Some((count << CPU_BITS) | (cpu & ((1 << CPU_BITS) - 1)))
 }
 
-/// 0 when a path names for this task what it names for the machine, else 1: in a mount
-/// namespace of its own, where anything can lie at `/usr/bin`, and in a user namespace of
-/// its own, which is what a task without privilege needs for chroot.
+/// 0 when a path names for this task what it names for the machine, else 1.
+///
+/// The service manager gives a unit a mount namespace of its own (PrivateTmp), with the machine's root
+/// folder in it. Only root makes a mount namespace that belongs to the machine's user namespace, so
+/// what is mounted there is root's word. A task without privilege needs a user namespace of its own
+/// for a mount namespace, or for chroot. Helpers that are setuid root make mount namespaces for users;
+/// those that put a user's files at such paths, as containers do, change the root folder.
 ///
 /// External linkage: the verifier checks it once.
 #[unsafe(no_mangle)]
@@ -279,14 +294,22 @@ pub extern "C" fn path_is_elsewheres() -> u32 {
         return 1;
     };
     let task = Address::current_task();
+    let users = |of: Address, offset: usize| -> u32 {
+        of.follow(offset).read::<u32>(offset!(user_ns_inum))
+    };
     let mounts = task
         .follow(offset!(task_nsproxy))
         .follow(offset!(nsproxy_mnt));
-    let users = task
-        .follow(offset!(task_cred))
-        .follow(offset!(cred_user_ns));
-    let own = mounts.read::<u32>(offset!(mnt_ns_inum)) == settings.mount_namespace
-        && users.read::<u32>(offset!(user_ns_inum)) == settings.user_namespace;
+    let root = task
+        .follow(offset!(task_fs))
+        .follow(offset!(fs_root))
+        .follow(offset!(dentry_inode));
+    let device: u32 = root.follow(offset!(inode_sb)).read(offset!(sb_dev));
+    let own = users(task.follow(offset!(task_cred)), offset!(cred_user_ns))
+        == settings.user_namespace
+        && users(mounts, offset!(mnt_ns_owner)) == settings.user_namespace
+        && root.read::<u64>(offset!(inode_ino)) == settings.root_inode
+        && device == settings.root_device;
     u32::from(!own)
 }
 

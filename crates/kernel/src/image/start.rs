@@ -8,7 +8,7 @@
 use abi::SCRIPT_PATH_BYTES;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use policy::{
-    ArgumentRules, Tamper, argument_sign, begins_at_roots, is_command, is_dot_after_slash,
+    ArgumentRules, Asked, Tamper, argument_sign, begins_at_roots, is_command, is_dot_after_slash,
     is_login_name, is_not_zero, is_plain, is_terminal, keeps_shell_interactive, names_start_file,
     variable_tampers,
 };
@@ -375,6 +375,71 @@ impl Look {
     }
 }
 
+/// More arguments than a question has.
+const ASKED_MAX: u32 = 64;
+
+/// How far the arguments of a possible question were read.
+struct Question {
+    strings: Strings,
+    /// Code of an [`Asked`]. A word, because the verifier keeps track of words.
+    asked: u64,
+    /// 1 when there are no more arguments.
+    ended: u64,
+}
+
+/// 1 when the current task runs what takes mail only to ask it something. The scratch space has the
+/// beginning of its program's name.
+///
+/// External linkage: the verifier checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn only_asks() -> u32 {
+    let memory = Address::current_task().follow(offset!(task_mm));
+    let mut question = Question {
+        strings: Strings {
+            at: memory.read(offset!(mm_arg_start)),
+            end: memory.read(offset!(mm_arg_end)),
+        },
+        asked: Asked::Start as u64,
+        ended: 0,
+    };
+    each(ASKED_MAX, look_at_question, &mut question);
+    let is_question = Asked::from_code(question.asked as u8).is_question();
+    u32::from(is_question && question.ended != 0)
+}
+
+/// Looks at one more: 0 to go on, 1 when it is decided.
+unsafe extern "C" fn look_at_question(_: u32, question: *mut Question) -> u64 {
+    // SAFETY: see `each`.
+    let question = unsafe { &mut *question };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        return 1;
+    };
+    // SAFETY: this CPU's own slot; see `Scratch`.
+    let scratch = unsafe { &mut *scratch };
+    scratch.text[2] = 0;
+    let began = question.strings.at;
+    let text = match question.strings.next(&mut scratch.text) {
+        Piece::Text(first, second) => [
+            u64::from_ne_bytes(first),
+            u64::from_ne_bytes(second),
+            scratch.text[2],
+        ],
+        Piece::End => {
+            question.ended = 1;
+            return 1;
+        }
+        Piece::Unreadable => return 1,
+    };
+    // What fills a piece may go on, and would pass for the next argument there.
+    if question.strings.at - began >= TEXT_BYTES as u64 - 1 {
+        return 1;
+    }
+    let name = scratch.name.to_ne_bytes();
+    question.asked = Asked::from_code(question.asked as u8).next(name, text) as u64;
+    u64::from(question.asked == Asked::No as u64)
+}
+
 /// Whether file descriptor 0 is a terminal and the process has a controlling terminal.
 #[inline(always)]
 fn stdin_is_terminal(task: Address) -> bool {
@@ -385,17 +450,23 @@ fn stdin_is_terminal(task: Address) -> bool {
     has_terminal && is_terminal(stdin_device(task) >> MINOR_BITS)
 }
 
-/// The number of the character device that file descriptor 0 is; 0 when it is none.
+/// What file descriptor 0 is open on; null when it is closed.
 #[inline(always)]
-pub fn stdin_device(task: Address) -> u32 {
+pub fn stdin_file(task: Address) -> Address {
     let table = task
         .follow(offset!(task_files))
         .follow(offset!(files_fdt))
         .follow(offset!(fdt_fd));
     if table.is_null() {
-        return 0;
+        return table;
     }
-    let file = table.follow(0);
+    table.follow(0)
+}
+
+/// The number of the character device that file descriptor 0 is; 0 when it is none.
+#[inline(always)]
+pub fn stdin_device(task: Address) -> u32 {
+    let file = stdin_file(task);
     if file.is_null() {
         return 0;
     }

@@ -79,6 +79,9 @@ pub struct RecordLayout {
     seeded: Number,
     /// Layouts before 7 do not have it.
     culprit_assumed: Option<Number>,
+    /// Layouts before 9 do not have them.
+    activated: Option<Number>,
+    rights: Option<Number>,
     numbers: [Number; 5],
     chain: Array,
     link_numbers: [Number; 2],
@@ -105,6 +108,8 @@ impl RecordLayout {
             ],
             seeded: number("seeded")?,
             culprit_assumed: number("culprit_assumed"),
+            activated: number("activated"),
+            rights: number("rights"),
             numbers: [
                 number("program")?,
                 number("culprit")?,
@@ -123,6 +128,11 @@ impl RecordLayout {
         })
     }
 
+    /// Whether that gate knew what root's own files do from what is foreign.
+    pub const fn knows_services(&self) -> bool {
+        self.rights.is_some()
+    }
+
     /// Reads a record. None when it says something that this program cannot know.
     pub fn read(&self, entry: &[u8]) -> Option<ProcessRecord> {
         let [origin, role, kind, tampered, vouched, changed] = self.codes;
@@ -130,6 +140,7 @@ impl RecordLayout {
         // Signs that this program has no word for are signs all the same.
         let signs = tampered.read(entry)?;
         let signs = u8::try_from(signs).unwrap_or(signs as u8 | Tamper::UNREADABLE.0);
+        let optional = |field: Option<Number>| field.map_or(Some(0), |field| field.code(entry));
         let mut record = ProcessRecord {
             origin: origin.code(entry)?,
             role: role.code(entry)?,
@@ -143,6 +154,8 @@ impl RecordLayout {
             culprit_pid: culprit_pid.short(entry)?,
             depth: depth.short(entry)?,
             uid: uid.short(entry)?,
+            activated: optional(self.activated)?,
+            rights: optional(self.rights)?,
             ..ProcessRecord::default()
         };
         let kept = self.chain.count.min(record.depth as usize);

@@ -159,6 +159,21 @@ pub fn look(pid: u32, wanted: Wanted) -> Signs {
     signs
 }
 
+/// The variables in a process's environment that count as tampering, as `NAME=VALUE`. None when it
+/// cannot be read.
+pub fn environment_signs(pid: u32) -> Vec<String> {
+    let environment = strings(&PathBuf::from(format!("/proc/{pid}/environ")));
+    let environment = environment.unwrap_or_default();
+    let mut found: Vec<String> = Vec::new();
+    for variable in environment.split(|byte| *byte == 0) {
+        let (first, second) = halves(variable);
+        if variable_tampers(first, second) {
+            found.push(String::from_utf8_lossy(variable).into_owned());
+        }
+    }
+    found
+}
+
 /// Whether a process traces any of its threads.
 fn is_traced(folder: &Path) -> bool {
     let Ok(threads) = fs::read_dir(folder.join("task")) else {
@@ -374,7 +389,7 @@ fn whose(folder: &Path, mapping: &Mapping<'_>) -> Whose {
 /// Whether a file lies on a FUSE file system that a user has mounted: that user says whose its files
 /// are. Those that root has mounted, the file system of a virtual machine among them, are root's.
 /// None when the process has ended meanwhile: a mailer that has sent its mail ends soon.
-fn is_users_mount(folder: &Path, path: &Path, metadata: &Metadata) -> Option<bool> {
+pub(crate) fn is_users_mount(folder: &Path, path: &Path, metadata: &Metadata) -> Option<bool> {
     let is_fuse = rustix::fs::statfs(path)
         .map_or(true, |system| u64::from(system.f_type as u32) == FUSE_MAGIC);
     if !is_fuse {

@@ -14,12 +14,13 @@ use crate::control::client;
 use crate::failure::{Failure, need_root};
 
 use crate::install::{self, Pieces, Systemd};
+use crate::mode::{self, Mode};
 use crate::output::say;
 use crate::paths::{Paths, STATE_DIR_VARIABLE};
 use crate::{fallback, forward};
 
 /// `install`.
-pub fn install(paths: &Paths) -> Result<ExitCode, Failure> {
+pub fn install(observe: bool, paths: &Paths) -> Result<ExitCode, Failure> {
     if !paths.installed {
         return Err(Failure::usage(format!(
             "install is about this machine and takes no --state-dir (or {STATE_DIR_VARIABLE}); nothing was installed. \
@@ -28,6 +29,10 @@ pub fn install(paths: &Paths) -> Result<ExitCode, Failure> {
         )));
     }
     need_root("install")?;
+    if observe {
+        // Before the daemon starts.
+        super::mode::write_down(Mode::Observe, paths)?;
+    }
     let executable = Path::new("/proc/self/exe");
     let texts = vec![
         (install::MANPAGE, documents::manpage_text()?),
@@ -50,6 +55,13 @@ pub fn install(paths: &Paths) -> Result<ExitCode, Failure> {
         &mut Systemd,
         &mut io::stdout(),
     )?;
+    if mode::read(&paths.state) == Some(Mode::Observe) {
+        say(
+            "the gate observes and blocks nothing (sudo sekimori learn says what to register, sudo sekimori enforce \
+             closes the gate)",
+        );
+    }
+    say("next: sudo sekimori setup");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::control::client::ask;
 use crate::control::protocol::{Request, RootRequest};
 use crate::failure::{Failure, need_root};
+use crate::keeper::start_again_words as again_words;
 use crate::output::{say, style, trouble};
 use crate::paths::Paths;
 use crate::polkit::need_root_or_ask;
@@ -57,7 +58,38 @@ pub fn register(options: &RegisterArgs, paths: &Paths) -> Result<ExitCode, Failu
             "note: others than root can change this file; after a change it waits for you to register it again",
         );
     }
+    judge_again(true, paths);
     Ok(ExitCode::SUCCESS)
+}
+
+/// After registrations: has the daemon judge the processes again that are older than the gate, and says
+/// what came of it. Without a daemon, the next one does so when it starts.
+pub fn judge_again(shown: bool, paths: &Paths) {
+    let mut answer = Value::Null;
+    let asked = ask(&paths.keeper, &RootRequest::JudgeAgain, |value| {
+        answer = value
+    });
+    match asked {
+        Ok(true) if shown => {}
+        // A daemon that was just replaced by a newer program does not know the question.
+        _ => return,
+    }
+    let count = |key: &str| answer[key].as_array().map_or(0, Vec::len);
+    match count("not_foreign_any_more") {
+        0 => {}
+        1 => drop(say(
+            "1 program that was running before is not foreign any more",
+        )),
+        count => drop(say(&format!(
+            "{count} programs that were running before are not foreign any more"
+        ))),
+    }
+    if let Some(list) = answer["start_again"]
+        .as_array()
+        .filter(|list| !list.is_empty())
+    {
+        say(&again_words(list));
+    }
 }
 
 /// Registers one program and returns it as `programs --json` shows it.

@@ -54,9 +54,20 @@ fn print(status: &Value) {
         .map(|ports| ports.iter().map(Value::to_string).collect::<Vec<_>>());
     let ports = ports.unwrap_or_default().join(", ");
     let ports = engine::printable(&ports);
+    let waits_for: Vec<String> = status["not_closed"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|server| Some(engine::printable(server.as_str()?).into_owned()))
+        .collect();
     match status["gate"].as_str() {
+        Some("observing") if !waits_for.is_empty() => say(&format!(
+            "Gate: NOT CLOSED, every program may send. Closed, it would block mail servers that this machine starts: \
+             {}. Register them and close the gate: sudo sekimori setup. Mail ports {ports}.",
+            waits_for.join(", ")
+        )),
         Some("observing") => say(&format!(
-            "Gate: observing, nothing is refused. Mail ports {ports}."
+            "Gate: observing, nothing is refused (sudo sekimori enforce closes it). Mail ports {ports}."
         )),
         _ => say(&format!(
             "Gate: closed. Mail ports {ports} open only for a registered mailer that the user started."

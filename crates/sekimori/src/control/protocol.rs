@@ -64,6 +64,14 @@ pub enum RootRequest {
         /// Absolute path.
         path: PathBuf,
     },
+    /// Judge the processes that are older than the gate again, and tell which are not foreign any more
+    /// and which have to be started again.
+    JudgeAgain,
+    /// Close the gate, or have it observe only, from now on and at every start.
+    Mode {
+        /// Refuse nothing.
+        observe: bool,
+    },
 }
 
 /// One line of an answer.

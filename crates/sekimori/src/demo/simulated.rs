@@ -9,7 +9,8 @@ use engine::{
     Settings,
 };
 use policy::{
-    Blame, Invocation, Kind, Program, Rate, Reason, Role, Standing, Tamper, Verdict, may_send,
+    Attempt, Blame, Invocation, Kind, Program, Rate, Reason, Role, Standing, Tamper, Verdict,
+    may_send,
 };
 use serde_json::Value;
 
@@ -19,6 +20,10 @@ use crate::failure::Failure;
 
 const MAIL_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 25)), 25);
 const IRC_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66)), 6667);
+const ATTEMPT: Attempt = Attempt {
+    to_itself: false,
+    by_root: false,
+};
 const UID: u32 = 1000;
 /// What the simulated mailer says to the mail server (RFC 5321).
 const DIALOGUE: &str = "EHLO localhost\r\nMAIL FROM:<user@example.org>\r\nRCPT TO:<friend@example.net>\r\n\
@@ -145,7 +150,7 @@ impl Play for Simulation {
             self.handle(Event::FlowOpened(flow));
         }
         let (actor, standing) = self.started_through(execs);
-        let verdict = may_send(&standing, Rate::UNLIMITED);
+        let verdict = may_send(&standing, ATTEMPT, Rate::UNLIMITED);
         let judged = Judged::Connect {
             destination: MAIL_SERVER,
             cookie: 0,

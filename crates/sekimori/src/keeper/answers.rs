@@ -131,6 +131,8 @@ impl Keeper {
         status["configuration"] = self.config.shown().into();
         status["forwarded"] = self.forward.shown();
         status["restart_needed"] = self.restart_needed.clone().into();
+        status["not_closed"] = self.not_closed.clone().into();
+        status["unwatched_calls"] = self.loaded.unwatched_calls.clone().into();
         status["keeper"] = process(std::process::id());
         status["keeper"]["owners_not_looked_for"] = self.search.put_off().into();
         status["watcher"] = process(watcher);

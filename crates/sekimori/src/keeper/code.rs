@@ -7,6 +7,7 @@
 use policy::Tamper;
 
 use linux::code::{Asked, Loaded};
+use linux::roots;
 
 use super::Keeper;
 use crate::channel::news::News;
@@ -24,6 +25,10 @@ impl Keeper {
             if !self.code.next(&mut report) {
                 return;
             }
+            if let Some(asked) = roots::Asked::read(&report) {
+                self.look_at_script(&asked);
+                continue;
+            }
             let Some(asked) = Asked::read(&report) else {
                 continue;
             };
@@ -36,6 +41,14 @@ impl Keeper {
                 Loaded::Unknown => (Tamper::UNREADABLE, None),
             };
             self.end_grants(asked, sign, file);
+        }
+    }
+
+    /// Root runs a script of which nobody has looked yet who can write it.
+    fn look_at_script(&mut self, asked: &roots::Asked) {
+        let writer = self.looks.writer(asked);
+        if let Err(error) = self.gate.judge_script(asked, writer) {
+            trouble(&error.to_string());
         }
     }
 

@@ -19,6 +19,7 @@ use std::thread;
 
 use linux::gate::Registered;
 use linux::identity::{self, Error, Program, Stamp};
+use linux::seed::Looked;
 
 use super::sockets::Asked;
 
@@ -44,6 +45,8 @@ pub enum Found {
     File(FileFound),
     /// What root's command wants, with the file that it is about.
     Command(Asked),
+    /// About the processes that are older than the gate.
+    Judged(Result<Looked, linux::Error>),
 }
 
 /// A registered file as it is now.
@@ -217,6 +220,7 @@ mod tests {
             inode: 0,
             changed_ns: 0,
             suspended: false,
+            rights: 0,
             name: [0; 8],
             shell: [0; 8],
         }

@@ -25,6 +25,9 @@ impl Keeper {
 
     /// Answers root.
     pub(super) fn answer_root(&mut self, asked: Asked) {
+        if *asked.request() == RootRequest::JudgeAgain {
+            return self.judge_again_for(asked);
+        }
         asked.answer(|request, found| match self.perform(request, found) {
             Ok(value) => vec![Line::Item(value)],
             Err(error) => vec![failed(1, format!("{error:#}"))],
@@ -47,6 +50,9 @@ impl Keeper {
                 self.register(&path, found, (&role, &kind), force)
             }
             RootRequest::Unregister { path } => self.unregister(&path),
+            RootRequest::Mode { observe } => self.change_mode(observe),
+            // Answered when the look has been taken.
+            RootRequest::JudgeAgain => Ok(Value::Null),
         }
     }
 
@@ -96,6 +102,7 @@ impl Keeper {
             },
             done.sha256
         ));
+        self.judge_again();
         let entries = self.registry.entries();
         let registered = entries.iter().find(|entry| entry.stored.path == done.path);
         Ok(registered.map(status::program).unwrap_or_default())

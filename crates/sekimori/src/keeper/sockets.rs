@@ -113,7 +113,9 @@ impl Caller {
         let request = request(&self.0).ok().flatten()?;
         let found = match &request {
             RootRequest::Register { path, .. } => Some(identity::identify_still(path)),
-            RootRequest::Unregister { .. } => None,
+            RootRequest::Unregister { .. } | RootRequest::JudgeAgain | RootRequest::Mode { .. } => {
+                None
+            }
         };
         Some(Asked {
             stream: self.0,
@@ -124,6 +126,11 @@ impl Caller {
 }
 
 impl Asked {
+    /// What is wanted.
+    pub const fn request(&self) -> &RootRequest {
+        &self.request
+    }
+
     /// Writes the answer. Some lines go into the socket at once.
     pub fn answer(
         self,

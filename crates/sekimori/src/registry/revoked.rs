@@ -128,6 +128,7 @@ fn stray(gate: &Gate, path: &Path) -> Option<Registered> {
         inode: stamp.inode,
         changed_ns: stamp.changed_ns,
         suspended: false,
+        rights: found.rights,
         name: found.name,
         shell: found.shell,
     })

@@ -106,6 +106,10 @@ fn registration(refused: &Refused<'_>) -> Vec<String> {
             "Start it again without what is named above. No registration permits a mailer that was tampered with."
                 .to_owned(),
         ],
+        Reason::NeedsRule => vec![format!(
+            "Have {} hand its mail to this machine's mail server: by sendmail, or as root by a connection to localhost.",
+            name(program)
+        )],
         Reason::Multipath => vec![format!(
             "Have {} use plain TCP: without mptcpize and the like, or with Multipath TCP off (sysctl net.mptcp.enabled=0).",
             name(program)

@@ -23,6 +23,10 @@ pub struct DesktopEntry {
     pub mime_types: Vec<String>,
     /// It calls itself a web browser, or opens web addresses.
     pub browser: bool,
+    /// It calls itself a program for mail.
+    pub email: bool,
+    /// Its categories.
+    pub categories: Vec<String>,
 }
 
 impl DesktopEntry {
@@ -60,7 +64,11 @@ impl DesktopEntry {
                 ("Terminal", None) => entry.terminal = value == "true",
                 ("MimeType", None) => entry.mime_types = list(value),
                 ("Categories", None) => {
-                    entry.browser |= list(value).iter().any(|category| category == "WebBrowser");
+                    entry.categories = list(value);
+                    let has = |wanted: &str| entry.categories.iter().any(|it| it == wanted);
+                    let (browser, email) = (has("WebBrowser"), has("Email"));
+                    entry.browser |= browser;
+                    entry.email = email;
                 }
                 _ => {}
             }

@@ -172,6 +172,7 @@ impl Found {
                 name: entry.name.clone(),
                 kind: entry.kind,
                 known: true,
+                email: true,
                 default: false,
                 ids: Vec::new(),
                 parts: vec![part],
@@ -291,6 +292,7 @@ fn add_menu_entry(
             name,
             kind,
             known: false,
+            email: entry.email && !own,
             default: false,
             ids,
             parts,
@@ -427,6 +429,11 @@ fn default_ids(around: &Surroundings) -> Vec<String> {
 
 /// Whether the system starts a service by itself: systemd, System V or OpenRC.
 fn enabled(around: &Surroundings, entry: &Entry) -> bool {
+    entry.units.iter().any(|unit| is_unit_enabled(around, unit))
+}
+
+/// The same for a unit or an init script by its name, without `.service`.
+pub fn is_unit_enabled(around: &Surroundings, unit: &str) -> bool {
     let subfolders = |folder: &str| -> Vec<PathBuf> {
         let entries = fs::read_dir(around.host(Path::new(folder)));
         entries
@@ -434,31 +441,28 @@ fn enabled(around: &Surroundings, entry: &Entry) -> bool {
             .unwrap_or_default()
     };
     let there = |path: PathBuf| fs::symlink_metadata(path).is_ok();
-    let systemd = subfolders("/etc/systemd/system")
+    let systemd = ["/etc/systemd/system", "/usr/lib/systemd/system"]
         .into_iter()
+        .flat_map(subfolders)
         .filter(|folder| {
             folder
                 .extension()
                 .is_some_and(|extension| extension == "wants" || extension == "requires")
         });
-    let systemd: Vec<_> = systemd.collect();
-    let runlevels: Vec<_> = (2..=5)
-        .flat_map(|level| subfolders(&format!("/etc/rc{level}.d")))
-        .collect();
-    entry.units.iter().any(|unit| {
-        let starts = |link: &PathBuf| {
-            let name = link
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
-            name.starts_with('S') && name.get(3..) == Some(unit.as_str())
-        };
-        systemd
-            .iter()
-            .any(|folder| there(folder.join(format!("{unit}.service"))))
-            || runlevels.iter().any(starts)
-            || there(around.host(Path::new("/etc/runlevels/default")).join(unit))
-    })
+    let starts = |link: &PathBuf| {
+        let name = link
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        name.starts_with('S') && name.get(3..) == Some(unit)
+    };
+    systemd
+        .into_iter()
+        .any(|folder| there(folder.join(format!("{unit}.service"))))
+        || (2..=5)
+            .flat_map(|level| subfolders(&format!("/etc/rc{level}.d")))
+            .any(|link| starts(&link))
+        || there(around.host(Path::new("/etc/runlevels/default")).join(unit))
 }
 
 /// A short regular file, or nothing. A pipe or a device under the name holds nobody up.

@@ -109,13 +109,38 @@ fn debian() -> Tree {
 }
 
 #[test]
-fn nobody_asked_and_no_default_takes_batch_mailers_alone() {
+fn nobody_asked_takes_every_mailer_that_root_installed() {
     let tree = debian();
+    tree.binary("/usr/bin/postbote")
+        .entry(
+            "/usr/share/applications/postbote.desktop",
+            "Postbote",
+            "postbote %u",
+            "\nCategories=Network;Email;",
+        )
+        .binary("/usr/bin/links-there")
+        .entry(
+            "/usr/share/applications/links.desktop",
+            "Opens mail addresses",
+            "links-there %u",
+            "",
+        )
+        .binary("/home/u/bin/own")
+        .entry(
+            "/home/u/.local/share/applications/own.desktop",
+            "Own",
+            "/home/u/bin/own %u",
+            "\nCategories=Email;",
+        );
     let plan = plan(&tree.find(), &Choice::Default);
     assert_eq!(
         paths(&plan),
         [
+            "/usr/bin/thunderbird",
+            "/usr/lib/thunderbird/thunderbird-bin",
+            "/usr/bin/claws-mail",
             "/usr/bin/mutt",
+            "/usr/bin/postbote",
             "/usr/bin/bash",
             "/usr/bin/xfce4-session",
             "/usr/bin/xterm"
@@ -144,10 +169,8 @@ fn the_desktops_default_is_taken_with_all_its_files() {
             "/usr/lib/thunderbird/thunderbird-bin"
         ]
     );
-    assert!(
-        plan.registrations()
-            .all(|(path, role, _)| role != Role::Mailer || !path.ends_with("claws-mail"))
-    );
+    let (choice, text) = answer(&tree.find(), "\n");
+    assert_eq!(choice.unwrap(), Choice::Mailers(vec![0]), "{text}");
 }
 
 #[test]
@@ -187,6 +210,27 @@ fn services_are_taken_when_enabled() {
         plan.registrations()
             .any(|it| it == (Path::new("/usr/sbin/exim4"), Role::Mailer, Kind::Service))
     );
+}
+
+#[test]
+fn helpers_of_a_service_go_with_it() {
+    let tree = Tree::new();
+    tree.binary("/usr/sbin/dovecot")
+        .binary("/usr/lib/dovecot/lmtp");
+    let dovecot = (Path::new("/usr/sbin/dovecot"), Role::System, Kind::Batch);
+    let registers = |tree: &Tree| {
+        let plan = plan(&tree.find(), &Choice::Default);
+        plan.registrations().any(|it| it == dovecot)
+    };
+    assert!(!registers(&tree), "the machine does not start it");
+    let wanted = tree
+        .folder
+        .path()
+        .join("etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wanted).unwrap();
+    let unit = "/lib/systemd/system/dovecot.service";
+    symlink(unit, wanted.join("dovecot.service")).unwrap();
+    assert!(registers(&tree));
 }
 
 #[test]
@@ -386,6 +430,58 @@ fn the_question_shows_each_mailer_and_takes_numbers() {
             .to_string()
             .contains("--yes")
     );
+}
+
+#[test]
+fn without_a_default_enter_takes_all_that_are_graphical() {
+    let (choice, text) = answer(&debian().find(), "\n");
+    assert_eq!(choice.unwrap(), Choice::Mailers(vec![0, 1]));
+    assert!(text.ends_with("[1, 2]: "), "{text}");
+}
+
+fn blocked(tree: &Tree, registered: &[&str]) -> Vec<String> {
+    let is_registered = |path: &str| registered.contains(&path);
+    let blocked = servers::blocked(&tree.find(), &[], &is_registered);
+    blocked
+        .iter()
+        .flat_map(|server| &server.missing)
+        .map(|part| part.path.display().to_string())
+        .collect()
+}
+
+#[test]
+fn a_mail_server_that_the_system_starts_is_blocked_until_all_of_it_is_registered() {
+    let tree = debian();
+    assert!(blocked(&tree, &[]).is_empty(), "nothing starts it");
+    fs::create_dir_all(tree.folder.path().join("etc/rc3.d")).unwrap();
+    symlink(
+        "../init.d/exim4",
+        tree.folder.path().join("etc/rc3.d/S01exim4"),
+    )
+    .unwrap();
+    assert_eq!(blocked(&tree, &[]), ["/usr/sbin/exim4"]);
+    assert!(blocked(&tree, &["/usr/sbin/exim4"]).is_empty());
+    let all = plan(&tree.find(), &Choice::Default);
+    let all = paths(&all);
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    assert!(blocked(&tree, &all).is_empty());
+}
+
+#[test]
+fn a_service_gets_what_helps_it() {
+    let tree = Tree::new();
+    tree.binary("/usr/sbin/dovecot")
+        .binary("/usr/lib/dovecot/lmtp")
+        .put(
+            "/etc/systemd/system/multi-user.target.wants/dovecot.service",
+            "",
+        );
+    let plan = plan(&tree.find(), &Choice::Mailers(vec![]));
+    let missing = blocked(&tree, &[]);
+    assert!(!missing.is_empty(), "the catalog knows Dovecot");
+    for path in missing {
+        assert!(paths(&plan).contains(&path), "{path}: {:?}", paths(&plan));
+    }
 }
 
 #[test]

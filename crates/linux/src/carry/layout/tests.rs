@@ -1,6 +1,6 @@
 //! Types as the kernel keeps them are made here, for the layout of today and for others.
 
-use policy::{Kind, Origin, Role, Standing};
+use policy::{Kind, Origin, Rights, Role, Standing};
 
 use super::*;
 
@@ -145,6 +145,8 @@ fn a_record_of_another_layout_keeps_marks_culprit_and_lineage() {
         kind: Kind::Batch,
         vouched: true,
         changed: false,
+        activated: false,
+        rights: Rights::NONE,
         tampered: Tamper::TRACED,
     };
     assert_eq!(record.standing(), expected);

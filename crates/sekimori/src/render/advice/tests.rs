@@ -49,7 +49,11 @@ fn the_role_that_is_proposed_is_the_one_that_helps() {
 /// The policy itself says whether following the advice would have helped.
 #[test]
 fn following_the_advice_makes_the_policy_agree() {
-    use policy::{Invocation, Program, Rate, Standing, Tamper, Verdict, may_send};
+    use policy::{Attempt, Invocation, Program, Rate, Standing, Tamper, Verdict, may_send};
+    let elsewhere = Attempt {
+        to_itself: false,
+        by_root: false,
+    };
     let shell = Standing {
         origin: Origin::User,
         role: Role::Shell,
@@ -67,13 +71,13 @@ fn following_the_advice_makes_the_policy_agree() {
         let starter = exec(&shell, vouching_role(kind), Kind::Batch);
         let mailer = exec(&starter, Role::Mailer, kind);
         assert_eq!(
-            may_send(&mailer, Rate::UNLIMITED),
+            may_send(&mailer, elsewhere, Rate::UNLIMITED),
             Verdict::Allow,
             "{kind:?}"
         );
     }
     let alone = exec(&shell, Role::Mailer, Kind::Batch);
-    assert_eq!(may_send(&alone, Rate::UNLIMITED), Verdict::Allow);
+    assert_eq!(may_send(&alone, elsewhere, Rate::UNLIMITED), Verdict::Allow);
 }
 
 #[test]

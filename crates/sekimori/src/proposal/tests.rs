@@ -1,0 +1,163 @@
+//! What is proposed, and above all what is not.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use super::known::{Purpose, Purposes};
+use super::*;
+
+fn proposer() -> Proposer {
+    Proposer::new(Catalog::load(None).unwrap())
+}
+
+fn why_not(proposal: Proposal) -> String {
+    match proposal {
+        Proposal::Not(why) => why,
+        Proposal::Offer(offer) => panic!("offered: {offer:?}"),
+    }
+}
+
+/// Real programs of this machine. Each would speak for everybody who starts it.
+#[test]
+fn what_runs_anything_for_anybody_is_explained_and_not_offered() {
+    let proposer = proposer();
+    let mut tried = 0;
+    for path in [
+        "/usr/bin/env",
+        "/usr/bin/systemd-run",
+        "/usr/bin/python3",
+        "/usr/bin/perl",
+        "/usr/bin/xargs",
+        "/usr/bin/setsid",
+        "/usr/bin/timeout",
+        "/usr/bin/nohup",
+        "/usr/bin/find",
+        "/usr/bin/flock",
+    ] {
+        if !Path::new(path).exists() {
+            continue;
+        }
+        tried += 1;
+        let why = why_not(proposer.starter(path));
+        assert!(why.contains("every program could pass for you"), "{why}");
+        for began in [Began::System, Began::Shell, Began::Desktop] {
+            why_not(proposer.sender(path, began));
+        }
+    }
+    assert!(tried > 2, "this machine has no programs");
+}
+
+#[test]
+fn what_others_than_root_can_change_is_not_offered() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root, to make files of others");
+        return;
+    }
+    // Not in a folder for temporary files, which would be reason enough.
+    let folder = tempfile::Builder::new()
+        .prefix("sekimori-panel")
+        .tempdir_in("/var/lib")
+        .unwrap();
+    let program = folder.path().join("panel");
+    fs::copy("/bin/true", &program).unwrap();
+    let text = program.to_str().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let Proposal::Offer(offer) = proposer().starter(text) else {
+        panic!("a copy of root's own is a program like any other");
+    };
+    assert!(!offer.safe && offer.role == Role::Launcher, "{offer:?}");
+    assert!(
+        offer
+            .why
+            .contains("only if it starts programs because you click")
+    );
+    std::os::unix::fs::chown(&program, Some(65534), None).unwrap();
+    assert!(why_not(proposer().starter(text)).contains("Others than root can change"));
+    // Another name hides nothing.
+    let other = folder.path().join("desk");
+    symlink("/usr/bin/env", &other).unwrap();
+    why_not(proposer().starter(other.to_str().unwrap()));
+    fs::copy("/usr/bin/env", folder.path().join("copy")).unwrap();
+    why_not(proposer().starter(folder.path().join("copy").to_str().unwrap()));
+}
+
+#[test]
+fn what_is_not_there_or_runs_elsewhere_is_explained() {
+    let proposer = proposer();
+    for (path, word) in [
+        ("/tmp/panel", "temporary"),
+        ("/nowhere/panel", "/nowhere/panel"),
+        ("panel", "container"),
+        ("", "container"),
+        ("/usr/bin/panel (deleted)", "deleted"),
+    ] {
+        let why = why_not(proposer.starter(path));
+        assert!(why.contains(word), "{path}: {why}");
+    }
+}
+
+#[test]
+fn the_catalog_says_what_a_known_program_is() {
+    let proposer = proposer();
+    let Proposal::Offer(offer) = proposer.starter("/bin/bash") else {
+        panic!("bash is known");
+    };
+    assert_eq!((offer.role, offer.safe), (Role::Shell, true));
+    assert!(offer.command().starts_with("sudo sekimori register /"));
+    assert_eq!(offer.json(true)["registered"], true);
+}
+
+#[test]
+fn roots_own_files_tell_what_a_program_is_for() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root, whose files they have to be");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = fs::canonicalize(folder.path()).unwrap();
+    let put = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let entry = |exec: &str, more: &str| {
+        format!("[Desktop Entry]\nType=Application\nName=x\nExec={exec}\n{more}\n")
+    };
+    for program in ["term", "files", "web", "panel", "desk", "write", "other"] {
+        put(&format!("usr/bin/{program}"), program);
+    }
+    put("usr/share/xsessions/d.desktop", &entry("/usr/bin/desk", ""));
+    put("etc/xdg/autostart/p.desktop", &entry("panel --daemon", ""));
+    let menu = |name: &str, categories: &str| {
+        let text = entry(name, &format!("Categories={categories}"));
+        put(&format!("usr/share/applications/{name}.desktop"), &text)
+    };
+    menu("term", "System;TerminalEmulator;");
+    menu("files", "FileManager;");
+    menu("web", "Network;WebBrowser;");
+    menu("write", "Network;Email;");
+    let others = menu("other", "TerminalEmulator;");
+    fs::set_permissions(&others, fs::Permissions::from_mode(0o666)).unwrap();
+    let purposes = Purposes::below(&root);
+    let of = |name: &str| purposes.of(&root.join("usr/bin").join(name));
+    assert_eq!(of("desk"), Some(Purpose::Session));
+    assert_eq!(of("panel"), Some(Purpose::DesktopPart));
+    assert_eq!(of("term"), Some(Purpose::Terminal));
+    assert_eq!(of("files"), Some(Purpose::FileManager));
+    assert_eq!(of("web"), Some(Purpose::Browser));
+    assert_eq!(of("write"), Some(Purpose::Mailer));
+    assert_eq!(of("other"), None, "others can write that file");
+}
+
+#[test]
+fn only_a_clear_yes_is_one() {
+    let answer = |text: &str| {
+        let mut output = Vec::new();
+        ask_yes("Register it?", &mut text.as_bytes(), &mut output).unwrap()
+    };
+    assert!(answer("y\n") && answer("yes\n") && answer(" Y \n"));
+    for no in ["", "\n", "n\n", "yo\n", "please\n"] {
+        assert!(!answer(no), "{no:?}");
+    }
+}
