@@ -303,6 +303,17 @@ impl ProcessRecord {
             == 0
     }
 
+    /// The signs of tampering that count in what this process starts. The variables that a start script
+    /// of a sandbox sets for its program are root's choice, and name the user's folders because nothing
+    /// else can be written to there. Those that it was started with have been looked at.
+    #[inline(always)]
+    pub const fn signs_that_count(&self) -> Tamper {
+        let is_start_script =
+            self.is_users_sandbox() && (self.kind ^ Kind::Service as u8) | self.tampered == 0;
+        // Without a branch, as above.
+        Tamper(!(Tamper::ENVIRONMENT.0 * is_start_script as u8))
+    }
+
     /// Writes the policy's part back.
     #[inline(always)]
     pub fn set_standing(&mut self, standing: &Standing) {
@@ -431,6 +442,9 @@ mod tests {
                         let helps = role == Role::Helper && vouched;
                         assert_eq!(record.hands_on_vouching(), is_users && helps);
                         assert_eq!(record.vouches_once(), helps && kind == Kind::Service);
+                        let is_script = record.is_users_sandbox() && kind == Kind::Service;
+                        let environment = record.signs_that_count().0 & Tamper::ENVIRONMENT.0;
+                        assert_eq!(environment == 0, is_script);
                     }
                 }
             }

@@ -19,6 +19,7 @@ mod roots;
 mod shell;
 mod starters;
 mod tamper;
+mod word;
 mod words;
 
 pub use arguments::{ArgumentRules, argument_sign, name_of};
@@ -35,4 +36,7 @@ pub use shell::{
     script_reads_users_files,
 };
 pub use tamper::{Tamper, variable_tampers};
+pub use word::{
+    Parts, TAMPER_AT, is_activated, is_guarded, is_vouched, kind_of, origin_of, standing_of_parts,
+};
 pub use words::{Invocation, Kind, Origin, Rights, Role};

@@ -50,6 +50,16 @@ impl Program {
         self.role.takes_mail(self.kind)
     }
 
+    /// The role that it has for what it does: a changed file is nobody's.
+    #[inline(always)]
+    pub(crate) const fn counts_as(&self) -> Role {
+        if self.changed {
+            Role::Unknown
+        } else {
+            self.role
+        }
+    }
+
     /// The same program, started by root or not.
     #[must_use]
     #[inline(always)]
@@ -135,12 +145,8 @@ impl Standing {
     #[must_use]
     #[inline(always)]
     pub fn after_exec(&self, program: Program, invocation: Invocation, signs: Tamper) -> Self {
-        let role = if program.changed {
-            Role::Unknown
-        } else {
-            program.role
-        };
-        let origin = self.origin_after(role, program, invocation);
+        let role = program.counts_as();
+        let origin = self.origin_with(program, invocation);
         Self {
             origin,
             role: if self.is_guarded_changed(program, invocation) {
@@ -209,7 +215,7 @@ impl Standing {
     /// when something that serves a user starts it. A mail server's parts do not run as root, and
     /// serve the machine all the same.
     #[inline(always)]
-    fn kind_after(&self, program: Program) -> Kind {
+    pub(crate) fn kind_after(&self, program: Program) -> Kind {
         if !matches!(program.role, Role::System) {
             return self.narrowed(program.role, program.kind);
         }
@@ -224,7 +230,13 @@ impl Standing {
         }
     }
 
-    /// The origin with this program, which counts as having this role.
+    /// The origin with this program.
+    #[inline(always)]
+    pub(crate) fn origin_with(&self, program: Program, invocation: Invocation) -> Origin {
+        self.origin_after(program.counts_as(), program, invocation)
+    }
+
+    /// The same with a program that counts as having this role.
     #[inline(always)]
     fn origin_after(&self, role: Role, program: Program, invocation: Invocation) -> Origin {
         // Nobody registered the script, and it says with which options.
@@ -292,7 +304,7 @@ impl Standing {
     /// start it for whoever asks, so it must be one that acts when a person does something in its
     /// window, or one that passes the origin on.
     #[inline(always)]
-    fn activates(&self, role: Role, kind: Kind) -> bool {
+    pub(crate) fn activates(&self, role: Role, kind: Kind) -> bool {
         matches!(self.origin, Origin::System)
             && self.serves_one_user()
             && match role {
@@ -315,7 +327,7 @@ impl Standing {
     /// works; ending those programs until the daemon has verified them would lose a message, or
     /// have Postfix wait a minute before it starts the next.
     #[inline(always)]
-    fn is_guarded_changed(&self, program: Program, invocation: Invocation) -> bool {
+    pub(crate) fn is_guarded_changed(&self, program: Program, invocation: Invocation) -> bool {
         if !program.changed || !program.takes_mail() {
             return false;
         }
@@ -332,7 +344,7 @@ impl Standing {
     /// to know that a person types. A submitter passes on what vouched for it. What the user's service
     /// manager has started vouches for nothing: whoever asked may have said what it does.
     #[inline(always)]
-    fn vouches_for_next_image(&self) -> bool {
+    pub(crate) fn vouches_for_next_image(&self) -> bool {
         if self.origin != Origin::User || self.activated || self.tampered.any() {
             return false;
         }

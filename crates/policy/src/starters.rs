@@ -11,7 +11,7 @@
 //!   parts, which count only below that command, because they lay whatever files they are told over
 //!   the program's own. [`Kind::Service`] is a start script of the program inside.
 
-use crate::{Kind, Origin, Role, Standing};
+use crate::{Kind, Role, Standing};
 
 impl Standing {
     /// Whether only some programs keep the user's origin when this process starts them.
@@ -51,18 +51,6 @@ impl Standing {
             Role::Launcher | Role::Helper if self.is_narrow() => Kind::Batch,
             _ => kind,
         }
-    }
-
-    /// Whether this process is a start script of a program that root installed for a sandbox. The
-    /// variables that it sets for the program are root's choice, and name the user's folders because
-    /// nothing else can be written to there. Those that it was started with have been looked at.
-    #[must_use]
-    #[inline(always)]
-    pub const fn is_start_script(&self) -> bool {
-        matches!(self.origin, Origin::User)
-            && matches!(self.role, Role::Sandbox)
-            && matches!(self.kind, Kind::Service)
-            && !self.tampered.any()
     }
 }
 

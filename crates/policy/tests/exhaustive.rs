@@ -167,6 +167,19 @@ fn expected_origin(before: &Standing, program: Program, invocation: Invocation) 
     }
 }
 
+/// The standing after an exec as the kernel puts it together.
+fn in_words(before: &Standing, program: Program, invocation: Invocation) -> Standing {
+    let (before, program) = (before.word(), program.word(invocation));
+    let parts = policy::Parts {
+        origin: policy::origin_of(before, program),
+        is_guarded: policy::is_guarded(before, program),
+        kind: policy::kind_of(before, program),
+        vouched: policy::is_vouched(before),
+        activated: policy::is_activated(before, program),
+    };
+    Standing::from_word(policy::standing_of_parts(before, program, parts))
+}
+
 #[test]
 fn origin_follows_the_design_for_every_standing_program_and_invocation() {
     let mut count = 0;
@@ -184,6 +197,7 @@ fn origin_follows_the_design_for_every_standing_program_and_invocation() {
                     "an origin improved: {before:?} -> {after:?}"
                 );
                 assert_eq!(after.tampered, before.tampered, "signs of tampering stay");
+                assert_eq!(in_words(&before, program, invocation), after);
                 let of_manager = is_users_manager(&before)
                     && !program.changed
                     && waits_for_the_person(program.role, program.kind);

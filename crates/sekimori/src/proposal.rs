@@ -272,6 +272,8 @@ fn known_words(name: &str, role: Role, kind: Kind) -> String {
         Role::Shell => "a shell, which a person types into",
         Role::Chat => "an IRC client of people",
         Role::System => "a part of the machine, which starts others and cannot send by itself",
+        Role::Helper => "typed in front of a command and starts what its command line says",
+        Role::Sandbox => "a part of what runs one installed program in a sandbox",
         Role::Unknown => "a known program",
     };
     format!("Sekimori knows {name}: it is {what}.")
@@ -287,7 +289,7 @@ fn tool_words(name: &str, tool: Tool, role: Role) -> String {
             "starts whatever program anybody names",
             "Start the program itself, from the desktop or at a terminal",
         ),
-        Tool::Interpreter | Tool::Shell | Tool::Multicall => (
+        Tool::Interpreter | Tool::Editor | Tool::Shell | Tool::Multicall => (
             "runs whatever code anybody gives it",
             "If it runs a script that you trust, have root own the script, give it a #! line, and register the script",
         ),

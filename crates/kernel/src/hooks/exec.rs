@@ -10,7 +10,10 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_signal};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use policy::{ArgumentRules, Invocation, Kind, Origin, Program, Role, Tamper, Verdict, may_submit};
+use policy::{
+    ArgumentRules, Invocation, Kind, Origin, Parts, Program, Role, Standing, TAMPER_AT, Verdict,
+    may_submit,
+};
 
 use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, only_asks, shell_start, signs};
 use crate::kernel_memory::Typed;
@@ -36,7 +39,7 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         return 0;
     };
     // SAFETY: only this process's own exec and fork touch its record, and it is here.
-    let record = unsafe { &mut *record };
+    let before = unsafe { (*record).standing() };
 
     let mut image = Image::of(binprm, scratch);
     let mut program = image.file_program(scratch);
@@ -46,13 +49,16 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         if program.takes_mail() {
             how = Invocation::Script;
         } else {
-            program = image.script_program(record.is_users_sandbox());
+            // SAFETY: as above.
+            let in_sandbox = unsafe { (*record).is_users_sandbox() };
+            program = image.script_program(in_sandbox);
         }
     } else if program.role == Role::Shell {
         match shell_start() {
             ShellStart::Terminal => how = Invocation::Terminal,
             // `tmux new mutt`, or `:!git send-email` in vim: the shell starts one program only.
-            ShellStart::Words if record.hands_on_vouching() => {
+            // SAFETY: as above.
+            ShellStart::Words if unsafe { (*record).hands_on_vouching() } => {
                 program = Program::registered(Role::Helper, Kind::Interactive);
             }
             ShellStart::Script | ShellStart::Words => how = Invocation::Script,
@@ -62,7 +68,6 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         }
     }
     let index = image.index(scratch);
-    let before = record.standing();
     if before.role == Role::Mailer {
         // What the next program has in memory is other code.
         let _ = CODE_SEEN.remove(pid);
@@ -80,26 +85,84 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     // are few, for what root's own files do, which may hand mail to the machine's server, and for the
     // machine's mailers and submitters: a part of the machine may start one with variables that a user's file sets, as
     // cron does.
-    let mut after = before.after_exec(program, how, Tamper::NONE);
-    let is_looked_at = match after.origin {
+    let mut after = standing_after(before.word(), program.word(how));
+    let origin = Origin::from_code(after as u8);
+    let is_looked_at = match origin {
         Origin::User | Origin::Service => true,
         Origin::System => matches!(program.role, Role::Mailer | Role::Submitter),
         Origin::Foreign => false,
     };
     if is_looked_at {
         let rules = ArgumentRules::of(program.role, program.kind);
-        let mut found = signs(task, rules);
-        if before.is_start_script() {
-            found = found.without(Tamper::ENVIRONMENT);
-        }
-        after.tampered = after.tampered.with(found);
+        // SAFETY: as above.
+        let counts = unsafe { (*record).signs_that_count() };
+        after |= u64::from(signs(task, rules).0 & counts.0) << TAMPER_AT;
     }
-    record.uid = user;
-    record.record_exec(&after, index, pid, 0);
-    if may_submit(&after).is_some() {
+    if record_exec(pid, index, user, after) != 0 {
         guard_submitter(pid);
     }
     0
+}
+
+/// Writes down an exec of the current process, and returns 1 where its program takes mail.
+///
+/// External linkage: the verifier checks it once, and not for each way that leads to its call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn record_exec(pid: u32, index: u32, user: u32, after: u64) -> u32 {
+    let Some(record) = PROCESSES.get_ptr_mut(pid) else {
+        return 0;
+    };
+    // SAFETY: only this process's own exec and fork touch its record, and it is here.
+    let record = unsafe { &mut *record };
+    let after = Standing::from_word(after);
+    record.uid = user;
+    record.record_exec(&after, index, pid, 0);
+    u32::from(after.role.takes_mail(after.kind))
+}
+
+/// The word of a standing after an exec; see `policy::standing_of_parts`. Each part is asked for in a
+/// function with external linkage, which the verifier checks once.
+#[inline(always)]
+fn standing_after(before: u64, program: u64) -> u64 {
+    let parts = Parts {
+        origin: part_origin(before, program),
+        is_guarded: part_guarded(before, program),
+        kind: part_kind(before, program),
+        vouched: part_vouched(before),
+        activated: part_activated(before, program),
+    };
+    policy::standing_of_parts(before, program, parts)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn part_origin(before: u64, program: u64) -> u64 {
+    policy::origin_of(before, program)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn part_guarded(before: u64, program: u64) -> u64 {
+    policy::is_guarded(before, program)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn part_kind(before: u64, program: u64) -> u64 {
+    policy::kind_of(before, program)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn part_vouched(before: u64) -> u64 {
+    policy::is_vouched(before)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn part_activated(before: u64, program: u64) -> u64 {
+    policy::is_activated(before, program)
 }
 
 /// A record for a process that was there before the gate and escaped the seeding: it is foreign
