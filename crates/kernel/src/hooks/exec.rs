@@ -11,8 +11,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{
-    ArgumentRules, Invocation, Kind, Origin, Parts, Program, Role, Standing, TAMPER_AT, Verdict,
-    may_submit,
+    ArgumentRules, Invocation, Origin, Parts, Role, Standing, TAMPER_AT, Verdict, may_submit,
 };
 
 use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, only_asks, shell_start, signs};
@@ -49,22 +48,17 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         if program.takes_mail() {
             how = Invocation::Script;
         } else {
-            // SAFETY: as above.
-            let in_sandbox = unsafe { (*record).is_users_sandbox() };
-            program = image.script_program(in_sandbox);
+            program = image.script_program();
         }
     } else if program.role == Role::Shell {
         match shell_start() {
             ShellStart::Terminal => how = Invocation::Terminal,
-            // `tmux new mutt`, or `:!git send-email` in vim: the shell starts one program only.
-            // SAFETY: as above.
-            ShellStart::Words if unsafe { (*record).hands_on_vouching() } => {
-                program = Program::registered(Role::Helper, Kind::Interactive);
-            }
-            ShellStart::Script | ShellStart::Words => how = Invocation::Script,
+            ShellStart::Script => how = Invocation::Script,
             ShellStart::NamedScript { only_script } => {
-                program = image.count_as_script(only_script);
+                program = image.count_as_script(only_script, false);
             }
+            // `tmux new mutt`, or `:!git send-email` in vim: the shell starts one program only.
+            ShellStart::Words => program = image.count_as_script(false, true),
         }
     }
     let index = image.index(scratch);

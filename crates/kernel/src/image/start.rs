@@ -15,8 +15,9 @@ use policy::{
 
 use super::identity::path_is_elsewheres;
 use crate::kernel_memory::Address;
-use crate::maps::{SCRATCH, Scratch, TEXT_BYTES, offset};
+use crate::maps::{PROCESSES, SCRATCH, Scratch, TEXT_BYTES, offset};
 use crate::repeat::{Step, each};
+use crate::report::current_process;
 
 /// Pieces that are looked at, of the arguments and of the environment: what Linux lets a program
 /// have as a rule (2 MiB), unless most strings are short. More counts as unreadable.
@@ -83,7 +84,8 @@ pub enum ShellStart {
     Terminal,
     /// With a command, or fed from a pipe or file.
     Script,
-    /// With a command of plain words, which any program can have started by itself as well.
+    /// With a command of plain words, by a helper that somebody vouched for, which could have started the
+    /// program itself as well.
     Words,
     /// With a script by name; the name is left in the scratch space.
     NamedScript {
@@ -128,6 +130,15 @@ const DECIDED: u32 = 5;
 const IS_SCRIPT: u32 = 5;
 const IS_NAMED: u32 = 6;
 const IS_NAMED_AFTER_OPTIONS: u32 = 7;
+
+/// Whether the current process, before its exec, is a helper that somebody vouched for.
+#[inline(always)]
+fn hands_on_vouching() -> bool {
+    PROCESSES.get_ptr(current_process()).is_some_and(|record| {
+        // SAFETY: only this process's own exec and fork touch its record, and it is here.
+        unsafe { (*record).hands_on_vouching() }
+    })
+}
 
 /// What the look waits for behind the argument in the scratch space.
 ///
@@ -231,7 +242,7 @@ extern "C" fn look_at_shell() -> u32 {
             Piece::End => {
                 return match waits_for {
                     FRESH | AFTER_OPTIONS if stdin_is_terminal(task) => TERMINAL,
-                    COMMAND_READ => WORDS,
+                    COMMAND_READ if hands_on_vouching() => WORDS,
                     _ => SCRIPT,
                 };
             }
