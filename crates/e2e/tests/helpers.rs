@@ -97,7 +97,7 @@ fn a_helper_vouches_for_nobody_itself() {
     let lines = [
         (
             "helper-bot",
-            format!("{} launcher env {send}", scene.bot.display()),
+            format!("{} launcher /usr/bin/env {send}", scene.bot.display()),
             scene.bot.as_path(),
         ),
         (
