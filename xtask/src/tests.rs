@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use e2e::OLDER_HOOKS;
 
+use crate::beside;
 use crate::libtest::{self, Outcome};
 use crate::packages::Packages;
 use crate::programs::{self, TestProgram};
@@ -134,7 +135,8 @@ struct Summary {
 ///
 /// When something cannot be built, or a test failed.
 pub fn run(workspace: &Workspace, skip_packages: bool, filter: Option<&str>) -> Result<()> {
-    if !skip_packages && let Err(error) = PACKAGES.ensure() {
+    if !skip_packages && let Err(error) = PACKAGES.ensure().and_then(|()| beside::unpack(workspace))
+    {
         // The tests know best what they can do without.
         println!("{} {error:#}", paint(Colour::Yellow, "packages:"));
     }

@@ -121,10 +121,15 @@ impl Theatre {
             remains: Mutex::new(remains),
         };
         fs::create_dir(&theatre.state).expect("the state folder");
-        // Warnings must not reach the desktop of whoever runs the tests.
+        // Warnings must not reach the desktop of whoever runs the tests, nor the machine's log.
+        let syslog = if options.config.contains("syslog") {
+            ""
+        } else {
+            "syslog = false\n"
+        };
         theatre.write(
             "config.toml",
-            &format!("notify = false\n{}\n", options.config),
+            &format!("notify = false\n{syslog}{}\n", options.config),
         );
         let home = theatre.home();
         fs::create_dir(&home).expect("a home");

@@ -13,7 +13,7 @@ const XVFB: &str = "/usr/bin/Xvfb";
 const OPENBOX: &str = "/usr/bin/openbox";
 const PYTHON: &str = "/usr/bin/python3";
 /// Longer than the gate takes to load and the doctor to look around.
-const LATER_MS: &str = "25000";
+const LATER_MS: &str = "45000";
 
 struct Screen {
     theatre: Theatre,
@@ -63,7 +63,7 @@ impl Screen {
             self.mailer.display()
         );
         let start = Start::new(OPENBOX)
-            .args(["--startup", &command])
+            .args(["--replace", "--startup", &command])
             .env("DISPLAY", DISPLAY)
             .env("DBUS_SESSION_BUS_ADDRESS", "disabled:");
         self.theatre.start(start.directory(self.theatre.home()))
@@ -99,7 +99,7 @@ fn the_doctor_finds_what_a_session_lacks_and_settles_it() {
     let _session = screen.session(LATER_MS);
     // An interpreter starts a mailer too.
     let call = format!(
-        "import subprocess; subprocess.run([{:?}, 'mailer', '--server', {SERVER:?}, '--delay-ms', '60000'])",
+        "import subprocess; subprocess.run([{:?}, 'mailer', '--server', {SERVER:?}, '--delay-ms', '90000'])",
         screen.mailer.to_str().unwrap()
     );
     let desktop = screen.theatre.desktop();
@@ -154,6 +154,43 @@ fn the_doctor_finds_what_a_session_lacks_and_settles_it() {
     screen.server.wait_for_messages(1, LIMIT).unwrap();
 }
 
+/// Setup on a desktop that runs already: nobody has to log in again.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn setup_alone_gives_a_running_session_its_mailers() {
+    let Some(screen) = Screen::open() else { return };
+    let _session = screen.session(LATER_MS);
+    if !screen.theatre.raise() {
+        return;
+    }
+    let ran = screen.theatre.sekimori(&["setup", "--yes"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert!(ran.stdout.contains("running before"), "{ran:?}");
+    let mailers = [
+        "/usr/bin/claws-mail",
+        "/usr/bin/sylpheed",
+        "/usr/bin/mutt",
+        "/usr/bin/msmtp",
+    ];
+    let there = mailers.into_iter().filter(|path| Path::new(path).exists());
+    for path in there.chain([OPENBOX]) {
+        assert!(screen.is_registered(path), "{path}: {ran:?}");
+    }
+    assert!(!screen.is_registered(PYTHON));
+    screen.server.wait_for_messages(1, LIMIT).unwrap();
+    let allowed = screen
+        .theatre
+        .wait_for("verdict", |entry| word(entry, "verdict") == "allow");
+    assert_eq!(
+        allowed["program"],
+        screen.mailer.to_str().unwrap(),
+        "{allowed}"
+    );
+    // Once more, it finds nothing that it could register itself.
+    let ran = screen.theatre.sekimori(&["setup", "--yes"]);
+    assert_eq!(ran.status, 0, "{ran:?}");
+}
+
 /// The person's own variables in a session's shell.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
@@ -191,7 +228,7 @@ fn observing_teaches_what_to_register_and_enforce_closes() {
     let ran = theatre.sekimori(&["observe"]);
     assert_eq!((ran.status, ran.stdout.lines().count()), (0, 1), "{ran:?}");
     assert_eq!(theatre.status()["gate"], "observing");
-    let session = screen.session("0");
+    let _first = screen.session("0");
     screen.server.wait_for_messages(1, LIMIT).unwrap();
     let desktop = theatre.desktop();
     let mailer = screen.mailer.to_str().unwrap();
@@ -200,7 +237,6 @@ fn observing_teaches_what_to_register_and_enforce_closes() {
     theatre.wait_for("the bot's refusal", |entry| {
         word(entry, "verdict") == "refuse" && entry["culprit"] == bot.to_str().unwrap()
     });
-    drop(session);
 
     // The mode is kept.
     theatre.end_daemon(Signal::TERM);

@@ -6,7 +6,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use e2e::{CRON, LIMIT, PERSON, SERVER, Terminal, Theatre, evasions, is_missing, wait_until, word};
-use rustix::mount::mount_bind;
+use rustix::mount::{MountFlags, mount, mount_bind};
 use serde_json::Value;
 use stage::{SmtpServer, Start};
 
@@ -525,6 +525,43 @@ fn a_forward_file_is_the_mail_servers_own_matter() {
         None,
         &scene.bot,
     );
+}
+
+/// An alias may pipe into a program of root's that answers. Nobody but the administrator says so: the
+/// program that delivers locally, and what it starts, are registered by hand.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn an_alias_pipes_into_a_registered_script() {
+    let settings = |theatre: &Theatre| {
+        let aliases = theatre.write("aliases", "prog \"|/mnt/answer\"\n");
+        let aliases = aliases.display();
+        format!("mydestination = {HERE}\nalias_maps = texthash:{aliases}\n")
+    };
+    let Some(scene) = Scene::open_with(settings) else {
+        return;
+    };
+    let theatre = &scene.theatre;
+    let mounted = || mount("none", "/mnt", "tmpfs", MountFlags::empty(), c"mode=0755");
+    theatre.sandbox().run_inside(mounted).unwrap().unwrap();
+    theatre.put(
+        "/mnt/answer",
+        "#!/bin/sh\n(echo To: bob@example.net; echo Subject: Answer; echo; echo x) | /usr/sbin/sendmail -t\n",
+    );
+    theatre.crew("chmod", &["755", "/mnt/answer"]);
+    let before = theatre.newest();
+    scene.mail_arrives_for("prog");
+    scene.refusal_after(before, "answer");
+    assert_eq!(scene.world.payload_bytes(), 0);
+
+    for program in [LOCAL, "/mnt/answer"] {
+        theatre.register_as(Path::new(program), "mailer", Some("service"));
+    }
+    // The program that delivered before has not ended yet.
+    let reload = Start::new(POSTFIX).arg("reload");
+    let reloaded = theatre.sandbox().start(&reload).unwrap();
+    assert!(reloaded.wait(LIMIT).unwrap().success());
+    scene.mail_arrives_for("prog");
+    assert!(scene.relayed(1).contains("Subject: Answer"));
 }
 
 /// What a job writes is sent by cron, to whatever address the user's table names.

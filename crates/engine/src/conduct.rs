@@ -38,6 +38,8 @@ pub(crate) fn conduct(sample: &Sample, suspicion: Suspicion) -> FindingEntry {
         uid: flow.uid,
         comm: String::new(),
         destination: Some(flow.destination),
+        unit: None,
+        script: None,
         tampered: Tamper::NONE,
         lineage: Vec::new(),
         lost: 0,
@@ -49,7 +51,7 @@ pub(crate) fn tampering(by: &Party, uid: u32, target: &Party, signs: Tamper) -> 
     let what: Vec<_> = signs.words().collect();
     NoticeEntry {
         text: format!(
-            "{} (pid {}) tampered with {} (pid {}): {}; it may send no mail until it is started anew",
+            "{} (pid {}) tampered with {} (pid {}): {}; it may not send mail until it is started again",
             program_name(&by.program),
             by.pid,
             program_name(&target.program),

@@ -9,6 +9,7 @@ use crate::answers::{Answer, Answers};
 use crate::attempts::Attempt;
 use crate::blame::to_blame;
 use crate::bounded::Bounded;
+use crate::case_kind::retold;
 use crate::conduct::{conduct, tampering};
 use crate::detect::{DetectSettings, Detector, MAIL_PORTS};
 use crate::entry::{Entry, FindingEntry, FindingKind, GrantEntry, NoticeEntry, VerdictEntry};
@@ -194,10 +195,15 @@ impl Engine {
                 let subject = subject(&actor);
                 let named = to_blame(&actor.lineage.links, actor.lineage.culprit.as_ref());
                 actor.lineage.culprit = named;
-                let entry = VerdictEntry {
+                let (reason, in_between) = retold(reason, actor.tampered, &actor.lineage.links);
+                let mut entry = VerdictEntry {
                     count,
                     ..VerdictEntry::new(&actor, &judged, reason, observed)
                 };
+                if let Some(link) = in_between {
+                    entry.culprit = Some(link.program.clone());
+                    entry.culprit_pid = Some(link.pid);
+                }
                 self.verdict(&actor, &subject, &judged, entry, now, &mut actions);
             }
             Event::Answered {
@@ -420,6 +426,8 @@ impl Engine {
             uid: entry.uid,
             comm: entry.comm.clone(),
             destination: entry.destination,
+            unit: entry.unit.clone(),
+            script: entry.script.clone(),
             tampered: entry.tampered,
             lineage: entry.lineage.clone(),
             lost: entry.lost,

@@ -120,6 +120,14 @@ pub struct VerdictEntry {
     pub culprit_pid: Option<u32>,
     /// "ip:port"; none for a submitter.
     pub destination: Option<SocketAddr>,
+    /// The unit of the service manager that the process ran in, such as `cron.service`; of a session, its
+    /// scope. Known of refusals that administrators are told of, where it could be found in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Arc<str>>,
+    /// The script that the culprit ran, where the culprit is an interpreter: what its arguments say, which
+    /// proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Arc<str>>,
     /// Signs of tampering.
     #[serde(with = "words::tamper")]
     pub tampered: Tamper,
@@ -165,6 +173,8 @@ impl VerdictEntry {
             culprit: culprit.map(|culprit| culprit.program.clone()),
             culprit_pid: culprit.map(|culprit| culprit.pid),
             destination: judged.destination(),
+            unit: None,
+            script: None,
             tampered: actor.tampered,
             lineage: actor.lineage.links.clone(),
             lost: actor.lineage.lost,
@@ -283,6 +293,14 @@ pub struct FindingEntry {
     pub comm: String,
     /// "ip:port"; none for a submitter. Of conduct, where the evidence became enough.
     pub destination: Option<SocketAddr>,
+    /// The unit of the service manager that the process ran in, such as `cron.service`; of a session, its
+    /// scope. Known of refusals that administrators are told of, where it could be found in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Arc<str>>,
+    /// The script that the culprit ran, where the culprit is an interpreter: what its arguments say, which
+    /// proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<Arc<str>>,
     /// Signs of tampering.
     #[serde(with = "words::tamper")]
     pub tampered: Tamper,

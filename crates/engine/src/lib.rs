@@ -11,6 +11,7 @@ mod answers;
 mod attempts;
 mod blame;
 mod bounded;
+mod case_kind;
 mod conduct;
 mod detect;
 mod engine;
@@ -29,6 +30,10 @@ mod words;
 
 pub use accounts::Subordinate;
 pub use blame::{is_starter, to_blame};
+pub use case_kind::{
+    BRIEF_MAX, CaseKind, TITLE_MAX, between, culprit_link, is_machines_user, is_script,
+    is_without_person, login_of, short_name,
+};
 pub use detect::{DetectSettings, Detector, MAIL_PORTS};
 pub use engine::{Action, Engine, Settings};
 pub use entry::{

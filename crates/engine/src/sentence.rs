@@ -3,9 +3,11 @@
 
 use std::net::SocketAddr;
 
-use policy::{Reason, Tamper};
+use policy::{Reason, Role, Tamper};
 
+use crate::case_kind::{culprit_link, is_script, is_without_person};
 use crate::entry::{FindingEntry, JudgedWord, VerdictEntry};
+use crate::event::LineageLink;
 use crate::printable::program_name;
 
 /// What a sentence is about. Paths may hold anything; the sentence makes them safe to show.
@@ -13,8 +15,16 @@ use crate::printable::program_name;
 pub struct Case<'a> {
     /// Path of the program that was judged; empty when unknown.
     pub program: &'a str,
+    /// What that program is registered as.
+    pub role: Role,
+    /// Its user.
+    pub uid: u32,
     /// Path of the culprit in its lineage.
     pub culprit: Option<&'a str>,
+    /// The process that the culprit was.
+    pub culprit_pid: Option<u32>,
+    /// How it was started, oldest first.
+    pub lineage: &'a [LineageLink],
     /// What was judged.
     pub judged: JudgedWord,
     /// The mail server.
@@ -29,7 +39,11 @@ impl<'a> From<&'a VerdictEntry> for Case<'a> {
     fn from(entry: &'a VerdictEntry) -> Self {
         Self {
             program: &entry.program,
+            role: entry.role,
+            uid: entry.uid,
             culprit: entry.culprit.as_deref(),
+            culprit_pid: entry.culprit_pid,
+            lineage: &entry.lineage,
             judged: entry.judged,
             destination: entry.destination,
             tampered: entry.tampered,
@@ -42,7 +56,11 @@ impl<'a> From<&'a FindingEntry> for Case<'a> {
     fn from(entry: &'a FindingEntry) -> Self {
         Self {
             program: &entry.program,
+            role: entry.role,
+            uid: entry.uid,
             culprit: entry.culprit.as_deref(),
+            culprit_pid: entry.culprit_pid,
+            lineage: &entry.lineage,
             judged: entry.judged,
             destination: entry.destination,
             tampered: entry.tampered,
@@ -57,7 +75,7 @@ pub fn reason_sentence(reason: Reason, case: &Case<'_>) -> String {
     let attempt = attempt(reason, case);
     let because = because(reason, case);
     let observed = if case.observed && reason != Reason::Permitted {
-        " The gate only observes, so it was let through; it would have been refused."
+        " The gate only observes, so it let this through; it would have been refused."
     } else {
         ""
     };
@@ -96,8 +114,8 @@ fn attempt(reason: Reason, case: &Case<'_>) -> String {
         ", but "
     };
     let attempt = match case.judged {
-        JudgedWord::Connect => format!("{program} asked for a connection to {server}"),
-        JudgedWord::Submit => format!("{program} was started to take mail for another program"),
+        JudgedWord::Connect => format!("{program} tried to connect to {server}"),
+        JudgedWord::Submit => format!("{program} was started to take mail from another program"),
         JudgedWord::Packet if reason == Reason::GrantOfAnother => {
             format!("{program} wrote into a connection to {server}")
         }
@@ -119,30 +137,28 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
             JudgedWord::Submit => "whoever started it may send mail".to_owned(),
         },
         Reason::UnknownProcess => {
-            "the gate has no record of how this process came to be; it must be started anew".to_owned()
+            "the gate has no record of how this process was started".to_owned()
         }
         Reason::NotAMailer => format!("it is not registered as a mailer{}", started_through(case)),
         Reason::FileChanged => "its file is not the one that was registered".to_owned(),
-        Reason::ForeignOrigin => match other_culprit(case) {
-            Some(culprit) => format!("it does not act for the user: {culprit} stands in its lineage"),
-            None if case.tampered.any() => format!(
-                "it shows signs of tampering and counts as foreign until it is started again{}",
-                signs(case.tampered)
-            ),
-            None if case.culprit.is_some() => {
-                "it does not act for the user: it was not started by a desktop, a shell or a service that is registered"
-                    .to_owned()
-            }
-            None => "nothing shows that it acts for the user: its lineage has a gap or is older than the gate".to_owned(),
-        },
+        Reason::ForeignOrigin => foreign(case),
         Reason::NeedsUser => {
-            "it was started by the system, and a mailer of its kind sends only when the user starts it".to_owned()
+            "the system started it, and a mailer of its kind sends only when a person starts it".to_owned()
         }
         Reason::NeedsTerminal => {
-            "it sends whatever it is handed, so it must be started at a terminal, and it was not".to_owned()
+            "it sends whatever it is handed, so a person must start it at a terminal, and no person did".to_owned()
         }
-        Reason::NeedsSystem => "it is a mail service, and was started by a user instead of the system".to_owned(),
-        Reason::Tampered => format!("it has been tampered with{}", signs(case.tampered)),
+        Reason::IndirectStart => format!(
+            "it sends whatever it is handed, so your shell must start it directly, and {} stands between the two",
+            other_culprit(case).unwrap_or("another program".into())
+        ),
+        Reason::NeedsSystem => {
+            "it is a mail service, which only the system may start, and a user started it".to_owned()
+        }
+        Reason::Tampered => format!(
+            "code that is not its own may run in it{}",
+            signs(case.tampered)
+        ),
         Reason::RateExceeded => "it opens connections faster than its limit allows".to_owned(),
         Reason::NeedsRule => {
             "it acts for the machine itself, which hands its mail to this machine's mail server; mail to other \
@@ -153,13 +169,13 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
             "it asked for Multipath TCP, where nothing tells who writes into a connection".to_owned()
         }
         Reason::NoGrant => {
-            "this connection has no grant: it was not made through connect(), or is older than the gate".to_owned()
+            "the gate has not permitted this connection: it was not made by connect(), or it is older than the gate".to_owned()
         }
         Reason::GrantOfAnother => {
-            "the connection was granted to another process, and it may not send mail itself; the grant has ended".to_owned()
+            "the gate permitted that connection to another process, and this one may not send mail; the permission has ended".to_owned()
         }
         Reason::NoRoom => format!(
-            "its socket was filled up before, so that what it says there could not be read{}",
+            "the socket was filled before, so that the gate could not read what it says there{}",
             started_through(case)
         ),
         Reason::MailOnOtherPort => format!(
@@ -169,9 +185,48 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
     }
 }
 
+/// Why a process does not act for the user, in words that name who stands in the way.
+fn foreign(case: &Case<'_>) -> String {
+    if let Some(culprit) = other_culprit(case) {
+        let link = culprit_link(case).map(|(_, link)| link);
+        return match link {
+            Some(link) if link.seeded => {
+                format!("it was started through {culprit}, which was running before the gate")
+            }
+            Some(link) if link.role == Role::Shell || is_script(&link.program) => format!(
+                "it was started through {culprit}, which ran a script or a command that is not registered"
+            ),
+            Some(link) if link.role != Role::Unknown && is_without_person(case.lineage) => {
+                format!("it was started through {culprit}, which no person started")
+            }
+            Some(link) if link.role != Role::Unknown => format!(
+                "it was started through {culprit}, which was not started as a {} should be",
+                link.role.word()
+            ),
+            _ => format!("it was started through {culprit}, which is not registered"),
+        };
+    }
+    if case.tampered.any() {
+        return format!(
+            "code that is not its own may run in it, and it must be started again{}",
+            signs(case.tampered)
+        );
+    }
+    if case.lineage.last().is_some_and(|link| link.seeded) {
+        return "it was running before the gate, and must be started again".to_owned();
+    }
+    if is_without_person(case.lineage) {
+        return "no person started it, and no service that is registered".to_owned();
+    }
+    match case.culprit {
+        Some(_) => "nothing that is registered started it".to_owned(),
+        None => "the gate has not seen how it was started".to_owned(),
+    }
+}
+
 fn started_through(case: &Case<'_>) -> String {
     other_culprit(case).map_or_else(String::new, |culprit| {
-        format!(", and {culprit} stands in its lineage")
+        format!(", and it was started through {culprit}")
     })
 }
 
@@ -205,7 +260,11 @@ mod tests {
     fn case() -> Case<'static> {
         Case {
             program: "/usr/bin/thunderbird",
+            role: Role::Mailer,
+            uid: 1000,
             culprit: Some("/tmp/bot"),
+            culprit_pid: None,
+            lineage: &[],
             judged: JudgedWord::Connect,
             destination: Some("192.0.2.25:587".parse().unwrap()),
             tampered: Tamper::TRACED.with(Tamper::ENVIRONMENT),
@@ -217,8 +276,8 @@ mod tests {
     fn a_sentence_names_program_culprit_and_destination() {
         assert_eq!(
             reason_sentence(Reason::ForeignOrigin, &case()),
-            "/usr/bin/thunderbird asked for a connection to the mail server 192.0.2.25:587, but it does not act \
-             for the user: /tmp/bot stands in its lineage."
+            "/usr/bin/thunderbird tried to connect to the mail server 192.0.2.25:587, but it was started through \
+             /tmp/bot, which is not registered."
         );
         assert_eq!(
             reason_sentence(
@@ -228,12 +287,12 @@ mod tests {
                     ..case()
                 }
             ),
-            "/tmp/bot asked for a connection to the mail server 192.0.2.25:587, but it is not registered as a mailer."
+            "/tmp/bot tried to connect to the mail server 192.0.2.25:587, but it is not registered as a mailer."
         );
         assert_eq!(
             reason_sentence(Reason::Tampered, &case()),
-            "/usr/bin/thunderbird asked for a connection to the mail server 192.0.2.25:587, but it has been tampered \
-             with: a loader or interpreter variable is set in its environment; another process traced it."
+            "/usr/bin/thunderbird tried to connect to the mail server 192.0.2.25:587, but code that is not its own \
+             may run in it: a loader or interpreter variable is set in its environment; another process traced it."
         );
     }
 
@@ -248,7 +307,7 @@ mod tests {
         );
         assert!(
             text.ends_with(
-                "The gate only observes, so it was let through; it would have been refused."
+                "The gate only observes, so it let this through; it would have been refused."
             ),
             "{text}"
         );

@@ -148,7 +148,7 @@ fn orders_and_answers_are_a_finding_without_any_mail() {
     assert!(
         warned[0]
             .body
-            .starts_with("/opt/bot behaves on the network as bots do."),
+            .starts_with("bot may be a bot.\n/opt/bot behaves on the network as bots do."),
         "{}",
         warned[0].body
     );

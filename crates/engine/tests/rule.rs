@@ -36,10 +36,11 @@ fn an_illegal_send_without_irc_is_an_illegal_send() {
         (FindingKind::IllegalSend, 1000, 0)
     );
     assert_eq!(warning.culprit.as_deref(), Some("/opt/bot"));
-    assert_eq!(warning.title, "Mail that nobody asked for was stopped");
+    assert_eq!(warning.title, "Mail stopped: a program is not registered");
     assert_eq!(
         warning.body,
-        "/opt/bot asked for a connection to the mail server 192.0.2.25:25, but it is not registered as a mailer."
+        "bot tried to send, and nobody registered it as a mailer.\n\
+         /opt/bot tried to connect to the mail server 192.0.2.25:25, but it is not registered as a mailer."
     );
 }
 
@@ -325,8 +326,8 @@ fn conduct_is_evidence() {
     };
     assert_eq!(
         notice.text,
-        "/usr/bin/gdb (pid 50) tampered with /tmp/.x/bot (pid 4242): another process traced it; it may send no mail \
-         until it is started anew"
+        "/usr/bin/gdb (pid 50) tampered with /tmp/.x/bot (pid 4242): another process traced it; it may not send \
+         mail until it is started again"
     );
     let mut last = Vec::new();
     for host in 0..10 {
@@ -409,7 +410,7 @@ fn an_observed_refusal_is_journaled_and_found_as_such() {
     );
     assert_eq!(
         warning.title,
-        "Mail that nobody asked for would have been stopped"
+        "Would be stopped: a program is not registered"
     );
 }
 

@@ -34,5 +34,6 @@ mod revoke;
 pub mod roots;
 pub mod sample;
 pub mod seed;
+pub mod unit;
 
 pub use error::Error;

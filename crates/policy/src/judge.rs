@@ -90,11 +90,15 @@ pub enum Reason {
     Multipath = 14,
     /// A program of the machine's may hand mail to this machine's mail server only, and only as root.
     NeedsRule = 16,
+    /// A batch mailer or a submitter was started at a terminal, but not by the shell itself: another
+    /// program stands between the two. The kernel gives [`Reason::NeedsTerminal`]; the engine tells the
+    /// two apart by the lineage.
+    IndirectStart = 20,
 }
 
 impl Reason {
     /// Every reason, for tables and exhaustive tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Permitted,
         Self::UnknownProcess,
         Self::NotAMailer,
@@ -111,6 +115,7 @@ impl Reason {
         Self::NoRoom,
         Self::Multipath,
         Self::NeedsRule,
+        Self::IndirectStart,
     ];
 
     /// Reads a code; an unassigned one is [`Reason::UnknownProcess`].
@@ -131,6 +136,7 @@ impl Reason {
             13 => Self::NoRoom,
             14 => Self::Multipath,
             16 => Self::NeedsRule,
+            20 => Self::IndirectStart,
             _ => Self::UnknownProcess,
         }
     }
@@ -154,6 +160,7 @@ impl Reason {
             Self::NoRoom => "no-room",
             Self::Multipath => "multipath",
             Self::NeedsRule => "needs-rule",
+            Self::IndirectStart => "indirect-start",
         }
     }
 }

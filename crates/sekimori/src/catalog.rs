@@ -107,7 +107,6 @@ impl Catalog {
     }
 
     /// Every known program.
-    #[cfg(test)]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }

@@ -15,7 +15,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use toml::{Spanned, Value};
 
-pub use keys::{CallWatch, Config, GuardForwarded, KEYS, Key, PacketWatch, Takes};
+pub use keys::{CallWatch, Config, GuardForwarded, KEYS, Key, PacketWatch, Syslog, Takes};
 
 use keys::Problem;
 

@@ -8,7 +8,7 @@
 
 mod account;
 mod again;
-mod allowance;
+pub mod allowance;
 mod answers;
 mod child;
 mod code;
@@ -54,6 +54,7 @@ use crate::notify::Notifier;
 use crate::output::trouble;
 use crate::paths::Paths;
 use crate::registry::Registry;
+use crate::syslog::Syslog;
 #[cfg(test)]
 pub use account::NAME as ACCOUNT_NAME;
 pub use again::start_again_words;
@@ -109,6 +110,7 @@ pub struct Keeper {
     sockets: sockets::Sockets,
     notifier: Notifier,
     warnings: Allowances,
+    syslog: Syslog,
     search: search::Search,
     forward: forward::Forward,
     watcher: Option<Watcher>,
@@ -188,6 +190,7 @@ pub fn run(options: Options, paths: Paths) -> Result<ExitCode, Failure> {
         // The link, not what it leads to now: after an upgrade of the file it still works.
         notifier: Notifier::new("/proc/self/exe".into()),
         warnings: Allowances::new(WARNINGS_AT_ONCE, WARNING_EVERY, WARNED_USERS),
+        syslog: Syslog::default(),
         search: search::Search::default(),
         forward,
         watcher: None,
@@ -459,6 +462,7 @@ impl Keeper {
             self.pace.next().map(until),
             pulse.map(until),
             self.notifier.next_deadline().map(until),
+            self.syslog.due().map(until),
             busy.then_some(ROUND),
         ];
         let due = due.into_iter().flatten().min()?;
@@ -470,6 +474,7 @@ impl Keeper {
 
     fn housekeeping(&mut self) {
         self.notifier.reap();
+        self.syslog.tick(&self.config.syslog, Instant::now());
         self.feel_pulse();
         if self.hold.lost_pins() {
             self.notice(format!(

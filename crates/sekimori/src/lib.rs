@@ -31,6 +31,7 @@ mod render;
 mod setup;
 mod status;
 mod store;
+mod syslog;
 mod unsuitable;
 mod watcher;
 

@@ -17,6 +17,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+pub use audience::user_name;
 use notify_rust::{Notification, Timeout, Urgency};
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use serde::{Deserialize, Serialize};

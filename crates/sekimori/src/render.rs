@@ -22,7 +22,7 @@ pub use lineage::lineage;
 pub use log::log_line;
 pub use summary::{not_judged, not_read, summary_json, verdict};
 pub use table::table;
-pub use tree::{Process, tree};
+pub use tree::{Age, Process, tree};
 
 use policy::Origin;
 

@@ -1,7 +1,7 @@
 //! What `status`, `programs` and `tree` show, as JSON: put together by the keeper, or by the
 //! command itself: `tree` always, the others when no daemon runs.
 
-use abi::Counter;
+use abi::{Counter, Link, ProcessRecord};
 use linux::decode::{GateNames, Names as _};
 use linux::gate::Gate;
 use linux::procfs;
@@ -23,12 +23,15 @@ pub fn of_gate(gate: &Gate) -> Value {
     for (counter, name) in Counter::ALL {
         counters.insert(name.to_owned(), gate.counter(counter).into());
     }
-    let (mut processes, mut foreign, mut seeded_foreign) = (0_u64, 0_u64, 0_u64);
+    let (mut processes, mut foreign) = (0_u64, 0_u64);
+    let (mut older, mut through_older) = (0_u64, 0_u64);
     for (_, record) in gate.processes() {
         processes += 1;
         if record.standing().origin == policy::Origin::Foreign {
             foreign += 1;
-            seeded_foreign += u64::from(record.seeded != 0);
+            let is_older = is_older(&record);
+            older += u64::from(is_older);
+            through_older += u64::from(!is_older && has_older_culprit(&record));
         }
     }
     let opened = gate.counter(Counter::GrantsOpened);
@@ -38,10 +41,30 @@ pub fn of_gate(gate: &Gate) -> Value {
         "irc_ports": [settings.irc_first, settings.irc_last],
         "rate_per_minute": settings.rate_limit,
         "open_grants": opened.saturating_sub(gate.counter(Counter::GrantsClosed)),
-        "processes": { "known": processes, "foreign": foreign, "foreign_until_started_anew": seeded_foreign },
+        "processes": { "known": processes, "foreign": foreign, "foreign_until_started_anew": older,
+            "foreign_through_older": through_older },
         "counters": counters,
         "daemon": { "running": false },
     })
+}
+
+/// Whether a process runs a program that was started before the gate. A record says only that it, or
+/// the one that it was copied from at a fork, came from /proc; the last link is the process's own exec.
+fn is_older(record: &ProcessRecord) -> bool {
+    last_link(record).is_some_and(|link| link.seeded != 0)
+}
+
+fn last_link(record: &ProcessRecord) -> Option<&Link> {
+    let last = (record.depth as usize).min(record.chain.len());
+    record.chain[..last].last()
+}
+
+/// Whether a process is foreign only because of a program above it that was started before the gate.
+fn has_older_culprit(record: &ProcessRecord) -> bool {
+    let is_culprit = |link: &&Link| {
+        link.program == record.culprit && link.pid == record.culprit_pid && link.seeded != 0
+    };
+    record.culprit != 0 && record.chain.iter().any(|link| is_culprit(&link))
 }
 
 /// One registered program.
@@ -88,9 +111,15 @@ pub fn tree(gate: &Gate, programs: &mut Programs) -> Vec<Value> {
                 "role": standing.role.word(),
                 "origin": standing.origin.word(),
                 "culprit": names.name(record.culprit).map(|name| name.to_string()),
-                "is_culprit": record.culprit != 0 && record.culprit == record.program,
+                "culprit_pid": (record.culprit != 0).then_some(record.culprit_pid),
+                "is_culprit": record.culprit != 0
+                    && record.culprit == record.program
+                    && last_link(&record).is_none_or(|link| link.pid == record.culprit_pid),
                 "tampered": standing.tampered.words().collect::<Vec<_>>(),
                 "seeded": record.seeded != 0,
+                "older_than_gate": is_older(&record),
+                // A fork of an older process need not be older itself.
+                "forked": last_link(&record).is_some_and(|link| link.pid != pid),
             }))
         })
         .collect()

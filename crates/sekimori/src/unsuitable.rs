@@ -146,6 +146,11 @@ pub fn is_tool(path: &str) -> bool {
     tool_named(path).is_some()
 }
 
+/// Whether nothing speaks against a role, by the name of the program's file alone.
+pub fn suits(path: &str, role: Role) -> bool {
+    tool_named(path).is_none_or(|tool| tool.suits(role))
+}
+
 /// The tools that are installed.
 #[derive(Debug)]
 pub struct Tools {

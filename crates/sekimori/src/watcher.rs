@@ -12,6 +12,7 @@ mod hostile;
 mod names;
 mod older_irc;
 mod outbox;
+mod place;
 
 use std::io::IsTerminal as _;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -272,6 +273,7 @@ impl Watcher {
         if ending {
             self.notice("stopped; the gate stays closed without the daemon".to_owned());
         }
+        self.outbox.send_lines(&mut self.link);
     }
 
     /// Reads what the keeper has to say. Whether it says to end.
@@ -341,6 +343,7 @@ impl Watcher {
             self.notice(said);
         }
         self.outbox.flush();
+        self.outbox.send_lines(&mut self.link);
         self.outbox.index_some(INDEX_EVERY);
         if self
             .pruned

@@ -5,7 +5,7 @@
 //! grant given, no file named.
 //!
 //! A packet is the number of the request and its fields, little-endian, of fixed size. Only
-//! [`Request::Open`] and [`Request::Warn`] have parts whose length varies; they come last.
+//! [`Request::Open`], [`Request::Warn`], [`Request::Unit`] and [`Request::Syslog`] have parts whose length varies; they come last.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -21,6 +21,10 @@ pub const OF_A_SERVER: u32 = 0;
 pub const TITLE_BYTES_MAX: usize = 1024;
 /// Of a warning's text.
 pub const BODY_BYTES_MAX: usize = 8 * 1024;
+/// Of a line for the system log, without what the keeper adds.
+pub const LINE_BYTES_MAX: usize = 4 * 1024;
+/// Processes that one question about a unit names.
+pub const UNIT_PIDS_MAX: usize = 8;
 
 /// A question of the watcher.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +127,28 @@ pub enum Request {
         /// Text, at most [`BODY_BYTES_MAX`].
         body: String,
     },
+    /// The unit of the service manager that a process belongs to, and the script that an interpreter
+    /// runs, by /proc.
+    ///
+    /// Worst: learns both of every process.
+    Unit {
+        /// Processes, at most [`UNIT_PIDS_MAX`]: the first that still lives counts.
+        pids: Vec<u32>,
+        /// The interpreter; 0 for none.
+        interpreter: u32,
+    },
+    /// Report refused mail to the machine's system log.
+    ///
+    /// Worst: administrators read lines that a stranger wrote, so many a minute as the keeper lets
+    /// through. Each begins as those of this program do, and has no control characters.
+    Syslog {
+        /// User id.
+        uid: u32,
+        /// So many more were left out.
+        left_out: u32,
+        /// The line, at most [`LINE_BYTES_MAX`].
+        line: String,
+    },
     /// Refusals that were counted together and have come to rest.
     ///
     /// Worst: takes them and writes nothing down, as with every report. What the kernel counted
@@ -199,6 +225,23 @@ impl Request {
                 out.extend_from_slice(title.as_bytes());
                 out.extend_from_slice(body.as_bytes());
             }
+            Self::Unit { pids, interpreter } => {
+                out.push(32);
+                out.extend(interpreter.to_le_bytes());
+                for pid in pids {
+                    out.extend(pid.to_le_bytes());
+                }
+            }
+            Self::Syslog {
+                uid,
+                left_out,
+                line,
+            } => {
+                out.push(33);
+                out.extend(uid.to_le_bytes());
+                out.extend(left_out.to_le_bytes());
+                out.extend_from_slice(line.as_bytes());
+            }
             Self::Pong => out.push(14),
             Self::Folded => out.push(15),
         }
@@ -239,6 +282,15 @@ impl Request {
                 inodes: rest.inodes()?,
             },
             [13] => rest.warning()?,
+            [32] => Self::Unit {
+                interpreter: rest.u32()?,
+                pids: rest.pids()?,
+            },
+            [33] => Self::Syslog {
+                uid: rest.u32()?,
+                left_out: rest.u32()?,
+                line: rest.line()?,
+            },
             [14] => Self::Pong,
             [15] => Self::Folded,
             _ => return Err(NoRequest("it has an unknown number")),
@@ -334,6 +386,24 @@ impl<'a> Rest<'a> {
             inodes.push(u64::from_le_bytes(self.number()?));
         }
         Ok(inodes)
+    }
+
+    fn pids(&mut self) -> Result<Vec<u32>, NoRequest> {
+        if self.0.len() > UNIT_PIDS_MAX * size_of::<u32>() {
+            return Err(NoRequest("it asks about too many processes"));
+        }
+        let mut pids = Vec::with_capacity(UNIT_PIDS_MAX);
+        while !self.0.is_empty() {
+            pids.push(self.u32()?);
+        }
+        Ok(pids)
+    }
+
+    fn line(&mut self) -> Result<String, NoRequest> {
+        if self.0.len() > LINE_BYTES_MAX {
+            return Err(NoRequest("it has too long a text"));
+        }
+        text(self.take(self.0.len())?)
     }
 
     fn warning(&mut self) -> Result<Request, NoRequest> {

@@ -109,10 +109,13 @@ fn print(status: &Value) {
         ));
     }
     say(&format!(
-        "Processes: {} known, {} foreign; {} of these are older than the gate and foreign until they are started again (sudo sekimori tree shows them).",
+        "Processes: {} known, {} foreign{} (sudo sekimori tree shows them).",
         number("/processes/known"),
         number("/processes/foreign"),
-        number("/processes/foreign_until_started_anew")
+        older_words(
+            number("/processes/foreign_until_started_anew"),
+            number("/processes/foreign_through_older")
+        )
     ));
     list("Open grants", &status["grants"], number("/open_grants"));
     if let Some(irc) = status["irc"].as_array().filter(|irc| !irc.is_empty()) {
@@ -128,6 +131,21 @@ fn print(status: &Value) {
         })
         .collect();
     say(render::table(&["COUNTED", "SINCE THE GATE WAS CLOSED"], &rows, style()).trim_end());
+}
+
+/// Which foreign processes a new start helps.
+fn older_words(older: u64, through_older: u64) -> String {
+    let mut words = String::new();
+    if older > 0 {
+        words += &format!("; {older} are older than the gate: start them again");
+    }
+    if through_older > 0 {
+        words += &format!(
+            "; {through_older} were started by a program that is older than the gate: start that one again, or log \
+             out and in"
+        );
+    }
+    words
 }
 
 /// The keys of the configuration that wait for a restart.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::failure::{Failure, need_root};
 use crate::output::{say, style};
 use crate::paths::Paths;
-use crate::render::{self, Process};
+use crate::render::{self, Age, Process};
 use crate::status;
 
 /// `tree [PID]`.
@@ -49,10 +49,20 @@ pub fn run(pid: Option<u32>, json: bool, paths: &Paths) -> Result<ExitCode, Fail
                 .unwrap_or(Role::Unknown),
             origin: origin(process["origin"].as_str().unwrap_or("")),
             is_culprit: process["is_culprit"] == Value::Bool(true),
-            seeded: process["seeded"] == Value::Bool(true),
+            culprit: process["culprit"]
+                .as_str()
+                .map(|path| (path.to_owned(), number(process, "culprit_pid"))),
+            age: match process["older_than_gate"] == Value::Bool(true) {
+                false => Age::Newer,
+                true if process["forked"] == Value::Bool(true) => Age::OlderProgram,
+                true => Age::Older,
+            },
             tampered: process["tampered"]
                 .as_array()
-                .is_some_and(|signs| !signs.is_empty()),
+                .into_iter()
+                .flatten()
+                .filter_map(|sign| sign.as_str().map(str::to_owned))
+                .collect(),
         })
         .collect();
     say(render::tree(&processes, None, style()).trim_end());

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use linux::load::CallsWatched;
 use serde_json::{Map, json};
@@ -149,6 +150,11 @@ keys! {
     Value::as_bool, "true or false",
     ["true", "false"];
 
+    /// Whether refused mail is reported to the machine's system log.
+    syslog: Syslog = Syslog::On, Reload,
+    Syslog::read, "true, false or the absolute path of the log's socket",
+    ["true", "false", "\"/run/log\""];
+
     /// How long journal entries are kept.
     journal_keep_days: u32 = 90, Reload,
     |value| whole(value, 1..=36_500), "a whole number of days from 1 to 36500",
@@ -220,6 +226,38 @@ impl CallWatch {
                     CallsWatched::Cheap
                 }
             }
+        }
+    }
+}
+
+/// Where refused mail is reported to, beside the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Syslog {
+    /// The machine's system log.
+    On,
+    /// Nowhere.
+    Off,
+    /// A log that listens at this socket.
+    At(PathBuf),
+}
+
+impl Syslog {
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::Boolean(true) => Some(Self::On),
+            Value::Boolean(false) => Some(Self::Off),
+            Value::String(path) if path.starts_with('/') => Some(Self::At(path.into())),
+            _ => None,
+        }
+    }
+}
+
+impl Setting for Syslog {
+    fn shown(&self) -> serde_json::Value {
+        match self {
+            Self::On => true.into(),
+            Self::Off => false.into(),
+            Self::At(path) => path.to_string_lossy().into(),
         }
     }
 }

@@ -22,7 +22,7 @@ fn an_empty_file_means_the_defaults() {
 fn every_key_is_taken() {
     let config = parse(
         "mail_ports = [2525]\nirc_ports = \"6667\"\npacket_watch = \"off\"\ncall_watch = \"on\"\nguard_forwarded = \"on\"\nrate_per_minute = 0\n\
-         guard_submitters = false\nnotify = false\njournal_keep_days = 1\njournal_max_entries = 1000\n",
+         guard_submitters = false\nnotify = false\nsyslog = false\njournal_keep_days = 1\njournal_max_entries = 1000\n",
     )
     .unwrap();
     let expected = Config {
@@ -34,6 +34,7 @@ fn every_key_is_taken() {
         rate_per_minute: 0,
         guard_submitters: false,
         notify: false,
+        syslog: Syslog::Off,
         journal_keep_days: 1,
         journal_max_entries: 1000,
     };

@@ -56,12 +56,9 @@ fn of_server(server: &Blocked) -> Finding {
             })
             .collect(),
     );
-    let why = bad.iter().find_map(|part| match &part.fitness {
-        Fitness::Unfit(why) => Some(why.clone()),
-        _ => Some(format!(
-            "others than root can change {}",
-            part.path.display()
-        )),
+    let why = bad.first().map(|part| match &part.fitness {
+        Fitness::Unfit(why) => why.clone(),
+        _ => format!("others than root can change {}", part.path.display()),
     });
     match why {
         Some(why) => finding.next(format!("Not offered: {why}")),

@@ -13,8 +13,11 @@ use serde_json::{Value, json};
 use super::Keeper;
 use crate::channel::news::{LIST_BYTES_MAX, Packet};
 use crate::channel::request::{OF_A_SERVER, Request};
-use crate::notify::Message;
+use crate::notify::{Message, cut};
 use crate::{clock, status};
+
+/// A longer unit or script is cut.
+const PLACE_BYTES_MAX: usize = 4096;
 
 impl Keeper {
     /// Answers one request of the watcher with this process id.
@@ -104,6 +107,25 @@ impl Keeper {
                 title,
                 body,
             } => Packet::Answer(self.warn(uid, &Message::new(&title, &body, urgent))),
+            Request::Unit { pids, interpreter } => {
+                let unit = pids.iter().find_map(|pid| linux::unit::of(*pid));
+                let script = (interpreter != 0).then(|| linux::unit::script(interpreter));
+                let (unit, script) = (
+                    unit.unwrap_or_default(),
+                    script.flatten().unwrap_or_default(),
+                );
+                let [unit, script] = [unit, script].map(|text| cut(&text, PLACE_BYTES_MAX));
+                Packet::Answer(format!("{unit}\0{script}").into_bytes())
+            }
+            Request::Syslog {
+                uid,
+                left_out,
+                line,
+            } => {
+                let to = &self.config.syslog;
+                self.syslog.send(to, uid, &line, left_out, Instant::now());
+                Packet::None
+            }
             Request::Pong => Packet::None,
         }
     }

@@ -20,6 +20,13 @@ pub(super) fn of(uid: u32) -> Vec<u32> {
     Accounts::of_this_machine().audience(Path::new(RUN_USER), uid)
 }
 
+/// The name of a user, where the machine's own file of accounts has one.
+pub fn user_name(uid: u32) -> Option<String> {
+    let passwd = text("/etc/passwd");
+    let user = fields(&passwd).find(|user| number(user, 2) == Some(uid))?;
+    Some((*user.first()?).to_owned())
+}
+
 /// The machine's files of accounts. They are read without the system's library, which would
 /// load code of directory services into the keeper. So an administrator whom only a directory
 /// service knows sees no warnings about others.

@@ -2,8 +2,8 @@
 //! what to do if it was legitimate.
 
 use engine::{
-    Case, Entry, FindingEntry, FindingKind, LineageLink, Sign, VerdictEntry, finding_sentence,
-    printable, reason_sentence,
+    Case, CaseKind, Entry, FindingEntry, FindingKind, LineageLink, Sign, VerdictEntry,
+    finding_sentence, printable, program_name, reason_sentence,
 };
 use policy::{Reason, Tamper};
 use serde_json::Value;
@@ -37,7 +37,12 @@ pub fn explain(entry: &Value, style: Style) -> Result<String, serde_json::Error>
 fn explain_verdict(verdict: &VerdictEntry, head: &(u64, String), style: Style) -> String {
     let (tone, word, _) = line(&Entry::Verdict(verdict.clone()));
     let mut text = title(&format!("verdict: {word}"), tone, head, style) + "\n\n";
-    text += &reason_sentence(verdict.reason, &Case::from(verdict));
+    let case = Case::from(verdict);
+    if verdict.reason != Reason::Permitted {
+        let title = CaseKind::of(verdict.reason, &case).title(verdict.observed);
+        text += &format!("{}\n", style.paint(Tone::Strong, &title));
+    }
+    text += &reason_sentence(verdict.reason, &case);
     text.push('\n');
     if verdict.count > 1 {
         text += &format!(
@@ -52,6 +57,7 @@ fn explain_verdict(verdict: &VerdictEntry, head: &(u64, String), style: Style) -
         verdict.tampered,
         Some(verdict.reason),
     );
+    text += &where_from(verdict.unit.as_deref(), verdict.script.as_deref());
     text += &how(
         &verdict.lineage,
         verdict.lost,
@@ -70,6 +76,10 @@ fn explain_finding(finding: &FindingEntry, head: &(u64, String), style: Style) -
         head,
         style,
     ) + "\n\n";
+    if let (FindingKind::IllegalSend, Some(reason)) = (finding.finding, finding.reason) {
+        let title = CaseKind::of(reason, &Case::from(finding)).title(finding.observed);
+        text += &format!("{}\n", style.paint(Tone::Strong, &title));
+    }
     text += &finding_sentence(finding);
     text.push('\n');
     text += about_irc(finding);
@@ -80,13 +90,12 @@ fn explain_finding(finding: &FindingEntry, head: &(u64, String), style: Style) -
         finding.tampered,
         finding.reason,
     );
+    text += &where_from(finding.unit.as_deref(), finding.script.as_deref());
     match finding.suppressed {
         0 => {}
-        1 => text += "It stands for 1 more of the same that was held back since the one before.\n",
+        1 => text += "1 similar finding was held back since the last report.\n",
         more => {
-            text += &format!(
-                "It stands for {more} more of the same that were held back since the one before.\n"
-            )
+            text += &format!("{more} similar findings were held back since the last report.\n");
         }
     }
     text += &how(
@@ -114,7 +123,7 @@ fn about_irc(finding: &FindingEntry) -> &'static str {
             "IRC communication was going on at the same time: this computer may be infected by a bot.\n"
         }
         FindingKind::BotSuspected => {
-            "The evidence below is that of a bot: this computer may be infected.\n"
+            "The evidence below points to a bot: this computer may be infected.\n"
         }
         FindingKind::IllegalSend if open => {
             "IRC communication was going on at the same time: read the evidence below.\n"
@@ -139,19 +148,33 @@ fn title(what: &str, tone: Tone, (id, time): &(u64, String), style: Style) -> St
 
 fn who(pid: u32, uid: u32, comm: &str, tampered: Tamper, reason: Option<Reason>) -> String {
     let mut text = match pid {
-        0 => "Which process it was is not known.\n".to_owned(),
-        _ if comm.is_empty() => format!("It was process {pid} of user {uid}.\n"),
+        0 => "The process is not known.\n".to_owned(),
+        _ if comm.is_empty() => {
+            format!("The process had the number {pid} and belonged to user {uid}.\n")
+        }
         _ => format!(
-            "It was process {pid} of user {uid}, which calls itself \"{}\".\n",
+            "The process had the number {pid}, belonged to user {uid}, and called itself \"{}\".\n",
             printable(comm)
         ),
     };
     // The sentence of that reason names the signs already.
     if tampered.any() && reason != Some(Reason::Tampered) {
         text += &format!(
-            "It was tampered with: {}.\n",
+            "Signs of tampering: {}.\n",
             tampered.words().collect::<Vec<_>>().join("; ")
         );
+    }
+    text
+}
+
+/// The unit and the script, where they are known.
+fn where_from(unit: Option<&str>, script: Option<&str>) -> String {
+    let mut text = String::new();
+    if let Some(unit) = unit {
+        text += &format!("The process ran in {}.\n", printable(unit));
+    }
+    if let Some(script) = script {
+        text += &format!("The interpreter ran the script {}.\n", program_name(script));
     }
     text
 }
@@ -164,7 +187,7 @@ fn how(
     style: Style,
 ) -> String {
     if links.is_empty() {
-        return "\nHow it came to be is not recorded.\n".to_owned();
+        return "\nHow the program was started is not recorded.\n".to_owned();
     }
     let picture = lineage(
         links,
@@ -176,7 +199,7 @@ fn how(
         "\n{}\n{}",
         style.paint(
             Tone::Strong,
-            "How it came to be (program, process, role, origin):"
+            "How it was started (program, process, role, origin):"
         ),
         indented(&picture)
     )
@@ -265,13 +288,13 @@ pub(super) mod tests {
             "\
 42  finding: bot-suspected  2026-01-01T00:00:02Z
 
-/usr/bin/thunderbird asked for a connection to the mail server 192.0.2.25:587, but it does not act for the user: \
-/tmp/update stands in its lineage.
+/usr/bin/thunderbird tried to connect to the mail server 192.0.2.25:587, but it was started through /tmp/update, \
+which is not registered.
 IRC communication was going on at the same time: this computer may be infected by a bot.
-It was process 4243 of user 1000, which calls itself \"thunderbird\".
-It stands for 17 more of the same that were held back since the one before.
+The process had the number 4243, belonged to user 1000, and called itself \"thunderbird\".
+17 similar findings were held back since the last report.
 
-How it came to be (program, process, role, origin):
+How it was started (program, process, role, origin):
   /usr/lib/systemd/systemd       pid 1     system     system (older than the gate)
   └─ /usr/bin/gnome-shell        pid 1200  session    user
      └─ /tmp/update              pid 4242  unknown    foreign  ◀ culprit
@@ -283,7 +306,7 @@ Evidence, strongest first:
    -10  1 of 4 links of the lineage are older than the gate
 
 If this was not you:
-  End it. First check that these numbers still belong to the programs above:
+  End the processes. First check that these numbers still belong to the programs above:
     ps -o pid,user,lstart,args -p 4242,4243
     sudo kill -KILL 4242 4243
   Look at the file, and look for what starts it again:
@@ -291,7 +314,7 @@ If this was not you:
     sudo grep -rlsF -e /tmp/update /etc /var/spool/cron /root /home
   Keep a copy for whoever examines it. The copy cannot be run:
     sudo install -m 0400 /tmp/update /root/sekimori-finding-42
-  Change the passwords that were used or saved on this computer, mail passwords first. Use another computer for it. \
+  Change the passwords that were used or saved on this computer, mail passwords first. Do this on another computer. \
 Then change the password of this account:
     sudo passwd \"$(id -nu 1000)\"
 
@@ -311,7 +334,9 @@ If this was you:
                 .map(|sign| json!({"what": sign, "weight": 15, "detail": "seen"}))
                 .collect();
             let text = explain(&entry, Style::default()).unwrap();
-            text.lines().nth(3).unwrap().to_owned()
+            let about_irc =
+                |line: &&str| line.starts_with(['I', 'N', 'T']) && !line.starts_with("The process");
+            text.lines().find(about_irc).unwrap_or_default().to_owned()
         };
         let none = "No IRC communication was going on that would point to a bot.";
         assert_eq!(said("illegal-send", &["own-engine", "repeated"]), none);
@@ -360,16 +385,16 @@ If this was you:
 42  finding: bot-suspected  2026-01-01T00:00:02Z
 
 /opt/chat behaves on the network as bots do.
-The evidence below is that of a bot: this computer may be infected.
-It was process 4243 of user 1000.
+The evidence below points to a bot: this computer may be infected.
+The process had the number 4243 and belonged to user 1000.
 
-How it came to be is not recorded.
+How the program was started is not recorded.
 
 Evidence, strongest first:
    +15  joined #x with key on 192.0.2.66:8080
 
 If this was not you:
-  End it. First check that these numbers still belong to the programs above:
+  End the processes. First check that these numbers still belong to the programs above:
     ps -o pid,user,lstart,args -p 4243
     sudo kill -KILL 4243
   Look at the file, and look for what starts it again:
@@ -377,7 +402,7 @@ If this was not you:
     sudo grep -rlsF -e /opt/chat /etc /var/spool/cron /root /home
   Keep a copy for whoever examines it. The copy cannot be run:
     sudo install -m 0400 /opt/chat /root/sekimori-finding-42
-  Change the passwords that were used or saved on this computer, mail passwords first. Use another computer for it. \
+  Change the passwords that were used or saved on this computer, mail passwords first. Do this on another computer. \
 Then change the password of this account:
     sudo passwd \"$(id -nu 1000)\"
 
@@ -400,11 +425,12 @@ If this was you:
             "\
 41  verdict: refuse  2026-01-01T00:00:02Z
 
-/tmp/update asked for a connection to the mail server 192.0.2.25:587, but it is not registered as a mailer.
-It was process 4243 of user 1000, which calls itself \"thunderbird\".
-It was tampered with: another process traced it.
+Mail stopped: a bot-like program
+/tmp/update tried to connect to the mail server 192.0.2.25:587, but it is not registered as a mailer.
+The process had the number 4243, belonged to user 1000, and called itself \"thunderbird\".
+Signs of tampering: another process traced it.
 
-How it came to be (program, process, role, origin):
+How it was started (program, process, role, origin):
   /usr/lib/systemd/systemd  pid 1     system     system (older than the gate)
   └─ /usr/bin/gnome-shell   pid 1200  session    user
      └─ /tmp/update         pid 4242  unknown    foreign  ◀ culprit

@@ -99,6 +99,12 @@ fn culprit_link(links: &[LineageLink], (path, pid): (&str, Option<u32>)) -> Opti
         .iter()
         .position(|link| fits(link) && link.origin == Origin::Foreign)
         .or_else(|| links.iter().position(fits))
+        .or_else(|| {
+            // Who called exec with a variable or an argument was a fork of the link before.
+            let called =
+                |pair: &[LineageLink]| &*pair[0].program == path && Some(pair[1].pid) == pid;
+            links.windows(2).position(called)
+        })
 }
 
 pub(super) fn branch(depth: usize, name: &str) -> String {
@@ -151,6 +157,27 @@ pub(super) mod tests {
 └─ /usr/bin/gnome-shell        pid 1200  session    user
    └─ /tmp/update              pid 4242  unknown    foreign  ◀ culprit
       └─ /usr/bin/thunderbird  pid 4243  mailer     foreign
+"
+        );
+    }
+
+    #[test]
+    fn the_caller_of_a_tampered_program_is_marked() {
+        let links = [
+            link("/usr/bin/bash", 5, Role::Shell, Origin::User),
+            link("/usr/bin/mutt", 6, Role::Mailer, Origin::User),
+        ];
+        let text = lineage(
+            &links,
+            0,
+            Some(("/usr/bin/bash", Some(6))),
+            Style::default(),
+        );
+        assert_eq!(
+            text,
+            "\
+/usr/bin/bash     pid 5  shell      user  ◀ culprit
+└─ /usr/bin/mutt  pid 6  mailer     user
 "
         );
     }

@@ -24,8 +24,8 @@ pub(super) fn response(entry: &FindingEntry, id: u64) -> Vec<String> {
     };
     lines.extend(steps.into_iter().flatten());
     lines.push(
-        "Change the passwords that were used or saved on this computer, mail passwords first. Use another computer \
-         for it. Then change the password of this account:"
+        "Change the passwords that were used or saved on this computer, mail passwords first. Do this on another \
+         computer. Then change the password of this account:"
             .to_owned(),
     );
     lines.push(format!("  sudo passwd \"$(id -nu {})\"", entry.uid));
@@ -35,14 +35,15 @@ pub(super) fn response(entry: &FindingEntry, id: u64) -> Vec<String> {
 fn end_it(entry: &FindingEntry, pids: &[u32]) -> Vec<String> {
     if pids.is_empty() {
         return vec![
-            "The number of its process is not known. List the processes of this user, and end those that you do not know:"
+            "The number of the process is not known. List the processes of this user, and end those that you do not know:"
                 .to_owned(),
             format!("  ps -u {} -o pid,lstart,args", entry.uid),
         ];
     }
     let words: Vec<String> = pids.iter().map(u32::to_string).collect();
     vec![
-        "End it. First check that these numbers still belong to the programs above:".to_owned(),
+        "End the processes. First check that these numbers still belong to the programs above:"
+            .to_owned(),
         format!("  ps -o pid,user,lstart,args -p {}", words.join(",")),
         format!("  sudo kill -KILL {}", words.join(" ")),
     ]
@@ -59,11 +60,11 @@ fn look_at_it(file: Option<(&str, u32)>) -> Vec<String> {
             ]
         }
         Some((_, pid)) => vec![
-            "Look at it while it still runs:".to_owned(),
+            "Look at the process while it still runs:".to_owned(),
             format!("  sudo ls -l /proc/{pid}/exe /proc/{pid}/cwd /proc/{pid}/fd"),
         ],
         None => vec![
-            "Look at its arguments while it still runs; they name the script or the command:"
+            "Look at the arguments of the process while it still runs. They name the script or the command:"
                 .to_owned(),
             "  ps -eo pid,ppid,user,lstart,args --forest".to_owned(),
         ],
@@ -153,7 +154,7 @@ mod tests {
         assert_eq!(
             steps(|_| {}),
             [
-                "End it. First check that these numbers still belong to the programs above:",
+                "End the processes. First check that these numbers still belong to the programs above:",
                 "  ps -o pid,user,lstart,args -p 4242,4243",
                 "  sudo kill -KILL 4242 4243",
                 "Look at the file, and look for what starts it again:",
@@ -161,8 +162,8 @@ mod tests {
                 "  sudo grep -rlsF -e /tmp/update /etc /var/spool/cron /root /home",
                 "Keep a copy for whoever examines it. The copy cannot be run:",
                 "  sudo install -m 0400 /tmp/update /root/sekimori-finding-42",
-                "Change the passwords that were used or saved on this computer, mail passwords first. Use another computer \
-                 for it. Then change the password of this account:",
+                "Change the passwords that were used or saved on this computer, mail passwords first. Do this on another \
+                 computer. Then change the password of this account:",
                 "  sudo passwd \"$(id -nu 1000)\"",
             ]
         );

@@ -2,10 +2,22 @@
 
 use std::collections::{HashMap, HashSet};
 
-use engine::printable;
+use engine::{printable, program_name};
 use policy::{Origin, Role};
 
 use super::{Style, Tone, columns, padded};
+
+/// How old a process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Age {
+    /// Its program was started under the gate.
+    #[default]
+    Newer,
+    /// It was started before the gate.
+    Older,
+    /// Its program was, by the process that it was forked from.
+    OlderProgram,
+}
 
 /// A living process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,10 +34,12 @@ pub struct Process {
     pub origin: Origin,
     /// It is what made its own origin foreign.
     pub is_culprit: bool,
-    /// It was read from /proc instead of being recorded as it began.
-    pub seeded: bool,
-    /// It shows signs of tampering, or a process that it descends from does.
-    pub tampered: bool,
+    /// What made its origin foreign, or tampered with it: path and process.
+    pub culprit: Option<(String, u32)>,
+    /// How old it is.
+    pub age: Age,
+    /// Signs of tampering, its own and those of the processes that it descends from.
+    pub tampered: Vec<String>,
 }
 
 /// The processes as a forest, children under their parents, by pid. With `root` only that
@@ -63,6 +77,15 @@ pub fn tree(processes: &[Process], root: Option<u32>, style: Style) -> String {
         .map(|(_, process)| process.pid.to_string().len())
         .max()
         .unwrap_or(0);
+    let by_pid: HashMap<u32, &Process> = rows
+        .iter()
+        .map(|(_, process)| (process.pid, *process))
+        .collect();
+    let culprits: HashSet<u32> = rows
+        .iter()
+        .filter(|(_, process)| process.is_culprit)
+        .map(|(_, process)| process.pid)
+        .collect();
     let mut text = String::new();
     for (name, process) in rows {
         text += &format!(
@@ -72,16 +95,58 @@ pub fn tree(processes: &[Process], root: Option<u32>, style: Style) -> String {
             process.role.word()
         );
         text += &style.origin(process.origin);
-        if process.seeded {
-            text += &style.paint(Tone::Faint, " (older than the gate)");
-        }
-        if process.tampered {
-            text += &style.paint(Tone::Bad, " (signs of tampering)");
-        }
-        if process.is_culprit {
-            text += &style.paint(Tone::Bad, "  ◀ culprit");
-        }
+        let age = match process.age {
+            Age::Newer => "",
+            Age::Older => " (older than the gate)",
+            Age::OlderProgram => " (its program is older than the gate)",
+        };
+        text += &style.paint(Tone::Faint, age);
+        text += &notes(
+            process,
+            by_pid.get(&process.parent).copied(),
+            &culprits,
+            style,
+        );
         text.push('\n');
+    }
+    text
+}
+
+/// Tampering and culprit, each where it begins: what a child has in common with its parent's line is not
+/// said again.
+fn notes(
+    process: &Process,
+    parent: Option<&Process>,
+    culprits: &HashSet<u32>,
+    style: Style,
+) -> String {
+    let mut text = String::new();
+    let new: Vec<_> = process
+        .tampered
+        .iter()
+        .filter(|sign| parent.is_none_or(|parent| !parent.tampered.contains(sign)))
+        .map(|sign| printable(sign))
+        .collect();
+    if !new.is_empty() {
+        text += &style.paint(
+            Tone::Bad,
+            &format!(" (signs of tampering: {})", new.join("; ")),
+        );
+    } else if !process.tampered.is_empty() {
+        text += &style.paint(Tone::Bad, " (signs of tampering, as above)");
+    }
+    if process.is_culprit {
+        text += &style.paint(Tone::Bad, "  ◀ culprit");
+    } else if let Some((path, pid)) = &process.culprit {
+        // The culprit of tampering is the program that ran here before.
+        let is_known = (culprits.contains(pid) && *pid != process.pid)
+            || parent.is_some_and(|parent| parent.culprit == process.culprit);
+        if !is_known {
+            text += &style.paint(
+                Tone::Bad,
+                &format!("  ◀ culprit {} (pid {pid})", program_name(path)),
+            );
+        }
     }
     text
 }
@@ -136,8 +201,9 @@ mod tests {
             role,
             origin,
             is_culprit: false,
-            seeded: false,
-            tampered: false,
+            culprit: None,
+            age: Age::Newer,
+            tampered: Vec::new(),
         }
     }
 
@@ -156,7 +222,7 @@ mod tests {
     fn children_stand_under_their_parents() {
         let mut processes = some();
         processes[0].is_culprit = true;
-        processes[5].seeded = true;
+        processes[5].age = Age::Older;
         assert_eq!(
             tree(&processes, None, Style::default()),
             "\
@@ -166,6 +232,31 @@ mod tests {
    │  └─ (unknown)       pid 21  unknown    foreign
    └─ /tmp/\\x07x         pid 30  unknown    foreign  ◀ culprit
 /orphan                  pid 99  unknown    foreign (older than the gate)
+"
+        );
+    }
+
+    /// An agent that was forked from an older one, a shell with a variable that loads code, and what
+    /// another program made foreign that has ended.
+    #[test]
+    fn age_tampering_and_culprit_are_said_where_they_begin() {
+        let mut processes = some();
+        let sign = || vec!["another process traced it".to_owned()];
+        processes[2].age = Age::OlderProgram;
+        processes[3].tampered = sign();
+        processes[3].culprit = Some(("/usr/bin/gdb".to_owned(), 20));
+        processes[4].tampered = sign();
+        processes[4].culprit = Some(("/usr/bin/gdb".to_owned(), 20));
+        processes[5].culprit = Some(("/tmp/gone".to_owned(), 7));
+        assert_eq!(
+            tree(&processes, None, Style::default()),
+            "\
+/sbin/init               pid 1   system     system
+└─ /usr/bin/gnome-shell  pid 10  session    user (its program is older than the gate)
+   ├─ /usr/bin/mutt      pid 20  mailer     user (signs of tampering: another process traced it)  ◀ culprit /usr/bin/gdb (pid 20)
+   │  └─ (unknown)       pid 21  unknown    foreign (signs of tampering, as above)
+   └─ /tmp/\\x07x         pid 30  unknown    foreign
+/orphan                  pid 99  unknown    foreign  ◀ culprit /tmp/gone (pid 7)
 "
         );
     }

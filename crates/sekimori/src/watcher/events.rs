@@ -124,7 +124,8 @@ impl Watcher {
                     self.may_be_counted |= self.refusals_told >= FOLD_AFTER;
                 }
                 let at = clock::since_boot(boot_ns);
-                let actions = self.engine.handle(event, at);
+                let mut actions = self.engine.handle(event, at);
+                self.add_place(&mut actions);
                 self.outbox.perform(&mut self.link, actions, at);
             }
             Ok(None) => {}

@@ -4,7 +4,9 @@
 //! Enforcement does not depend on any of it. When the journal cannot be written, that is
 //! said once, and what was not kept is counted.
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::{Action, FindingKind, Timestamp, Warning};
@@ -12,11 +14,12 @@ use journal::{Journal, NewEntry};
 
 use super::Place;
 use crate::channel::link::Link;
-use crate::channel::request::{BODY_BYTES_MAX, Request, TITLE_BYTES_MAX};
+use crate::channel::request::{BODY_BYTES_MAX, LINE_BYTES_MAX, Request, TITLE_BYTES_MAX};
 use crate::control::waiters::Waiters;
 use crate::notify::cut;
 use crate::output::{tell, trouble};
 use crate::render::{self, Style};
+use crate::syslog;
 
 /// Entries that are written in one transaction.
 const BATCH: usize = 512;
@@ -26,21 +29,47 @@ const PRUNE_AFTER: u64 = 1000;
 /// How often it is tried to go on with another journal. Whoever spoils them one after the
 /// other gets no more than this.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
+/// How many findings are remembered by number. A warning is about one of the last minute, and no more
+/// culprits are told apart in that time.
+const NUMBERED_MAX: usize = 256;
+/// Lines for the system log that wait. The keeper lets fewer through at once.
+const LINES_MAX: usize = 256;
 
 struct Pending {
     time_ns: u64,
     kind: &'static str,
     uid: Option<u32>,
     body: String,
+    /// What it is about, when it is a finding.
+    about: Option<About>,
+    /// The line for the system log, when it is a refusal that administrators are told of.
+    line: Option<String>,
 }
+
+/// What a finding and a warning have in common: user, culprit and kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct About(u32, Arc<str>, FindingKind);
 
 impl Pending {
     fn new(entry: &engine::Entry, at: Timestamp) -> Self {
+        let (mut about, mut line) = (None, None);
+        match entry {
+            engine::Entry::Finding(finding) => {
+                let culprit = finding.culprit.as_ref().unwrap_or(&finding.program);
+                about = Some(About(finding.uid, culprit.clone(), finding.finding));
+            }
+            engine::Entry::Verdict(verdict) if syslog::is_reported(verdict) => {
+                line = Some(syslog::line(verdict));
+            }
+            _ => {}
+        }
         Self {
             time_ns: at.0,
             kind: entry.kind_word(),
             uid: entry.uid(),
             body: serde_json::to_string(entry).unwrap_or_default(),
+            about,
+            line,
         }
     }
 }
@@ -63,6 +92,12 @@ pub struct Outbox {
     /// When a few entries of an older journal were last indexed; none when all are.
     indexed: Option<Instant>,
     waiters: Waiters,
+    /// The numbers of the last findings, newest at the end.
+    numbered: VecDeque<(About, u64)>,
+    /// Lines for the system log that wait to be sent, each with its user.
+    lines: Vec<(u32, String)>,
+    /// Lines that had no room among them.
+    lines_left_out: u32,
 }
 
 impl Outbox {
@@ -80,6 +115,9 @@ impl Outbox {
             renewed: None,
             indexed: None,
             waiters: Waiters::default(),
+            numbered: VecDeque::new(),
+            lines: Vec::new(),
+            lines_left_out: 0,
         }
     }
 
@@ -227,6 +265,21 @@ impl Outbox {
         let about: Vec<_> = self.pending.iter().map(|entry| entry.uid).collect();
         self.waiters.tell(&about);
         for (entry, id) in self.pending.drain(..).zip(ids) {
+            if let Some(line) = entry.line {
+                if self.lines.len() < LINES_MAX {
+                    let uid = entry.uid.unwrap_or(0);
+                    self.lines.push((uid, syslog::numbered(&line, id)));
+                } else {
+                    self.lines_left_out = self.lines_left_out.saturating_add(1);
+                }
+            }
+            if let Some(about) = entry.about.filter(|_| id != 0) {
+                self.numbered.retain(|(other, _)| *other != about);
+                self.numbered.push_back((about, id));
+                if self.numbered.len() > NUMBERED_MAX {
+                    self.numbered.pop_front();
+                }
+            }
             let stored = journal::StoredEntry {
                 id,
                 time_ns: entry.time_ns,
@@ -235,6 +288,20 @@ impl Outbox {
                 body: entry.body,
             };
             tell(&render::log_line(&stored.to_json(), self.style));
+        }
+    }
+
+    /// Has the keeper send what is for the system log.
+    pub fn send_lines(&mut self, link: &mut Link) {
+        let mut left_out = std::mem::take(&mut self.lines_left_out);
+        for (uid, line) in std::mem::take(&mut self.lines) {
+            let request = Request::Syslog {
+                uid,
+                left_out: std::mem::take(&mut left_out),
+                line: cut(&line, LINE_BYTES_MAX),
+            };
+            // A keeper that is gone is noticed elsewhere.
+            let _ = link.ask(&request);
         }
     }
 
@@ -298,13 +365,23 @@ impl Outbox {
         }
     }
 
+    /// The number of the finding that a warning is about. None when it stands for many.
+    fn number(&self, warning: &Warning) -> Option<u64> {
+        let about = About(warning.uid, warning.culprit.clone()?, warning.finding);
+        let found = self.numbered.iter().find(|(other, _)| *other == about);
+        found.map(|(_, id)| *id)
+    }
+
     fn warn(&mut self, link: &mut Link, warning: &Warning) {
-        tell(&format!("WARNING: {}\n{}", warning.title, warning.body));
+        // The finding gets its number when it is written, and the warning names it.
+        self.flush();
+        let body = warning.body_with_next_step(self.number(warning));
+        tell(&format!("WARNING: {}\n{body}", warning.title));
         let request = Request::Warn {
             uid: warning.uid,
             urgent: warning.finding == FindingKind::BotSuspected,
             title: cut(&warning.title, TITLE_BYTES_MAX),
-            body: cut(&warning.body, BODY_BYTES_MAX),
+            body: cut(&body, BODY_BYTES_MAX),
         };
         let missed = link.ask(&request).ok().flatten();
         let missed = missed.and_then(|bytes| bytes.try_into().ok());
