@@ -199,7 +199,7 @@ fn a_multiplexer_starts_what_was_typed_and_nothing_else() {
     let terminal = theatre.terminal();
     let send = send(&batch);
     let folder = format!(
-        "export TMUX_TMPDIR={0} SCREENDIR={0}/screens TERM=xterm",
+        "export TMUX_TMPDIR={0} SCREENDIR={0}/screens TERM=xterm SHELL=/bin/bash",
         home.display()
     );
     terminal.run(&folder);
@@ -249,10 +249,6 @@ fn an_editor_starts_a_command_that_is_typed_into_it() {
     terminal.run(&line);
     delivered(&scene, 1, &line);
     let before = scene.theatre.newest();
-    scene.run_bot(&format!(
-        "launcher {vim} -u NONE -e -s -c !{} -c q",
-        batch.display()
-    ));
     terminal.run(&format!(
         "{} launcher {vim} -u NONE -e -s -c '!{}' -c q",
         scene.bot.display(),
