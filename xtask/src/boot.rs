@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::guest::{self, joined, mirror, put};
 use crate::packages::Packages;
 use crate::workspace::Workspace;
 use crate::{process, terminal};
@@ -189,22 +190,6 @@ fn debian(folder: &Path, options: &Options) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Where this machine takes its own packages from.
-fn mirror() -> Result<String> {
-    let mut command = Command::new("apt-get");
-    let command = command.args([
-        "indextargets",
-        "--format",
-        "$(REPO_URI)",
-        "Created-By: Packages",
-    ]);
-    let all = process::output(command)?;
-    all.lines()
-        .find(|line| line.trim_end_matches('/').ends_with("/debian"))
-        .map(str::to_owned)
-        .context("no mirror of Debian is among this machine's sources of packages")
-}
-
 /// A disk with the guest's files and what is built here.
 fn disk(workspace: &Workspace, folder: &Path, root: &Path) -> Result<PathBuf> {
     terminal::step("making the guest's disk");
@@ -238,50 +223,19 @@ fn disk(workspace: &Workspace, folder: &Path, root: &Path) -> Result<PathBuf> {
         "11111111111111111111111111111111\n",
     )?;
     let disk = folder.join("disk.ext4");
-    let _ = fs::remove_file(&disk);
-    process::run(
-        Command::new("mke2fs")
-            .args(["-q", "-t", "ext4", "-d"])
-            .arg(root)
-            .arg(&disk)
-            .arg("1500M"),
-    )?;
+    guest::disk(root, &disk, "1500M")?;
     Ok(disk)
-}
-
-fn put(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).with_context(|| from.display().to_string())?;
-    Ok(())
 }
 
 /// Lets the guest run until it turns itself off.
 fn boot(root: &Path, disk: &Path, recorded: &Recorded) -> Result<()> {
-    let find = |begin: &str| {
-        let files = fs::read_dir(root.join("boot"))?.flatten();
-        files
-            .map(|file| file.path())
-            .find(|path| {
-                path.file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with(begin))
-            })
-            .with_context(|| format!("no {begin}… in the guest's /boot"))
-    };
-    let joined = |before: &str, path: &Path, after: &str| -> OsString {
-        let mut text = OsString::from(before);
-        text.push(path);
-        text.push(after);
-        text
-    };
     terminal::step("booting three times");
     let began = Instant::now();
-    let mut qemu = Command::new("qemu-system-x86_64");
-    qemu.args(["-machine", "pc", "-accel", "tcg,thread=multi"])
-        .args(["-cpu", "max", "-smp", "2", "-m", "1024"])
-        .args(["-display", "none", "-monitor", "none", "-nodefaults"])
-        .arg("-kernel")
-        .arg(find("vmlinuz-")?)
+    let mut qemu = guest::qemu("max", 1024);
+    qemu.arg("-kernel")
+        .arg(guest::boot_file(root, "vmlinuz-")?)
         .arg("-initrd")
-        .arg(find("initrd.img-")?)
+        .arg(guest::boot_file(root, "initrd.img-")?)
         .args([
             "-append",
             "root=/dev/vda rw console=ttyS0 panic=-1 systemd.getty_auto=0 systemd.show_status=1",

@@ -6,6 +6,8 @@ mod beside;
 mod boot;
 mod evasions;
 mod fuzz;
+mod guest;
+mod honest;
 mod kernel;
 mod libtest;
 mod packages;
@@ -58,11 +60,20 @@ enum Job {
     /// Boot Debian under QEMU with the installed unit, and see that no mail leaves before the
     /// gate is closed. Takes some minutes. Needs root.
     Boot(boot::Options),
+    /// Boot desktops and mail servers under QEMU, do what honest people and machines do, and
+    /// write docs/honest.md. Takes hours. Needs root.
+    Honest(honest::Options),
     /// Measure what the gate costs, and write BENCHMARKS.md. Needs root.
     Bench(bench::Options),
     /// A process in the guest of `boot`.
     #[command(hide = true)]
     BootPart {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+    /// A process in a machine of `honest`.
+    #[command(hide = true)]
+    HonestPart {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
@@ -88,6 +99,8 @@ fn main() -> ExitCode {
         Job::Fuzz(options) => fuzz::run(&workspace, &options),
         Job::Boot(options) => boot::run(&workspace, &options),
         Job::BootPart { arguments } => boot::part(&arguments),
+        Job::Honest(options) => honest::run(&workspace, &options),
+        Job::HonestPart { arguments } => honest::part(&arguments),
         Job::Bench(options) => bench::run(&workspace, &options),
         Job::BenchPart { arguments } => return bench::part(arguments),
     };

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "user")]
 use bytemuck::{Pod, Zeroable};
-use policy::{Blame, Kind, Origin, Program, Rights, Role, Standing, Tamper};
+use policy::{Blame, Cause, Kind, Origin, Program, Rights, Role, Sign, Standing, Tamper};
 
 /// How many links of a lineage a record keeps. Longer ones lose links in the middle.
 pub const CHAIN_LENGTH: usize = 16;
@@ -222,8 +222,13 @@ pub struct ProcessRecord {
     pub activated: u8,
     /// Its [`Rights`].
     pub rights: u8,
+    /// Number of the variable or argument that was the first sign of tampering; see
+    /// [`policy::Cause`]. 0 when there is none.
+    pub tampered_by: u16,
+    /// Code of its [`policy::Flaw`].
+    pub tampered_flaw: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 3],
     /// The lineage, oldest first. When it is longer than the array, the last slot holds the
     /// newest exec and those between are lost.
     pub chain: [Link; CHAIN_LENGTH],
@@ -249,7 +254,9 @@ impl ProcessRecord {
             sampled: 0,
             activated: standing.activated as u8,
             rights: standing.rights.0,
-            reserved: [0; 6],
+            tampered_by: 0,
+            tampered_flaw: 0,
+            reserved: [0; 3],
             chain: [Link {
                 program: 0,
                 pid: 0,
@@ -294,15 +301,6 @@ impl ProcessRecord {
             == 0
     }
 
-    /// Whether it keeps what vouched for it only until it forks. A helper of kind [`Kind::Service`] is
-    /// a terminal multiplexer: its server runs on and starts programs for whoever speaks to its socket.
-    /// What its user typed is what it starts first.
-    #[inline(always)]
-    pub const fn vouches_once(&self) -> bool {
-        (self.role ^ Role::Helper as u8) | (self.kind ^ Kind::Service as u8) | (self.vouched ^ 1)
-            == 0
-    }
-
     /// The signs of tampering that count in what this process starts. The variables that a start script
     /// of a sandbox sets for its program are root's choice, and name the user's folders because nothing
     /// else can be written to there. Those that it was started with have been looked at.
@@ -325,6 +323,20 @@ impl ProcessRecord {
         self.activated = standing.activated as u8;
         self.rights = standing.rights.0;
         self.tampered = standing.tampered.0;
+    }
+
+    /// Keeps which variable or argument was the first sign of tampering. The signs themselves are in the standing.
+    #[inline(always)]
+    pub fn keep_cause(&mut self, sign: Sign) {
+        if self.tampered_by == 0 {
+            self.tampered_by = sign.number();
+            self.tampered_flaw = sign.flaw();
+        }
+    }
+
+    /// Which variable or argument the first sign of tampering was.
+    pub fn cause(&self) -> Option<Cause> {
+        Cause::from_codes(self.tampered_by, self.tampered_flaw)
     }
 
     /// Records an exec: the standing after it, the culprit if it made one, and its link.
@@ -441,7 +453,6 @@ mod tests {
                         assert_eq!(record.is_users_sandbox(), is_users && role == Role::Sandbox);
                         let helps = role == Role::Helper && vouched;
                         assert_eq!(record.hands_on_vouching(), is_users && helps);
-                        assert_eq!(record.vouches_once(), helps && kind == Kind::Service);
                         let is_script = record.is_users_sandbox() && kind == Kind::Service;
                         let environment = record.signs_that_count().0 & Tamper::ENVIRONMENT.0;
                         assert_eq!(environment == 0, is_script);

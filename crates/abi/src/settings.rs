@@ -47,8 +47,9 @@ pub struct Settings {
     pub process_namespace: u32,
     /// Bit `n` is set where only root can write to the folder [`policy::ROOTS_FOLDERS`]`[n]`.
     pub roots_folders: u32,
-    /// Zero.
-    pub reserved2: u32,
+    /// Bit `n` is set where only root can write to the folder [`policy::CODE_FOLDERS`]`[n]` and what
+    /// lies there.
+    pub code_folders: u32,
 }
 
 impl Settings {

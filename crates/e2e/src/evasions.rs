@@ -185,13 +185,43 @@ pub const VARIABLES: &[&str] = &[
     "PYTHONUSERBASE=/tmp",
 ];
 
-/// The row of one of the [`VARIABLES`].
-pub fn row_of_variable(variable: &str) -> String {
-    variable
-        .split('=')
-        .next()
-        .unwrap_or_default()
-        .to_lowercase()
+/// Values that begin as honest ones do, or whose path is made of a name; with their rows.
+pub const VALUES: &[(&str, &str)] = &[
+    ("gtk_modules-second", "GTK_MODULES=gail:/tmp/evil.so"),
+    (
+        "gtk3_modules-second",
+        "GTK3_MODULES=xapp-gtk3-module:../../../../tmp/evil.so",
+    ),
+    ("ld_preload-parent", "LD_PRELOAD=/usr/lib/../../tmp/evil.so"),
+    ("ld_preload-second", "LD_PRELOAD=libm.so.6 /tmp/evil.so"),
+    ("ld_library_path-empty", "LD_LIBRARY_PATH=/usr/lib:"),
+    (
+        "pythonpath-empty",
+        "PYTHONPATH=/usr/lib/python3/dist-packages::",
+    ),
+    ("bash_env-command", "BASH_ENV=/usr/share/$(/tmp/evil)"),
+    (
+        "node_options-second",
+        "NODE_OPTIONS=--no-warnings --import=/tmp/evil.mjs",
+    ),
+    (
+        "qtwebengine-flags",
+        "QTWEBENGINE_CHROMIUM_FLAGS=--disable-gpu --renderer-cmd-prefix=/tmp/evil",
+    ),
+    ("libva-name", "LIBVA_DRIVER_NAME=../../../tmp/evil"),
+    ("vdpau-name", "VDPAU_DRIVER=../../tmp/evil"),
+    ("glx-name", "__GLX_VENDOR_LIBRARY_NAME=/../tmp/evil"),
+    ("gbm-name", "GBM_BACKEND=../../tmp/evil"),
+];
+
+/// All [`VARIABLES`] and [`VALUES`], each with its row.
+pub fn variable_rows() -> impl Iterator<Item = (String, &'static str)> {
+    let named = VARIABLES.iter().map(|variable| {
+        let name = variable.split('=').next().unwrap_or_default();
+        (name.to_lowercase(), *variable)
+    });
+    let values = VALUES.iter();
+    named.chain(values.map(|(row, variable)| ((*row).to_owned(), *variable)))
 }
 
 /// The words that make the stand-in program try a technique at a server, where that is to run

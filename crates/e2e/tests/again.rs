@@ -86,7 +86,7 @@ impl Scene {
     }
 }
 
-/// What was started before the gate becomes the person's, and what the gate saw start does not.
+/// A process that is older than the gate becomes the person's. One that the gate saw start does not.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_registered_panel_gives_back_what_it_had_started_before_the_gate() {

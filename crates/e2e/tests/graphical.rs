@@ -254,9 +254,9 @@ fn what_is_typed_into_a_window_is_the_users() {
     let refusal = screen.theatre.wait_after(before, "refusal", |entry| {
         word(entry, "verdict") == "refuse"
     });
-    assert_eq!(refusal["reason"], "needs-terminal", "{refusal}");
+    assert_eq!(refusal["reason"], "indirect-start", "{refusal}");
     let more = evasions::beyond(&screen.server, 1);
-    // Nobody but the person is in its lineage: there is no culprit.
+    // The terminal stands between, and the person typed its name.
     evasions::stopped("terminal-e", more, word(&refusal, "reason"));
     let before = screen.theatre.newest();
     screen.keys(&[

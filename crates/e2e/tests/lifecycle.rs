@@ -2,6 +2,7 @@
 //! again.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use e2e::{LIMIT, PERSON, SERVER, Theatre, evasions, is_missing, wait_until, word};
@@ -495,6 +496,8 @@ fn a_full_disk_does_not_open_the_gate() {
 #[ignore = "needs root: run by cargo xtask test"]
 fn another_user_is_judged_alike() {
     let Some(scene) = Scene::open() else { return };
+    // What root starts is root's own where root alone can write it.
+    chown(&scene.bot, Some(PERSON.0), Some(PERSON.1)).unwrap();
     for user in [(0, 0), PERSON, (1234, 1234)] {
         let start = Start::new(&scene.bot)
             .args(["bot", "--smtp", SERVER])

@@ -123,6 +123,19 @@ impl Machine {
         }
     }
 
+    /// A person at a terminal hands a message to `sendmail`.
+    fn a_person_sends(&self) {
+        let terminal = self.theatre.terminal();
+        let mail = self
+            .theatre
+            .write("mail", "To: bob@example.net\nSubject: By hand\n\nHello.\n");
+        let line = format!(
+            "/usr/sbin/sendmail -f alice@example.org -t < {}",
+            mail.display()
+        );
+        assert_eq!(terminal.run(&line), 0, "{}", terminal.screen());
+    }
+
     fn refusals(&self) -> Vec<Value> {
         let log = self.theatre.log().into_iter();
         log.filter(|entry| word(entry, "verdict") == "refuse")
@@ -376,15 +389,7 @@ fn opensmtpd_relays() {
         "From outside",
     );
     assert!(machine.arrived(&world, 1, &smtpd).contains("From outside"));
-    let terminal = machine.theatre.terminal();
-    let mail = machine
-        .theatre
-        .write("mail", "To: bob@example.net\nSubject: By hand\n\nHello.\n");
-    let line = format!(
-        "/usr/sbin/sendmail -f alice@example.org -t < {}",
-        mail.display()
-    );
-    assert_eq!(terminal.run(&line), 0, "{}", terminal.screen());
+    machine.a_person_sends();
     assert!(machine.arrived(&world, 2, &smtpd).contains("By hand"));
     assert_eq!(machine.refusals(), [Value::Null; 0]);
 }
@@ -417,21 +422,13 @@ fn nullmailer_relays() {
         return;
     }
     let sender = machine.start(Some(8), &["/usr/sbin/nullmailer-send"]);
-    let terminal = machine.theatre.terminal();
-    let mail = machine
-        .theatre
-        .write("mail", "To: bob@example.net\nSubject: By hand\n\nHello.\n");
-    let line = format!(
-        "/usr/sbin/sendmail -f alice@example.org -t < {}",
-        mail.display()
-    );
-    assert_eq!(terminal.run(&line), 0, "{}", terminal.screen());
+    machine.a_person_sends();
     assert!(machine.arrived(&world, 1, &sender).contains("By hand"));
     assert_eq!(machine.refusals(), [Value::Null; 0]);
 }
 
-/// What a service manager makes of the machine's folders for a unit is root's word. A container has
-/// another root folder, and whoever has no privilege makes a user namespace first.
+/// A unit's own mount namespace is made by root, so a script in it counts. A container has another root
+/// folder, and a program without privilege needs a user namespace first: no script counts there.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_script_counts_where_the_machines_root_folder_is() {

@@ -362,8 +362,9 @@ impl Ground {
 
     fn environments(&self) {
         let panel = self.theatre.player("panel");
-        for variable in evasions::VARIABLES {
-            let row = evasions::row_of_variable(variable);
+        // The line is cut at its blanks.
+        let rows = evasions::variable_rows().filter(|(_, variable)| !variable.contains(' '));
+        for (row, variable) in rows {
             let words = format!("technique env-exec --env {variable} -- {}", self.send());
             self.play(&row, || self.run(&panel, &words));
         }

@@ -4,10 +4,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::unix::fs::chown;
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
-use e2e::{LIMIT, Options, Scene, Theatre, evasions, word};
+use e2e::{LIMIT, Options, PERSON, Scene, Theatre, evasions, word};
 use serde_json::Value;
 use stage::Start;
 
@@ -137,6 +138,8 @@ fn a_whole_message_before_the_greeting() {
 
 /// A filter on the bot's own socket. The bot is root's, because some kernels let nobody else attach one.
 fn filtered(scene: &Scene, manner: Manner) {
+    // The filter takes root, and what root starts is root's own where root alone can write it.
+    chown(&scene.bot, Some(PERSON.0), Some(PERSON.1)).unwrap();
     let before = scene.theatre.newest();
     let (_, heard) = serve(&scene.theatre, OTHER, manner);
     let words = ["say", "--server", OTHER, "--timeout-ms", "2500"];

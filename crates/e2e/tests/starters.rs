@@ -369,11 +369,24 @@ fn the_users_service_manager_speaks_for_nobody() {
         ask(words);
         blamed(&scene, row, before, &batch, batch.to_str().unwrap());
     }
+    // A launcher passes on that nobody vouches.
+    let panel = theatre.registered("panel", "launcher", None);
+    let before = theatre.newest();
+    ask(&format!("--collect --quiet {} launcher", panel.display()));
+    let culprit = batch.to_str().unwrap();
+    blamed(&scene, "user-unit-launcher", before, &batch, culprit);
     // What the machine's manager may start, the user's own may not.
     let service = theatre.registered("service", "mailer", Some("service"));
     let before = theatre.newest();
     ask_for("--collect --quiet", &service);
     let culprit = service.to_str().unwrap();
     blamed(&scene, "user-unit-service", before, &service, culprit);
+    // A mailer that waits for the person is the user's: GNOME and Plasma start programs so.
+    let before = theatre.newest();
+    ask_for("--collect --quiet", &scene.mailer);
+    let allowed = theatre.wait_after(before, "permission", |entry| {
+        word(entry, "verdict") == "allow" && Some(word(entry, "program")) == scene.mailer.to_str()
+    });
+    assert_eq!(allowed["origin"], "user", "{allowed}");
     end(&manager);
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use e2e::{LIMIT, SERVER, Theatre, evasions, is_missing, wait_until, word};
+use e2e::{LIMIT, PERSON, SERVER, Theatre, evasions, is_missing, wait_until, word};
 use rustix::process::Signal;
 use serde_json::Value;
 use stage::{Desktop, Start};
@@ -226,7 +226,11 @@ fn a_refused_submitter_never_runs() {
     let killed = scene
         .theatre
         .sandbox()
-        .start(&Start::new(submitter).arg("techniques"))
+        .start(
+            &Start::new(submitter)
+                .arg("techniques")
+                .user(PERSON.0, PERSON.1),
+        )
         .unwrap();
     let killed = killed.output(LIMIT).unwrap();
     assert_eq!(killed.exit.signal, Some(9), "{killed:?}");

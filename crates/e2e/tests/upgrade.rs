@@ -68,7 +68,9 @@ fn marks_culprits_and_lineages_outlive_an_upgrade_to_another_layout() {
     // Its parent is gone when the new gate comes.
     let mailer = scene.mailer.display();
     scene.start_bot(&format!("technique reparented-exec -- {mailer} {sends}"));
-    let honest = scene.start(&scene.mailer, &sends);
+    // Later than the others, whose refusals are looked at first.
+    let later = format!("mailer --server {SERVER} --delay-ms 30000");
+    let honest = scene.start(&scene.mailer, &later);
     let before = scene.theatre.newest();
     scene.theatre.end_daemon(Signal::KILL);
     rename_pins(&scene);

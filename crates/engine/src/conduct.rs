@@ -41,6 +41,8 @@ pub(crate) fn conduct(sample: &Sample, suspicion: Suspicion) -> FindingEntry {
         unit: None,
         script: None,
         tampered: Tamper::NONE,
+        tampered_by: None,
+        tampered_flaw: None,
         lineage: Vec::new(),
         lost: 0,
     }

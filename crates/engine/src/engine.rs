@@ -429,6 +429,8 @@ impl Engine {
             unit: entry.unit.clone(),
             script: entry.script.clone(),
             tampered: entry.tampered,
+            tampered_by: entry.tampered_by.clone(),
+            tampered_flaw: entry.tampered_flaw,
             lineage: entry.lineage.clone(),
             lost: entry.lost,
         }

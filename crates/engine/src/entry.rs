@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use policy::{Kind, Origin, Reason, Role, Tamper};
+use policy::{Flaw, Kind, Origin, Reason, Role, Tamper};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Actor, FlowInfo, Judged, LineageLink};
@@ -131,6 +131,16 @@ pub struct VerdictEntry {
     /// Signs of tampering.
     #[serde(with = "words::tamper")]
     pub tampered: Tamper,
+    /// The variable or argument that was the first sign: its name, or how the argument begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tampered_by: Option<Arc<str>>,
+    /// What was wrong with it.
+    #[serde(
+        default,
+        with = "words::flaw_if_any",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub tampered_flaw: Option<Flaw>,
     /// Oldest first.
     pub lineage: Vec<LineageLink>,
     /// Links lost between the last one and the one before it.
@@ -176,6 +186,8 @@ impl VerdictEntry {
             unit: None,
             script: None,
             tampered: actor.tampered,
+            tampered_by: actor.cause.map(|cause| cause.name.into()),
+            tampered_flaw: actor.cause.map(|cause| cause.flaw),
             lineage: actor.lineage.links.clone(),
             lost: actor.lineage.lost,
         }
@@ -304,6 +316,16 @@ pub struct FindingEntry {
     /// Signs of tampering.
     #[serde(with = "words::tamper")]
     pub tampered: Tamper,
+    /// The variable or argument that was the first sign: its name, or how the argument begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tampered_by: Option<Arc<str>>,
+    /// What was wrong with it.
+    #[serde(
+        default,
+        with = "words::flaw_if_any",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub tampered_flaw: Option<Flaw>,
     /// Oldest first.
     pub lineage: Vec<LineageLink>,
     /// Links lost between the last one and the one before it.

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use policy::{Kind, Origin, Reason, Role, Tamper};
+use policy::{Cause, Kind, Origin, Reason, Role, Tamper};
 use serde::{Deserialize, Serialize};
 
 use crate::words;
@@ -88,6 +88,8 @@ pub struct Actor {
     pub origin: Origin,
     /// Signs of tampering.
     pub tampered: Tamper,
+    /// The variable or argument that was the first of them.
+    pub cause: Option<Cause>,
     /// How it came to be.
     pub lineage: Lineage,
 }

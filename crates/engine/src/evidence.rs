@@ -13,6 +13,7 @@ use crate::event::{Actor, FlowInfo, Judged, Party, Timestamp};
 use crate::observation::Subject;
 use crate::printable::program_name;
 use crate::sign::Sign;
+use crate::tampering::{TamperedBy, tamper_words};
 
 /// One observation that counts for or against an infection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,7 +182,11 @@ fn conduct(scene: &Scene<'_>, evidence: &mut Vec<Evidence>) {
         _ => {}
     }
     if actor.tampered.any() {
-        let mut detail = actor.tampered.words().collect::<Vec<_>>().join("; ");
+        let by = actor.cause.map(|cause| TamperedBy {
+            name: cause.name,
+            flaw: cause.flaw,
+        });
+        let mut detail = tamper_words(actor.tampered, by);
         let caller = driven
             .filter(|_| actor.origin != Origin::Foreign)
             .map(|by| (&by.program, by.pid));

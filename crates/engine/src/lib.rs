@@ -25,6 +25,7 @@ mod sampling;
 mod sentence;
 mod sign;
 mod suspicion;
+mod tampering;
 mod warning;
 mod words;
 
@@ -51,4 +52,5 @@ pub use sampling::Wish;
 pub use sentence::{Case, finding_sentence, reason_sentence};
 pub use sign::Sign;
 pub use suspicion::Suspicion;
+pub use tampering::{TamperedBy, tamper_words};
 pub use warning::Warning;

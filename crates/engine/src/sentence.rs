@@ -9,6 +9,7 @@ use crate::case_kind::{culprit_link, is_script, is_without_person};
 use crate::entry::{FindingEntry, JudgedWord, VerdictEntry};
 use crate::event::LineageLink;
 use crate::printable::program_name;
+use crate::tampering::{TamperedBy, tamper_words};
 
 /// What a sentence is about. Paths may hold anything; the sentence makes them safe to show.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ pub struct Case<'a> {
     pub destination: Option<SocketAddr>,
     /// Signs of tampering.
     pub tampered: Tamper,
+    /// The variable or argument that was the first of them.
+    pub tampered_by: Option<TamperedBy<'a>>,
     /// The gate only observes.
     pub observed: bool,
 }
@@ -47,6 +50,7 @@ impl<'a> From<&'a VerdictEntry> for Case<'a> {
             judged: entry.judged,
             destination: entry.destination,
             tampered: entry.tampered,
+            tampered_by: TamperedBy::of(entry.tampered_by.as_deref(), entry.tampered_flaw),
             observed: entry.observed,
         }
     }
@@ -64,6 +68,7 @@ impl<'a> From<&'a FindingEntry> for Case<'a> {
             judged: entry.judged,
             destination: entry.destination,
             tampered: entry.tampered,
+            tampered_by: TamperedBy::of(entry.tampered_by.as_deref(), entry.tampered_flaw),
             observed: entry.observed,
         }
     }
@@ -157,7 +162,7 @@ fn because(reason: Reason, case: &Case<'_>) -> String {
         }
         Reason::Tampered => format!(
             "code that is not its own may run in it{}",
-            signs(case.tampered)
+            signs(case)
         ),
         Reason::RateExceeded => "it opens connections faster than its limit allows".to_owned(),
         Reason::NeedsRule => {
@@ -209,7 +214,7 @@ fn foreign(case: &Case<'_>) -> String {
     if case.tampered.any() {
         return format!(
             "code that is not its own may run in it, and it must be started again{}",
-            signs(case.tampered)
+            signs(case)
         );
     }
     if case.lineage.last().is_some_and(|link| link.seeded) {
@@ -237,12 +242,12 @@ fn other_culprit<'a>(case: &Case<'a>) -> Option<std::borrow::Cow<'a, str>> {
         .map(program_name)
 }
 
-fn signs(tampered: Tamper) -> String {
-    let words: Vec<_> = tampered.words().collect();
+fn signs(case: &Case<'_>) -> String {
+    let words = tamper_words(case.tampered, case.tampered_by);
     if words.is_empty() {
         String::new()
     } else {
-        format!(": {}", words.join("; "))
+        format!(": {words}")
     }
 }
 
@@ -268,6 +273,7 @@ mod tests {
             judged: JudgedWord::Connect,
             destination: Some("192.0.2.25:587".parse().unwrap()),
             tampered: Tamper::TRACED.with(Tamper::ENVIRONMENT),
+            tampered_by: None,
             observed: false,
         }
     }

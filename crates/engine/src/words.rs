@@ -38,6 +38,7 @@ word!(role, policy::Role);
 word!(kind, policy::Kind);
 word!(origin, policy::Origin);
 word!(reason, policy::Reason);
+word!(flaw, policy::Flaw);
 
 /// A reason where there is one.
 pub(crate) mod reason_if_any {
@@ -56,6 +57,27 @@ pub(crate) mod reason_if_any {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<policy::Reason>, D::Error> {
+        Ok(Option::<Word>::deserialize(deserializer)?.map(|word| word.0))
+    }
+}
+
+/// What was wrong with a variable, where there was one.
+pub(crate) mod flaw_if_any {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Word(#[serde(with = "super::flaw")] policy::Flaw);
+
+    pub(crate) fn serialize<S: Serializer>(
+        flaw: &Option<policy::Flaw>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        flaw.map(Word).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<policy::Flaw>, D::Error> {
         Ok(Option::<Word>::deserialize(deserializer)?.map(|word| word.0))
     }
 }

@@ -9,6 +9,7 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, SkStorage};
 use aya_ebpf::cty::c_void;
 use aya_ebpf::macros::btf_map;
+use policy::{Look, VARIABLE_MAX};
 
 /// Bytes read of one environment string at a time.
 pub const TEXT_BYTES: usize = 256;
@@ -26,6 +27,10 @@ pub struct Scratch {
     /// The beginning of the program's name, as it is registered. Kept here and not handed on, so that
     /// the verifier need not tell programs apart by it.
     pub name: u64,
+    /// A variable that may be a sign of tampering.
+    pub variable: [u8; VARIABLE_MAX],
+    /// The look at it. Kept here and not on the stack, so that the verifier does not follow each of its states.
+    pub look: Look,
 }
 
 /// What user space sets.

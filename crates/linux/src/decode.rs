@@ -250,6 +250,7 @@ pub fn actor(pid: u32, uid: u32, record: &ProcessRecord, names: &mut impl Names)
         kind: Kind::from_code(record.kind),
         origin: Origin::from_code(record.origin),
         tampered: Tamper(record.tampered),
+        cause: record.cause(),
         lineage: lineage(record, names),
     }
 }

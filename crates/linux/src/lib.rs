@@ -15,6 +15,7 @@ pub mod decode;
 pub mod descriptors;
 mod error;
 pub mod fallback;
+pub mod folders;
 pub mod forward;
 mod functions;
 pub mod gate;

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::carry::{Found, Older};
 use crate::cgroup::Cgroup;
+use crate::folders::code_folders;
 use crate::gate::{Gate, Registered};
 use crate::identity;
 use crate::parts::{Hook, PARTS, Part, When};
@@ -137,6 +138,7 @@ impl Request {
             root_device: root.device,
             process_namespace: namespace(owner, "pid")?,
             roots_folders: roots::folders(),
+            code_folders: code_folders(),
             ..Settings::default()
         };
         if self.mail_ports.len() > settings.mail_ports.len() {

@@ -246,6 +246,7 @@ impl<'a> Seeding<'a> {
         let signs = self.signs(pid, user, path, &after);
         if signs.tamper.any() {
             after.tampered = after.tampered.with(signs.tamper);
+            record.keep_cause(signs.cause);
             after.origin = Origin::Foreign;
             self.doubt(pid, path, &signs);
         }
@@ -319,7 +320,11 @@ impl<'a> Seeding<'a> {
         }
         let name = path.and_then(|path| path.rsplit('/').next());
         let name = policy::name_of(name.unwrap_or_default().as_bytes());
-        let wanted = Wanted::of(standing.role, standing.kind, name, environment);
+        let folders = self
+            .gate
+            .settings()
+            .map_or(0, |settings| settings.code_folders.into());
+        let wanted = Wanted::of(standing.role, standing.kind, name, environment, folders);
         let signs = self.patience.ask(user, move || look(pid, wanted));
         signs.unwrap_or_else(|| Signs::unreadable("what it shows of itself"))
     }

@@ -9,7 +9,7 @@
 //! arguments every day.
 
 use crate::patterns::{Pattern, Table, key};
-use crate::{Kind, Role, Tamper};
+use crate::{Flaw, Kind, Role, Sign, Tamper};
 
 /// Which arguments of a program count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,9 @@ impl ArgumentRules {
 
 /// Remote control of a mailer, or another program in its place. Written in lower case; capital
 /// letters count the same, because Mozilla reads them so.
-static CONTROL: Table<512> = Table::of(&[
+static CONTROL: Table<512> = Table::of(CONTROL_LISTED);
+
+const CONTROL_LISTED: &[Pattern] = &[
     // Mozilla. It takes one hyphen or two, and a value behind a `=`.
     Pattern::prefix(b"--marion", b"ette\0\0\0\0"),
     Pattern::prefix(b"-marione", b"tte\0\0\0\0\0"),
@@ -77,21 +79,34 @@ static CONTROL: Table<512> = Table::of(&[
     Pattern::both(b"--utilit", b"y-cmd-pr"), // --utility-cmd-prefix
     Pattern::prefix(b"--gpu-la", b"uncher\0\0"),
     Pattern::both(b"--load-e", b"xtension"), // --load-extension
-]);
+    Pattern::both(b"--zygote", b"-cmd-pre"), // --zygote-cmd-prefix
+    // It takes one hyphen as well.
+    Pattern::first(b"-inspect"),
+    Pattern::both(b"-browser", b"-subproc"),
+    Pattern::both(b"-rendere", b"r-cmd-pr"),
+    Pattern::both(b"-utility", b"-cmd-pre"),
+    Pattern::both(b"-zygote-", b"cmd-pref"),
+    Pattern::prefix(b"-gpu-lau", b"ncher\0\0\0"),
+    Pattern::prefix(b"-load-ex", b"tension\0"),
+];
 
 /// Code that toolkits load because an argument says so. In lower case as above.
-static TOOLKITS: Table<64> = Table::of(&[
+static TOOLKITS: Table<64> = Table::of(TOOLKITS_LISTED);
+
+const TOOLKITS_LISTED: &[Pattern] = &[
     Pattern::prefix(b"--gtk-mo", b"dule\0\0\0\0"),
     Pattern::both(b"--platfo", b"rmplugin"), // --platformpluginpath
     Pattern::both(b"-platfor", b"mpluginp"),
     Pattern::prefix(b"--qmljsd", b"ebugger\0"),
     Pattern::prefix(b"-qmljsde", b"bugger\0\0"),
-]);
+];
 
 /// Arguments of single programs (no two with the same first eight bytes), whose names stand beside them: the first eight bytes of the file's
 /// name. A long option has its first four bytes, because `getopt_long` takes it cut short, or its first
 /// sixteen. A short one has two, because its value may be glued to it.
-static OWN: Table<1024> = Table::of(&[
+static OWN: Table<1024> = Table::of(OWN_LISTED);
+
+const OWN_LISTED: &[Pattern] = &[
     // Desktop shells and window managers that run code from their configuration, or that their
     // configuration makes press keys.
     Pattern::first(b"-c\0\0\0\0\0\0").of(b"awesome\0"),
@@ -168,7 +183,7 @@ static OWN: Table<1024> = Table::of(&[
     Pattern::first(b"--te\0\0\0\0").of(b"mailspri"), // --test
     Pattern::first(b"-d\0\0\0\0\0\0").of(b"mailspri"),
     Pattern::first(b"--de\0\0\0\0").of(b"mailspri"), // --dev
-]);
+];
 
 /// The first `BYTES` bytes of a word.
 #[inline(always)]
@@ -199,26 +214,26 @@ const fn lowered(text: [u8; 8]) -> [u8; 8] {
 /// its first sixteen bytes, `name` the first eight of the name of the program's file; shorter ones
 /// are padded with zero bytes.
 #[inline(always)]
-pub fn argument_sign(
-    rules: ArgumentRules,
-    name: [u8; 8],
-    first: [u8; 8],
-    second: [u8; 8],
-) -> Tamper {
+pub fn argument_sign(rules: ArgumentRules, name: [u8; 8], first: [u8; 8], second: [u8; 8]) -> Sign {
     if matches!(rules, ArgumentRules::None) {
-        return Tamper::NONE;
+        return Sign::NONE;
     }
     let (low_first, low_second) = (lowered(first), lowered(second));
-    if matches!(rules, ArgumentRules::Mailer) && CONTROL.has(low_first, low_second) {
-        return Tamper::REMOTE_CONTROL;
+    if matches!(rules, ArgumentRules::Mailer) {
+        let control = CONTROL.number(low_first, low_second);
+        if control != 0 {
+            return Sign::by(Tamper::REMOTE_CONTROL, Flaw::Argument, control);
+        }
     }
     let own = key(name);
     let word = u64::from_ne_bytes(first);
-    let has = |word: u64| OWN.has((word ^ own).to_ne_bytes(), second);
-    if TOOLKITS.has(low_first, low_second) || has(word) || has(cut(word)) {
-        return Tamper::CODE_ARGUMENT;
+    let number = |word: u64| OWN.number((word ^ own).to_ne_bytes(), second);
+    // Only one of the three can be there, or they say the same.
+    let code = TOOLKITS.number(low_first, low_second) | number(word) | number(cut(word));
+    if code != 0 {
+        return Sign::by(Tamper::CODE_ARGUMENT, Flaw::Argument, code);
     }
-    Tamper::NONE
+    Sign::NONE
 }
 
 /// The part of an argument by which [`OWN`] knows options whose rest may vary.
@@ -230,6 +245,15 @@ const fn cut(word: u64) -> u64 {
     } else {
         two
     }
+}
+
+/// How the argument begins that a record keeps by this number.
+pub(crate) fn name_of_number(number: u16) -> Option<&'static str> {
+    [CONTROL_LISTED, TOOLKITS_LISTED, OWN_LISTED]
+        .into_iter()
+        .flatten()
+        .find(|pattern| pattern.number() == number)
+        .map(Pattern::text)
 }
 
 /// The first eight bytes of a program's name, as [`argument_sign`] takes it.
@@ -246,6 +270,10 @@ mod tests {
     use super::*;
 
     fn sign(rules: ArgumentRules, program: &str, argument: &str) -> Tamper {
+        found(rules, program, argument).tamper()
+    }
+
+    fn found(rules: ArgumentRules, program: &str, argument: &str) -> Sign {
         let mut bytes = [0; 16];
         for (slot, byte) in bytes.iter_mut().zip(argument.bytes()) {
             *slot = byte;
@@ -285,6 +313,10 @@ mod tests {
             "--gpu-launcher=/tmp/x",
             "--renderer-cmd-prefix=/tmp/x",
             "--load-extension=/tmp/x",
+            "-gpu-launcher=/tmp/x",
+            "-load-extension=/tmp/x",
+            "--zygote-cmd-prefix=/tmp/x",
+            "-renderer-cmd-prefix=/tmp/x",
         ] {
             let found = sign(ArgumentRules::Mailer, "thunderbird", text);
             assert_eq!(found, Tamper::REMOTE_CONTROL, "{text}");
@@ -382,6 +414,22 @@ mod tests {
         ] {
             let found = sign(ArgumentRules::Toolkits, program, argument);
             assert_eq!(found, Tamper::NONE, "{program} {argument}");
+        }
+    }
+
+    #[test]
+    fn a_sign_says_which_argument_it_was() {
+        for (program, argument, name) in [
+            ("thunderbird", "--Marionette=1", "--marionette"),
+            ("thunderbird", "--remote-debugging-port=1", "--remote"),
+            ("thunderbird", "--gtk-module=/tmp/x", "--gtk-module"),
+            ("kitty", "+runpy", "+r"),
+            ("kitty", "watcher=/tmp/x.py", "watcher="),
+            ("awesome", "-c/tmp/evil.lua", "-c"),
+        ] {
+            let cause = found(ArgumentRules::Mailer, program, argument).cause();
+            let cause = cause.unwrap_or_else(|| panic!("{argument}"));
+            assert_eq!((cause.name, cause.flaw), (name, Flaw::Argument));
         }
     }
 

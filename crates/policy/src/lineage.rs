@@ -175,7 +175,13 @@ impl Standing {
         if self.origin == Origin::Foreign {
             Blame::Nobody
         } else if after.origin == Origin::Foreign {
-            Blame::Program
+            // cron starts a user's jobs, and reports them, as that user: it is what people know of them.
+            let launches = matches!(self.role, Role::Launcher);
+            if self.origin == Origin::Service && (launches || after.role.takes_mail(after.kind)) {
+                Blame::Caller
+            } else {
+                Blame::Program
+            }
         } else if after.tampered.any() && !self.tampered.any() {
             Blame::Caller
         } else {
@@ -252,9 +258,11 @@ impl Standing {
             }
             Origin::Service | Origin::Foreign => Origin::Foreign,
         };
-        // Not the user's and no part of the machine, but all of it root's own.
+        // Not the user's and no part of the machine, but all of it root's own. What somebody types into a
+        // shell is no file of root's.
+        let is_typed = matches!(invocation, Invocation::Terminal | Invocation::LoginFromHere);
         match origin {
-            Origin::Foreign if program.is_roots => Origin::Service,
+            Origin::Foreign if program.is_roots && !is_typed => Origin::Service,
             _ => origin,
         }
     }

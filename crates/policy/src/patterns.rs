@@ -1,5 +1,7 @@
 //! Tables of the beginnings of strings, in a form that the kernel searches with one comparison.
 
+use crate::hashed;
+
 /// The beginning of a string: its first eight bytes, and those bits of the next eight that
 /// `mask` has. Eight bytes are one register, which is what the kernel can compare cheaply.
 #[derive(Clone, Copy)]
@@ -7,29 +9,33 @@ pub struct Pattern {
     first: u64,
     second: u64,
     mask: u64,
+    /// What people read, filled up with zero bytes.
+    text: [u8; 16],
 }
 
 impl Pattern {
-    const NONE: Self = Self {
-        first: 0,
-        second: 0,
-        mask: 0,
-    };
-
     /// Eight bytes, where they are enough to tell it from everything usual.
     pub const fn first(first: &[u8; 8]) -> Self {
         Self {
-            first: u64::from_ne_bytes(*first),
-            ..Self::NONE
+            mask: 0,
+            ..Self::both(first, &[0; 8])
         }
     }
 
     /// Sixteen bytes.
     pub const fn both(first: &[u8; 8], second: &[u8; 8]) -> Self {
+        let mut text = [0; 16];
+        let mut index = 0;
+        while index < first.len() {
+            text[index] = first[index];
+            text[index + 8] = second[index];
+            index += 1;
+        }
         Self {
             first: u64::from_ne_bytes(*first),
             second: u64::from_ne_bytes(*second),
             mask: u64::MAX,
+            text,
         }
     }
 
@@ -57,15 +63,16 @@ impl Pattern {
         }
     }
 
-    /// `GTK_MODULES` is set on many desktops to plain module names, which are only searched in
-    /// the system's folders. It is a sign only when it begins with a path: "LES=" comes before
-    /// the value, and a slash and a dot differ in the last bit only.
-    pub const fn gtk_modules() -> Self {
-        Self {
-            first: u64::from_ne_bytes(*b"GTK_MODU"),
-            second: u64::from_ne_bytes(*b"\0\0\0\0/\0\0\0"),
-            mask: u64::from_ne_bytes(*b"\0\0\0\0\xfe\0\0\0"),
-        }
+    /// How the argument begins.
+    pub fn text(&self) -> &str {
+        let end = self.text.iter().position(|byte| *byte == 0);
+        let text = &self.text[..end.unwrap_or(self.text.len())];
+        core::str::from_utf8(text).unwrap_or_default()
+    }
+
+    /// The number by which a record keeps the argument.
+    pub const fn number(&self) -> u16 {
+        hashed::short(hashed::of(hashed::EMPTY, &self.text))
     }
 }
 
@@ -83,7 +90,16 @@ pub struct Table<const SLOTS: usize> {
     multiplier: u64,
     /// Index of a pattern plus one; 0 is none.
     slots: [u8; SLOTS],
-    patterns: [Pattern; PATTERNS_MAX],
+    patterns: [Kept; PATTERNS_MAX],
+    numbers: [u16; PATTERNS_MAX],
+}
+
+/// What the kernel needs of a pattern.
+#[derive(Clone, Copy)]
+struct Kept {
+    first: u64,
+    second: u64,
+    mask: u64,
 }
 
 /// A power of two.
@@ -91,10 +107,21 @@ const PATTERNS_MAX: usize = 128;
 
 impl<const SLOTS: usize> Table<SLOTS> {
     pub const fn of(listed: &[Pattern]) -> Self {
-        let mut patterns = [Pattern::NONE; PATTERNS_MAX];
+        let none = Kept {
+            first: 0,
+            second: 0,
+            mask: 0,
+        };
+        let mut patterns = [none; PATTERNS_MAX];
+        let mut numbers = [0; PATTERNS_MAX];
         let mut index = 0;
         while index < listed.len() {
-            patterns[index + 1] = listed[index];
+            patterns[index + 1] = Kept {
+                first: listed[index].first,
+                second: listed[index].second,
+                mask: listed[index].mask,
+            };
+            numbers[index + 1] = listed[index].number();
             index += 1;
         }
         // Any odd number with its bits well spread; the golden ratio is the usual one.
@@ -105,6 +132,7 @@ impl<const SLOTS: usize> Table<SLOTS> {
                     multiplier,
                     slots,
                     patterns,
+                    numbers,
                 };
             }
             multiplier = multiplier
@@ -134,11 +162,17 @@ impl<const SLOTS: usize> Table<SLOTS> {
         (word.wrapping_mul(multiplier) >> (64 - SLOTS.trailing_zeros())) as usize
     }
 
+    /// The number of the pattern that a string begins with; 0 when there is none.
     #[inline(always)]
-    pub fn has(&self, first: [u8; 8], second: [u8; 8]) -> bool {
+    pub fn number(&self, first: [u8; 8], second: [u8; 8]) -> u16 {
         let (first, second) = (u64::from_ne_bytes(first), u64::from_ne_bytes(second));
-        let index = self.slots[Self::slot(first, self.multiplier)];
-        let pattern = &self.patterns[index as usize & (PATTERNS_MAX - 1)];
-        (first ^ pattern.first) | ((second ^ pattern.second) & pattern.mask) == 0 && first != 0
+        let index = self.slots[Self::slot(first, self.multiplier)] as usize & (PATTERNS_MAX - 1);
+        let pattern = &self.patterns[index];
+        let differs = (first ^ pattern.first) | ((second ^ pattern.second) & pattern.mask);
+        if differs == 0 && first != 0 {
+            self.numbers[index]
+        } else {
+            0
+        }
     }
 }

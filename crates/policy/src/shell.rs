@@ -39,6 +39,17 @@ pub fn is_command(first: [u8; 8]) -> bool {
     u64::from_ne_bytes(first) == u64::from_ne_bytes(*b"-c\0\0\0\0\0\0")
 }
 
+/// Whether a shell, by the first eight bytes of its file's name, reads no file of the user's before a command
+/// that it is handed with `-c`. Zsh, fish and the C shells do. `BASH_ENV` is a sign of tampering.
+#[inline(always)]
+pub fn keeps_to_command(name: u64) -> bool {
+    name == u64::from_ne_bytes(*b"bash\0\0\0\0")
+        || name == u64::from_ne_bytes(*b"dash\0\0\0\0")
+        || name == u64::from_ne_bytes(*b"sh\0\0\0\0\0\0")
+        || name == u64::from_ne_bytes(*b"ash\0\0\0\0\0")
+        || name == u64::from_ne_bytes(*b"busybox\0")
+}
+
 /// 1 when a byte of a shell's command stands for itself, so that a command of such bytes alone is one
 /// program with its arguments. Without a branch: the kernel's verifier follows each.
 #[inline(always)]
@@ -63,7 +74,7 @@ const PLAIN: [u64; 2] = {
 
 /// 1 when a byte is not zero.
 #[inline(always)]
-pub const fn is_not_zero(byte: u64) -> u64 {
+const fn is_not_zero(byte: u64) -> u64 {
     0_u64.wrapping_sub(byte) >> 63
 }
 

@@ -4,8 +4,9 @@
 //!   [`Kind::Batch`] starts what others hand it: a browser, which opens the links of a page. That kind is
 //!   *narrow*: below it only an interactive mailer is the user's, because only a person sends with one.
 //! - A *helper* is typed in front of a command: `env`, `nice`, `sudo`. It does what its command line
-//!   says, so what vouched for the helper vouches for the program that it starts. Of kind
-//!   [`Kind::Service`] (`tmux`) only for what it starts first.
+//!   says, and nothing that a file of the user's says, so what vouched for the helper vouches for the
+//!   program that it starts. Editors and terminal multiplexers run commands from such files, so
+//!   they are no helpers.
 //! - A *sandbox* runs one program that root installed: `flatpak run`, `snap run`. Its kind
 //!   [`Kind::Interactive`] is the command that a person or a menu starts. [`Kind::Batch`] are its own
 //!   parts, which count only below that command, because they lay whatever files they are told over

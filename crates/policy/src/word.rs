@@ -46,6 +46,11 @@ impl Standing {
     }
 }
 
+/// Set in a program's word where somebody else than root starts it.
+pub const BY_USER: u64 = 1 << 33;
+/// Set in a program's word where it is root's own.
+pub const IS_ROOTS: u64 = 1 << 34;
+
 const INVOCATION_AT: u32 = 16;
 const RIGHTS_AT: u32 = 24;
 const FILE_CHANGED_AT: u32 = 32;
@@ -60,8 +65,8 @@ impl Program {
             | (how as u64) << INVOCATION_AT
             | (self.rights.0 as u64) << RIGHTS_AT
             | (self.changed as u64) << FILE_CHANGED_AT
-            | (self.by_user as u64) << 33
-            | (self.is_roots as u64) << 34
+            | (self.by_user as u64 * BY_USER)
+            | (self.is_roots as u64 * IS_ROOTS)
     }
 
     /// Reads a word.
@@ -73,8 +78,8 @@ impl Program {
             kind: Kind::from_code((word >> 8) as u8),
             rights: Rights((word >> RIGHTS_AT) as u8),
             changed: word >> FILE_CHANGED_AT & 1 != 0,
-            by_user: word >> 33 & 1 != 0,
-            is_roots: word >> 34 & 1 != 0,
+            by_user: word & BY_USER != 0,
+            is_roots: word & IS_ROOTS != 0,
         };
         let how = match (word >> INVOCATION_AT) as u8 {
             1 => Invocation::Terminal,

@@ -92,7 +92,8 @@ fn expected_origin(before: &Standing, program: Program, invocation: Invocation) 
     if invocation == Invocation::Script && takes_mail(program.role, program.kind) {
         return Origin::Foreign;
     }
-    let otherwise = if program.is_roots {
+    let is_typed = matches!(invocation, Invocation::Terminal | Invocation::LoginFromHere);
+    let otherwise = if program.is_roots && !is_typed {
         Origin::Service
     } else {
         Origin::Foreign

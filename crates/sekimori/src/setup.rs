@@ -4,7 +4,7 @@
 //! person, [`plan`] decides. Registering is done by the caller, through the daemon.
 
 mod desktop;
-mod find;
+pub mod find;
 mod packed;
 pub mod servers;
 

@@ -116,6 +116,8 @@ pub fn tree(gate: &Gate, programs: &mut Programs) -> Vec<Value> {
                     && record.culprit == record.program
                     && last_link(&record).is_none_or(|link| link.pid == record.culprit_pid),
                 "tampered": standing.tampered.words().collect::<Vec<_>>(),
+                "tampered_by": record.cause().map(|cause| cause.name),
+                "tampered_flaw": record.cause().map(|cause| cause.flaw.word()),
                 "seeded": record.seeded != 0,
                 "older_than_gate": is_older(&record),
                 // A fork of an older process need not be older itself.

@@ -28,6 +28,7 @@ fn case<'a>(program: &'a str, role: Role, lineage: &'a [LineageLink]) -> Case<'a
         judged: JudgedWord::Connect,
         destination: None,
         tampered: Tamper::NONE,
+        tampered_by: None,
         observed: false,
     }
 }

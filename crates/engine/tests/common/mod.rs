@@ -40,6 +40,7 @@ pub fn bot(path: &str, pid: u32) -> Actor {
         kind: Kind::Batch,
         origin: Origin::Foreign,
         tampered: Tamper::NONE,
+        cause: None,
         lineage: Lineage {
             links: vec![
                 link("/usr/lib/systemd/systemd", 1, Role::System, Origin::System),

@@ -11,11 +11,12 @@ use aya_ebpf::helpers::generated::{bpf_get_current_ancestor_cgroup_id, bpf_send_
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use policy::{
-    ArgumentRules, Invocation, Origin, Parts, Role, Standing, TAMPER_AT, Verdict, may_submit,
+    ArgumentRules, BY_USER, IS_ROOTS, Invocation, Origin, Parts, Readers, Role, Sign, Standing,
+    TAMPER_AT, Verdict, may_submit,
 };
 
 use crate::image::{Image, ShellStart, is_roots, logs_in_from_here, only_asks, shell_start, signs};
-use crate::kernel_memory::Typed;
+use crate::kernel_memory::{Address, Typed};
 use crate::maps::{CODE_SEEN, PROCESSES, SCRATCH, SETTINGS};
 use crate::report::{count, current_process, current_user};
 
@@ -57,7 +58,7 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
             ShellStart::NamedScript { only_script } => {
                 program = image.count_as_script(only_script, false);
             }
-            // `tmux new mutt`, or `:!git send-email` in vim: the shell starts one program only.
+            // `su -c mutt`, `nice sh -c mutt`: the shell starts one program only.
             ShellStart::Words => program = image.count_as_script(false, true),
         }
     }
@@ -67,32 +68,31 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
         let _ = CODE_SEEN.remove(pid);
     }
     let user = current_user();
-    let mut program = program.started_by(user == 0);
-    // The path of a script is not needed any more.
-    if user == 0 && before.origin != Origin::Foreign {
-        program.is_roots = is_roots(image.file(), image.is_script);
-    }
     if how == Invocation::Terminal && before.origin == Origin::System && logs_in_from_here() {
         how = Invocation::LoginFromHere;
     }
-    // What is foreign stays so. The look at the environment is for the user's own programs, which
-    // are few, for what root's own files do, which may hand mail to the machine's server, and for the
-    // machine's mailers and submitters: a part of the machine may start one with variables that a user's file sets, as
-    // cron does.
-    let mut after = standing_after(before.word(), program.word(how));
+    // The last use of the script's path: the look writes over it.
+    let by_whom = by_whom(pid, user, image.file().0, u32::from(image.is_script));
+    let mut after = standing_after(before_exec(pid), program.word(how) | by_whom);
     let origin = Origin::from_code(after as u8);
+    // The user's own programs are few. What root's own files do may hand mail to the machine's server. A
+    // part of the machine may start a mailer or submitter with variables that a user's file sets, as
+    // cron does. What is foreign stays so.
     let is_looked_at = match origin {
         Origin::User | Origin::Service => true,
         Origin::System => matches!(program.role, Role::Mailer | Role::Submitter),
         Origin::Foreign => false,
     };
+    let mut found = Sign::NONE;
     if is_looked_at {
         let rules = ArgumentRules::of(program.role, program.kind);
+        let readers = Readers::of(program.role, program.kind, image.is_script);
         // SAFETY: as above.
         let counts = unsafe { (*record).signs_that_count() };
-        after |= u64::from(signs(task, rules).0 & counts.0) << TAMPER_AT;
+        found = signs(task, rules, readers).only(counts);
+        after |= u64::from(found.tamper().0) << TAMPER_AT;
     }
-    if record_exec(pid, index, user, after) != 0 {
+    if record_exec(pid, index, user, after, found.0) != 0 {
         guard_submitter(pid);
     }
     0
@@ -103,16 +103,50 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
 /// External linkage: the verifier checks it once, and not for each way that leads to its call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn record_exec(pid: u32, index: u32, user: u32, after: u64) -> u32 {
+extern "C" fn record_exec(pid: u32, index: u32, user: u32, after: u64, found: u32) -> u32 {
     let Some(record) = PROCESSES.get_ptr_mut(pid) else {
         return 0;
     };
     // SAFETY: only this process's own exec and fork touch its record, and it is here.
     let record = unsafe { &mut *record };
     let after = Standing::from_word(after);
+    record.keep_cause(Sign(found));
     record.uid = user;
     record.record_exec(&after, index, pid, 0);
     u32::from(after.role.takes_mail(after.kind))
+}
+
+/// The word of the current process's standing before the exec.
+///
+/// External linkage: as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn before_exec(pid: u32) -> u64 {
+    match PROCESSES.get_ptr(pid) {
+        // SAFETY: only this process's own exec and fork touch its record, and it is here.
+        Some(record) => unsafe { (*record).standing() }.word(),
+        None => Standing::STRANGER.word(),
+    }
+}
+
+/// Who starts the program, and whether it is root's own, as a program's word has it.
+///
+/// External linkage: as above.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn by_whom(pid: u32, user: u32, file: u64, is_script: u32) -> u64 {
+    if user != 0 {
+        return BY_USER;
+    }
+    let foreign = PROCESSES
+        .get_ptr(pid)
+        // SAFETY: as above.
+        .is_none_or(|record| unsafe { (*record).origin } == Origin::Foreign as u8);
+    if !foreign && is_roots(Address(file), is_script != 0) {
+        IS_ROOTS
+    } else {
+        0
+    }
 }
 
 /// The word of a standing after an exec; see `policy::standing_of_parts`. Each part is asked for in a

@@ -37,16 +37,11 @@ pub fn fork(ctx: BtfTracePointContext) -> i32 {
         }
         return 0;
     }
-    let vouches_once = record.vouches_once();
     if PROCESSES
         .insert(child_process, record, u64::from(BPF_ANY))
         .is_err()
     {
         count(Counter::ProcessesLost);
-    }
-    if vouches_once && let Some(parent) = PROCESSES.get_ptr_mut(parent_process) {
-        // SAFETY: as above.
-        unsafe { (*parent).vouched = 0 };
     }
     0
 }

@@ -9,6 +9,7 @@ use aya_ebpf::bindings::BPF_RB_FORCE_WAKEUP;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use policy::{Interpreter, Word, is_below_roots, word_of};
 
+use super::identity::path_is_elsewheres;
 use super::start::{S_IFMT, stdin_file};
 use crate::kernel_memory::Address;
 use crate::maps::{CODE, ROOTS_SCRIPTS, SCRATCH, SETTINGS, offset};
@@ -230,7 +231,7 @@ extern "C" fn script_is_roots() -> u32 {
     };
     // SAFETY: this CPU's own slot; see `Scratch`.
     let script = unsafe { &mut (*scratch).script };
-    if script.path[0] != b'/' || leads_up() {
+    if script.path[0] != b'/' || leads_up() || path_is_elsewheres() != 0 {
         return 0;
     }
     // SAFETY: the value is copied out at once.

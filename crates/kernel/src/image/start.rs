@@ -8,14 +8,14 @@
 use abi::SCRIPT_PATH_BYTES;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use policy::{
-    ArgumentRules, Asked, Tamper, argument_sign, begins_at_roots, is_command, is_dot_after_slash,
-    is_login_name, is_not_zero, is_plain, is_terminal, keeps_shell_interactive, names_start_file,
-    variable_tampers,
+    ArgumentRules, Asked, Look, Readers, Sign, Stage, Tamper, VARIABLE_MAX, argument_sign,
+    begins_at_roots, is_command, is_dot_after_slash, is_login_name, is_plain, is_terminal,
+    keeps_shell_interactive, keeps_to_command, may_tamper, names_start_file,
 };
 
 use super::identity::path_is_elsewheres;
 use crate::kernel_memory::Address;
-use crate::maps::{PROCESSES, SCRATCH, Scratch, TEXT_BYTES, offset};
+use crate::maps::{PROCESSES, SCRATCH, SETTINGS, Scratch, TEXT_BYTES, offset};
 use crate::repeat::{Step, each};
 use crate::report::current_process;
 
@@ -180,31 +180,52 @@ enum TextKind {
     PlainWords = 1,
 }
 
+/// A look at a text, byte after byte. Words, because the verifier keeps track of words.
+struct TextLook {
+    /// Code of a [`TextKind`].
+    kind: u64,
+    /// 1 until the text's end was seen.
+    inside: u64,
+    /// 1 when a byte was seen that the kind forbids.
+    bad: u64,
+    /// The byte before.
+    before: u64,
+}
+
 /// 1 when the whole text in the scratch space is of a kind, and short enough to have been read to its end.
 ///
-/// No byte leads to a branch, so that the verifier has one way to follow. External linkage: it checks
-/// it once.
+/// External linkage: the verifier checks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn text_is(kind: u32) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr(0) else {
-        return 0;
+    let mut look = TextLook {
+        kind: kind.into(),
+        inside: 1,
+        bad: 0,
+        before: 0,
     };
-    // SAFETY: this CPU's own slot; see `Scratch`. The caller does not use its reference meanwhile.
-    let text = unsafe { &(*scratch).text }.as_ptr().cast::<u8>();
-    let (mut inside, mut bad, mut before) = (1_u64, 0_u64, 0_u64);
-    for index in 0..TEXT_BYTES - 1 {
-        // SAFETY: the text is so long.
-        let byte = u64::from(unsafe { core::ptr::read_volatile(text.add(index)) });
-        inside &= is_not_zero(byte);
-        let hidden = is_dot_after_slash(before, byte);
-        let special = 1 ^ is_plain(byte);
-        let words = u64::from(kind);
-        bad |= inside & ((words & special) | ((1 ^ words) & hidden));
-        before = byte;
-    }
+    each(TEXT_BYTES as u32 - 1, look_at_text, &mut look);
     // What fills the text may go on.
-    u32::from((inside | bad) == 0)
+    u32::from((look.inside | look.bad) == 0)
+}
+
+/// One step: 0 to go on, 1 behind the text's end.
+unsafe extern "C" fn look_at_text(index: u32, look: *mut TextLook) -> u64 {
+    // SAFETY: see `each`.
+    let look = unsafe { &mut *look };
+    let Some(scratch) = scratch() else { return 1 };
+    let text = scratch.text.as_ptr().cast::<u8>();
+    // SAFETY: the text is so long, which is a power of two.
+    let byte = u64::from(unsafe { *text.add(index as usize & (TEXT_BYTES - 1)) });
+    if byte == 0 {
+        look.inside = 0;
+        return 1;
+    }
+    let words = look.kind;
+    let hidden = is_dot_after_slash(look.before, byte);
+    look.bad |= (words & (1 ^ is_plain(byte))) | ((1 ^ words) & hidden);
+    look.before = byte;
+    0
 }
 
 /// See [`environment_signs`] for why it stands alone.
@@ -242,7 +263,7 @@ extern "C" fn look_at_shell() -> u32 {
             Piece::End => {
                 return match waits_for {
                     FRESH | AFTER_OPTIONS if stdin_is_terminal(task) => TERMINAL,
-                    COMMAND_READ if hands_on_vouching() => WORDS,
+                    COMMAND_READ if keeps_to_command(scratch.name) && hands_on_vouching() => WORDS,
                     _ => SCRIPT,
                 };
             }
@@ -280,16 +301,15 @@ fn keep_script(name: u64, scratch: &mut Scratch, named: u32) -> u32 {
 /// Signs of tampering that the new image starts with. The scratch space has the beginning of its program's
 /// name.
 #[inline(always)]
-pub fn signs(task: Address, rules: ArgumentRules) -> Tamper {
-    let mut signs = Tamper::NONE;
+pub fn signs(task: Address, rules: ArgumentRules, readers: Readers) -> Sign {
+    let mut signs = Sign::NONE;
     if task.read::<u32>(offset!(task_ptrace)) != 0 {
-        signs = signs.with(Tamper::TRACED);
+        signs = Sign::of(Tamper::TRACED);
     }
     let memory = task.follow(offset!(task_mm));
-    signs = signs.with(Tamper(environment_signs(memory.0) as u8));
+    signs = signs.with(Sign(environment_signs(memory.0, readers.0.into())));
     if rules != ArgumentRules::None {
-        let found = argument_signs(memory.0, rules as u32);
-        signs = signs.with(Tamper(found as u8));
+        signs = signs.with(Sign(argument_signs(memory.0, rules as u32)));
     }
     signs
 }
@@ -300,13 +320,13 @@ pub fn signs(task: Address, rules: ArgumentRules) -> Tamper {
 /// argument, instead of again for each way that leads to its call.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn environment_signs(memory: u64) -> u32 {
+extern "C" fn environment_signs(memory: u64, readers: u32) -> u32 {
     let memory = Address(memory);
     let variables = Strings {
         at: memory.read(offset!(mm_env_start)),
         end: memory.read(offset!(mm_env_end)),
     };
-    look_through(variables, ArgumentRules::None, look_at_variable)
+    look_through(variables, readers, look_at_variable)
 }
 
 /// The same for arguments.
@@ -318,70 +338,164 @@ extern "C" fn argument_signs(memory: u64, rules: u32) -> u32 {
         at: memory.read(offset!(mm_arg_start)),
         end: memory.read(offset!(mm_arg_end)),
     };
-    let rules = ArgumentRules::from_code(rules as u8);
     look_through(arguments, rules, look_at_argument)
 }
 
 /// A look at strings, one after the other, until one of them is a sign of tampering.
-struct Look {
+struct Search {
     strings: Strings,
-    /// The bits of a [`Tamper`]. A word, because the verifier keeps track of words.
-    signs: u64,
-    /// Of arguments, the code of their [`ArgumentRules`].
+    /// A [`Sign`]. A word, because the verifier keeps track of words.
+    sign: u64,
+    /// Of arguments, the code of their [`ArgumentRules`]; of variables, their [`Readers`].
     rules: u64,
+    /// How many more variables are looked at closely.
+    left: u64,
 }
+
+/// So many variables are looked at byte by byte: each may have [`VARIABLE_MAX`] of them, and honest
+/// environments have a few.
+const CLOSELY_MAX: u64 = 64;
 
 /// Signs in the strings; when there are too many, nobody knows.
 #[inline(always)]
-fn look_through(strings: Strings, rules: ArgumentRules, step: Step<Look>) -> u32 {
-    let mut look = Look {
+fn look_through(strings: Strings, rules: u32, step: Step<Search>) -> u32 {
+    let mut search = Search {
         strings,
-        signs: u64::from(Tamper::UNREADABLE.0),
-        rules: rules as u64,
+        sign: u64::from(Tamper::UNREADABLE.0),
+        rules: rules.into(),
+        left: CLOSELY_MAX,
     };
-    each(PIECES_MAX, step, &mut look);
-    look.signs as u32
+    each(PIECES_MAX, step, &mut search);
+    search.sign as u32
 }
 
-unsafe extern "C" fn look_at_variable(_: u32, look: *mut Look) -> u64 {
+unsafe extern "C" fn look_at_variable(_: u32, search: *mut Search) -> u64 {
     // SAFETY: see `each`.
-    let look = unsafe { &mut *look };
-    look.goes_on(|_, first, second| {
-        if variable_tampers(first, second) {
-            Tamper::ENVIRONMENT
-        } else {
-            Tamper::NONE
+    let search = unsafe { &mut *search };
+    let at = search.strings.at;
+    let readers = search.rules as u32;
+    let left = search.left;
+    let mut closely = 0;
+    let answer = search.goes_on(|_, first, _| {
+        if !may_tamper(first) {
+            return Sign::NONE;
         }
-    })
+        if left == 0 {
+            return Sign::of(Tamper::UNREADABLE);
+        }
+        closely = 1;
+        Sign(variable_signs(at, readers))
+    });
+    search.left = left - closely;
+    answer
 }
 
-unsafe extern "C" fn look_at_argument(_: u32, look: *mut Look) -> u64 {
+unsafe extern "C" fn look_at_argument(_: u32, search: *mut Search) -> u64 {
     // SAFETY: see `each`.
-    let look = unsafe { &mut *look };
-    let rules = look.rules as u8;
-    look.goes_on(|name, first, second| {
+    let search = unsafe { &mut *search };
+    let rules = search.rules as u8;
+    search.goes_on(|name, first, second| {
         argument_sign(ArgumentRules::from_code(rules), name, first, second)
     })
 }
 
-impl Look {
+/// Signs in the one variable at `at` in user memory. See [`environment_signs`] for why it stands alone.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn variable_signs(at: u64, readers: u32) -> u32 {
+    let unreadable = u32::from(Tamper::UNREADABLE.0);
+    let (Some(own), Some(settings)) = (scratch(), SETTINGS.get(0)) else {
+        return unreadable;
+    };
+    own.look = Look::begin(settings.code_folders.into(), readers as u8);
+    // SAFETY: the destination is as long as said; the helper checks the source.
+    let length = unsafe {
+        bpf_probe_read_user_str(
+            own.variable.as_mut_ptr().cast(),
+            VARIABLE_MAX as u32,
+            at as *const _,
+        )
+    };
+    if length <= 0 {
+        return unreadable;
+    }
+    // The zero byte at the end, which the helper counts, ends the look.
+    each(length as u32, look_at_byte, &mut 0_u64);
+    look_at_part();
+    let Some(own) = scratch() else {
+        return unreadable;
+    };
+    own.look.end(length == VARIABLE_MAX as i64).0
+}
+
+/// One step of a look. Its parts are functions of their own for the verifier: it follows each of them
+/// once, and not all ways through all of them.
+unsafe extern "C" fn look_at_byte(index: u32, answer: *mut u64) -> u64 {
+    let Some(scratch) = scratch() else { return 1 };
+    let byte = scratch.variable[index as usize & (VARIABLE_MAX - 1)];
+    let decided = match scratch.look.stage(byte) {
+        Stage::Other => look_at_other(byte.into()),
+        Stage::Path => look_at_path(byte.into()),
+        Stage::PathPart => {
+            look_at_part();
+            look_at_path(byte.into())
+        }
+    };
+    // A step must answer 0 or 1, and the verifier takes what a function gives for any number. The compiler knows
+    // better and would leave the comparison out, but for the volatile read.
+    // SAFETY: see `each`.
+    let decided = unsafe {
+        answer.write_volatile(decided.into());
+        answer.read_volatile()
+    };
+    u64::from(decided != 0)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look_at_other(byte: u32) -> u32 {
+    scratch().is_none_or(|scratch| scratch.look.other_byte(byte as u8)) as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look_at_path(byte: u32) -> u32 {
+    scratch().is_none_or(|scratch| scratch.look.path_byte(byte as u8)) as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn look_at_part() -> u32 {
+    if let Some(scratch) = scratch() {
+        scratch.look.end_part();
+    }
+    0
+}
+
+#[inline(always)]
+fn scratch<'a>() -> Option<&'a mut Scratch> {
+    let scratch = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own slot; see `Scratch`. Nobody holds another reference while he calls what takes
+    // one of its own: what was read before is read again.
+    Some(unsafe { &mut *scratch })
+}
+
+impl Search {
     /// Looks at one more: 0 to go on, 1 when it is decided.
     #[inline(always)]
-    fn goes_on(&mut self, sign: impl Fn([u8; 8], [u8; 8], [u8; 8]) -> Tamper) -> u64 {
-        let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+    fn goes_on(&mut self, sign: impl FnOnce([u8; 8], [u8; 8], [u8; 8]) -> Sign) -> u64 {
+        let Some(scratch) = scratch() else {
             return 1;
         };
-        // SAFETY: this CPU's own slot; see `Scratch`.
-        let scratch = unsafe { &mut *scratch };
         let found = match self.strings.next(&mut scratch.text) {
             Piece::Text(first, second) => match sign(scratch.name.to_ne_bytes(), first, second) {
-                Tamper::NONE => return 0,
+                Sign::NONE => return 0,
                 found => found,
             },
-            Piece::End => Tamper::NONE,
+            Piece::End => Sign::NONE,
             Piece::Unreadable => return 1,
         };
-        self.signs = u64::from(found.0);
+        self.sign = found.0.into();
         1
     }
 }

@@ -82,6 +82,9 @@ pub struct RecordLayout {
     /// Layouts before 9 do not have them.
     activated: Option<Number>,
     rights: Option<Number>,
+    /// Layouts before 9 do not have these two.
+    tampered_by: Option<Number>,
+    tampered_flaw: Option<Number>,
     numbers: [Number; 5],
     chain: Array,
     link_numbers: [Number; 2],
@@ -110,6 +113,8 @@ impl RecordLayout {
             culprit_assumed: number("culprit_assumed"),
             activated: number("activated"),
             rights: number("rights"),
+            tampered_by: number("tampered_by"),
+            tampered_flaw: number("tampered_flaw"),
             numbers: [
                 number("program")?,
                 number("culprit")?,
@@ -167,6 +172,10 @@ impl RecordLayout {
         }
         if kept < CHAIN_LENGTH {
             record.depth = kept as u32;
+        }
+        if let (Some(by), Some(flaw)) = (self.tampered_by, self.tampered_flaw) {
+            record.tampered_by = by.short(entry)?.try_into().ok()?;
+            record.tampered_flaw = flaw.code(entry)?;
         }
         record.culprit_assumed = match self.culprit_assumed {
             Some(assumed) => assumed.code(entry)?,

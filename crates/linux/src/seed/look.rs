@@ -17,8 +17,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use policy::{ArgumentRules, Kind, Role, Tamper, argument_sign, variable_tampers};
+use policy::{
+    ArgumentRules, Cause, Flaw, Kind, Readers, Role, Sign, Tamper, argument_sign, may_tamper,
+    variable_sign,
+};
 
+use crate::folders::code_folders;
 use crate::identity::{belongs_to_root, stamp};
 
 /// Bytes that are read of the arguments and of the environment: what Linux lets a program have, as a
@@ -55,8 +59,10 @@ const COMPILERS: [&str; 18] = [
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The environment, as the exec hook does for this process.
-    pub environment: bool,
+    /// The environment, as the exec hook does for this process, with what the program reads of it.
+    pub environment: Option<Readers>,
+    /// A bit for each of [`policy::CODE_FOLDERS`] that is root's.
+    pub code_folders: u64,
     /// The arguments, as the exec hook does.
     pub arguments: ArgumentRules,
     /// The beginning of the program's name, as it is registered.
@@ -67,10 +73,13 @@ pub struct Wanted {
 
 impl Wanted {
     /// What of a process with this program, when it is a part of the machine or the user's own.
-    pub fn of(role: Role, kind: Kind, name: [u8; 8], environment: bool) -> Self {
+    pub fn of(role: Role, kind: Kind, name: [u8; 8], environment: bool, code_folders: u64) -> Self {
         let interactive = kind == Kind::Interactive;
+        // A script that sends is never known by what /proc says of it.
+        let readers = Readers::of(role, kind, false);
         Self {
-            environment,
+            environment: environment.then_some(readers),
+            code_folders,
             arguments: ArgumentRules::of(role, kind),
             name,
             loose_code: match role {
@@ -87,6 +96,8 @@ impl Wanted {
 pub struct Signs {
     /// The signs.
     pub tamper: Tamper,
+    /// The variable or argument that was the first of them.
+    pub cause: Sign,
     /// What people are told.
     pub why: Option<String>,
 }
@@ -97,6 +108,11 @@ impl Signs {
         let mut signs = Self::default();
         signs.add(Tamper::UNREADABLE, || format!("{what} could not be read"));
         signs
+    }
+
+    fn add_named(&mut self, sign: Sign, why: impl FnOnce(Option<Cause>) -> String) {
+        self.cause = self.cause.with(sign);
+        self.add(sign.tamper(), || why(sign.cause()));
     }
 
     fn add(&mut self, sign: Tamper, why: impl FnOnce() -> String) {
@@ -113,20 +129,18 @@ pub fn look(pid: u32, wanted: Wanted) -> Signs {
     if is_traced(&folder) {
         signs.add(Tamper::TRACED, || "another process traces it".to_owned());
     }
-    if wanted.environment {
+    if let Some(readers) = wanted.environment {
         match strings(&folder.join("environ")) {
             Some(environment) => {
-                if let Some(variable) = first_of(&environment, variable_tampers) {
-                    let name = variable
-                        .split(|byte| *byte == b'=')
-                        .next()
-                        .unwrap_or_default();
-                    signs.add(Tamper::ENVIRONMENT, || {
-                        format!(
-                            "{} is set in its environment",
-                            String::from_utf8_lossy(name)
-                        )
-                    });
+                let sign = |variable: &[u8]| {
+                    if may_tamper(halves(variable).0) {
+                        variable_sign(variable, wanted.code_folders, readers.0)
+                    } else {
+                        Sign::NONE
+                    }
+                };
+                if let Some((variable, sign)) = first_of(&environment, sign) {
+                    signs.add_named(sign, |cause| in_environment(variable, cause));
                 }
             }
             None => signs.add(Tamper::UNREADABLE, || {
@@ -135,12 +149,14 @@ pub fn look(pid: u32, wanted: Wanted) -> Signs {
         }
     }
     if wanted.arguments != ArgumentRules::None {
-        let sign = |first, second| argument_sign(wanted.arguments, wanted.name, first, second);
+        let sign = |argument: &[u8]| {
+            let (first, second) = halves(argument);
+            argument_sign(wanted.arguments, wanted.name, first, second)
+        };
         match strings(&folder.join("cmdline")) {
             Some(arguments) => {
-                if let Some(argument) = first_of(&arguments, |a, b| sign(a, b).any()) {
-                    let (first, second) = halves(argument);
-                    signs.add(sign(first, second), || {
+                if let Some((argument, sign)) = first_of(&arguments, sign) {
+                    signs.add_named(sign, |_| {
                         format!("it was started with {}", String::from_utf8_lossy(argument))
                     });
                 }
@@ -159,15 +175,16 @@ pub fn look(pid: u32, wanted: Wanted) -> Signs {
     signs
 }
 
-/// The variables in a process's environment that count as tampering, as `NAME=VALUE`. None when it
-/// cannot be read.
+/// The variables in a process's environment that would count as tampering with a desktop's program, as
+/// `NAME=VALUE`. None when it cannot be read.
 pub fn environment_signs(pid: u32) -> Vec<String> {
     let environment = strings(&PathBuf::from(format!("/proc/{pid}/environ")));
     let environment = environment.unwrap_or_default();
+    let folders = code_folders().into();
+    let readers = Readers::of(Role::Launcher, Kind::Interactive, false);
     let mut found: Vec<String> = Vec::new();
     for variable in environment.split(|byte| *byte == 0) {
-        let (first, second) = halves(variable);
-        if variable_tampers(first, second) {
+        if variable_sign(variable, folders, readers.0) != Sign::NONE {
             found.push(String::from_utf8_lossy(variable).into_owned());
         }
     }
@@ -196,12 +213,26 @@ fn strings(path: &Path) -> Option<Vec<u8>> {
     (bytes.len() as u64 <= TEXT_MAX).then_some(bytes)
 }
 
-/// The first of the strings that begins as one that counts.
-fn first_of(strings: &[u8], counts: impl Fn([u8; 8], [u8; 8]) -> bool) -> Option<&[u8]> {
-    strings.split(|byte| *byte == 0).find(|string| {
-        let (first, second) = halves(string);
-        counts(first, second)
-    })
+/// The first of the strings that is a sign, and which.
+fn first_of(strings: &[u8], sign: impl Fn(&[u8]) -> Sign) -> Option<(&[u8], Sign)> {
+    strings
+        .split(|byte| *byte == 0)
+        .map(|string| (string, sign(string)))
+        .find(|(_, sign)| *sign != Sign::NONE)
+}
+
+/// What people are told of a variable.
+fn in_environment(variable: &[u8], cause: Option<Cause>) -> String {
+    let name = variable.split(|byte| *byte == b'=').next();
+    let name = String::from_utf8_lossy(name.unwrap_or_default());
+    let what = match cause.map(|cause| cause.flaw) {
+        Some(Flaw::UsersPath) => "to a path that a user can write",
+        Some(Flaw::CurrentFolder) => "to a path that depends on the current folder",
+        Some(Flaw::PathForName) => "to a path instead of a name",
+        Some(Flaw::Option) => "to an option that runs other code",
+        _ => return format!("{name} is set in its environment"),
+    };
+    format!("{name} is set {what} in its environment")
 }
 
 /// The first and the second eight bytes of a string, filled up with zero bytes.
@@ -457,7 +488,8 @@ mod tests {
     use super::*;
 
     const ALL: Wanted = Wanted {
-        environment: true,
+        environment: Some(Readers::ALL),
+        code_folders: u64::MAX,
         arguments: ArgumentRules::Mailer,
         name: [0; 8],
         loose_code: true,
@@ -496,13 +528,16 @@ mod tests {
 
     #[test]
     fn the_first_string_that_counts_is_found() {
-        let environment = b"HOME=/home/a\0LD_PRELOAD=/tmp/x.so\0PATH=/bin\0";
+        let environment = b"HOME=/home/a\0GTK_MODULES=gail\0LD_PRELOAD=/tmp/x.so\0PATH=/bin\0";
+        let sign = |variable: &[u8]| variable_sign(variable, u64::MAX, Readers::ALL.0);
+        let (variable, found) = first_of(environment, sign).unwrap();
+        assert_eq!(variable, b"LD_PRELOAD=/tmp/x.so");
         assert_eq!(
-            first_of(environment, variable_tampers),
-            Some(&b"LD_PRELOAD=/tmp/x.so"[..])
+            in_environment(variable, found.cause()),
+            "LD_PRELOAD is set to a path that a user can write in its environment"
         );
-        assert_eq!(first_of(b"HOME=/LD_PRELOAD\0\0", variable_tampers), None);
-        assert_eq!(first_of(b"", variable_tampers), None);
+        assert_eq!(first_of(b"HOME=/LD_PRELOAD\0\0", sign), None);
+        assert_eq!(first_of(b"", sign), None);
     }
 
     /// A program of the machine's, with a clean environment.

@@ -224,6 +224,7 @@ fn refused(server: Place) -> Event {
             kind: Kind::Batch,
             origin: Origin::Foreign,
             tampered: Tamper::NONE,
+            cause: None,
             lineage: Lineage {
                 links: Vec::new(),
                 lost: 0,

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::process::ExitCode;
 
+use engine::TamperedBy;
 use linux::gate::Gate;
 use linux::pins::Pins;
 use linux::programs::Programs;
-use policy::{Origin, Role};
+use policy::{Flaw, Origin, Role};
 use serde_json::Value;
 
 use crate::failure::{Failure, need_root};
@@ -61,12 +62,22 @@ pub fn run(pid: Option<u32>, json: bool, paths: &Paths) -> Result<ExitCode, Fail
                 .as_array()
                 .into_iter()
                 .flatten()
-                .filter_map(|sign| sign.as_str().map(str::to_owned))
+                .filter_map(Value::as_str)
+                .map(|sign| named(process, sign))
                 .collect(),
         })
         .collect();
     say(render::tree(&processes, None, style()).trim_end());
     Ok(ExitCode::SUCCESS)
+}
+
+/// A sign of tampering, with the variable or argument that was it.
+fn named(process: &Value, sign: &str) -> String {
+    let flaw = process["tampered_flaw"].as_str();
+    let flaw = flaw.and_then(|word| Flaw::ALL.into_iter().find(|flaw| flaw.word() == word));
+    TamperedBy::of(process["tampered_by"].as_str(), flaw)
+        .and_then(|by| by.in_place_of(sign))
+        .unwrap_or_else(|| sign.to_owned())
 }
 
 /// The process, its ancestors and its descendants.

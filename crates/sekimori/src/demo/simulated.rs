@@ -99,6 +99,7 @@ impl Simulation {
             kind: standing.kind,
             origin: standing.origin,
             tampered: standing.tampered,
+            cause: None,
             lineage,
         };
         (actor, standing)

@@ -12,12 +12,12 @@ use policy::{Origin, Role};
 
 use super::{Finding, Machine, is_person, some_of};
 use crate::proposal::short_name;
+use crate::setup::find::read;
 
 /// Processes whose environment is read.
 const PROCESSES_MAX: usize = 256;
-/// Files that are searched for what sets a variable, and how long each may be.
+/// Files that are searched for what sets a variable.
 const FILES_MAX: usize = 256;
-const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// Findings about the environments of desktops, launchers and shells.
 pub fn check(machine: &Machine<'_>) -> Vec<Finding> {
@@ -115,7 +115,7 @@ fn places(name: &str, uid: u32) -> Vec<String> {
     let lines = files
         .iter()
         .take(FILES_MAX)
-        .filter_map(|file| Some((file, line_that_sets(&text(file)?, name)?)));
+        .filter_map(|file| Some((file, line_that_sets(&read(file)?, name)?)));
     let places = lines.map(|(file, line)| {
         let file = file.display().to_string();
         format!("{}:{line}", printable(&file))
@@ -128,24 +128,6 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).take(FILES_MAX).collect();
     files.sort();
     files
-}
-
-/// A pipe or a device of a user's under the name holds nobody up.
-fn text(path: &Path) -> Option<String> {
-    use std::io::Read as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The number of the first line that sets a variable, as shells, environment.d and pam_env do.

@@ -8,10 +8,11 @@ mod chain;
 mod file;
 
 use engine::{
-    Case, FindingEntry, FindingKind, JudgedWord, LineageLink, VerdictEntry, culprit_link,
-    is_machines_user, is_without_person, login_of, program_name, short_name,
+    Case, FindingEntry, FindingKind, JudgedWord, LineageLink, TamperedBy, VerdictEntry,
+    culprit_link, is_machines_user, is_without_person, login_of, printable, program_name,
+    short_name,
 };
-use policy::{Kind, Reason, Role, Tamper};
+use policy::{Flaw, Kind, Reason, Role, Tamper};
 
 use super::shell_word;
 use crate::unsuitable::{Tool, suits};
@@ -30,6 +31,7 @@ pub(super) struct Refused<'a> {
     pub(super) script: Option<&'a str>,
     pub(super) tampered: Tamper,
     pub(super) links: &'a [LineageLink],
+    pub(super) tampered_by: Option<TamperedBy<'a>>,
 }
 
 impl<'a> From<&'a VerdictEntry> for Refused<'a> {
@@ -45,6 +47,7 @@ impl<'a> From<&'a VerdictEntry> for Refused<'a> {
             script: entry.script.as_deref(),
             tampered: entry.tampered,
             links: &entry.lineage,
+            tampered_by: TamperedBy::of(entry.tampered_by.as_deref(), entry.tampered_flaw),
         }
     }
 }
@@ -62,6 +65,7 @@ impl<'a> Refused<'a> {
             script: entry.script.as_deref(),
             tampered: entry.tampered,
             links: &entry.lineage,
+            tampered_by: TamperedBy::of(entry.tampered_by.as_deref(), entry.tampered_flaw),
         }
     }
 
@@ -76,6 +80,7 @@ impl<'a> Refused<'a> {
             judged: self.judged,
             destination: None,
             tampered: self.tampered,
+            tampered_by: self.tampered_by,
             observed: false,
         }
     }
@@ -260,6 +265,8 @@ fn tampered(refused: &Refused<'_>) -> Vec<String> {
         format!(
             "Have {program} load only files that root alone can change, and start it again. The file is named above."
         )
+    } else if let Some(by) = refused.tampered_by {
+        return without(&program, &by);
     } else if has(Tamper::CODE_ARGUMENT) || has(Tamper::REMOTE_CONTROL) {
         format!("Start {program} again without the argument that the reason names.")
     } else if has(Tamper::ENVIRONMENT) {
@@ -267,10 +274,46 @@ fn tampered(refused: &Refused<'_>) -> Vec<String> {
     } else {
         format!("Start {program} again.")
     };
-    vec![
-        step,
-        "No registration permits a mailer that may run code of others.".to_owned(),
-    ]
+    vec![step, NO_REGISTRATION.to_owned()]
+}
+
+const NO_REGISTRATION: &str = "No registration permits a mailer that may run code of others.";
+
+/// Without which variable or argument a program has to be started, and where that is set.
+fn without(program: &str, by: &TamperedBy<'_>) -> Vec<String> {
+    let name = printable(by.name);
+    if by.flaw == Flaw::Argument {
+        return vec![
+            format!("Start {program} again without the argument {name}. {NO_REGISTRATION}"),
+            "Such an argument comes from the line Exec= of a .desktop file, from ExecStart= of a unit, or from an alias \
+             of your shell. To look for it:"
+                .to_owned(),
+            format!(
+                "  grep -rsF -e {} ~/.local/share/applications ~/.config/autostart ~/.config/systemd/user ~/.bashrc",
+                shell_word(&name)
+            ),
+        ];
+    }
+    let mut lines = vec![
+        format!("Start {program} again without the variable {name}. {NO_REGISTRATION}"),
+        "Such a variable comes from a start-up file, from Environment= of a unit, or from the line Exec= of a .desktop \
+         file. Find the variable, remove it there, and log out and in again:"
+            .to_owned(),
+        format!(
+            "  grep -rsF {} ~/.profile ~/.bash_profile ~/.bashrc ~/.xprofile ~/.xsessionrc ~/.pam_environment \
+             ~/.config/environment.d ~/.config/plasma-workspace/env ~/.config/systemd/user ~/.config/autostart \
+             ~/.local/share/applications /etc/environment /etc/environment.d /etc/profile.d",
+            shell_word(&name)
+        ),
+    ];
+    if matches!(by.flaw, Flaw::UsersPath | Flaw::CurrentFolder) {
+        lines.push(
+            "If you need what the variable names, have root install that in a folder where only root can write, such as \
+             /usr/local/lib, and set the variable to that path."
+                .to_owned(),
+        );
+    }
+    lines
 }
 
 /// It tried to send itself. When somebody else made it foreign, that one stands in the way

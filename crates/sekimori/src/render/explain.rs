@@ -3,9 +3,9 @@
 
 use engine::{
     Case, CaseKind, Entry, FindingEntry, FindingKind, LineageLink, Sign, VerdictEntry,
-    finding_sentence, printable, program_name, reason_sentence,
+    finding_sentence, printable, program_name, reason_sentence, tamper_words,
 };
-use policy::{Reason, Tamper};
+use policy::Reason;
 use serde_json::Value;
 
 use super::advice::{Refused, advice, advice_on};
@@ -54,7 +54,7 @@ fn explain_verdict(verdict: &VerdictEntry, head: &(u64, String), style: Style) -
         verdict.pid,
         verdict.uid,
         &verdict.comm,
-        verdict.tampered,
+        &tamper_words(verdict.tampered, Case::from(verdict).tampered_by),
         Some(verdict.reason),
     );
     text += &where_from(verdict.unit.as_deref(), verdict.script.as_deref());
@@ -87,7 +87,7 @@ fn explain_finding(finding: &FindingEntry, head: &(u64, String), style: Style) -
         finding.pid,
         finding.uid,
         &finding.comm,
-        finding.tampered,
+        &tamper_words(finding.tampered, Case::from(finding).tampered_by),
         finding.reason,
     );
     text += &where_from(finding.unit.as_deref(), finding.script.as_deref());
@@ -146,7 +146,7 @@ fn title(what: &str, tone: Tone, (id, time): &(u64, String), style: Style) -> St
     )
 }
 
-fn who(pid: u32, uid: u32, comm: &str, tampered: Tamper, reason: Option<Reason>) -> String {
+fn who(pid: u32, uid: u32, comm: &str, tampered: &str, reason: Option<Reason>) -> String {
     let mut text = match pid {
         0 => "The process is not known.\n".to_owned(),
         _ if comm.is_empty() => {
@@ -158,11 +158,8 @@ fn who(pid: u32, uid: u32, comm: &str, tampered: Tamper, reason: Option<Reason>)
         ),
     };
     // The sentence of that reason names the signs already.
-    if tampered.any() && reason != Some(Reason::Tampered) {
-        text += &format!(
-            "Signs of tampering: {}.\n",
-            tampered.words().collect::<Vec<_>>().join("; ")
-        );
+    if !tampered.is_empty() && reason != Some(Reason::Tampered) {
+        text += &format!("Signs of tampering: {tampered}.\n");
     }
     text
 }

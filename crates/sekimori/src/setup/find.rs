@@ -465,9 +465,9 @@ pub fn is_unit_enabled(around: &Surroundings, unit: &str) -> bool {
         || there(around.host(Path::new("/etc/runlevels/default")).join(unit))
 }
 
-/// A short regular file, or nothing. A pipe or a device under the name holds nobody up.
-pub(super) fn read(path: &Path) -> Option<String> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+/// The beginning of a regular file, or nothing. A pipe or a device under that name does not make us wait.
+pub fn read(path: &Path) -> Option<String> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(flags)

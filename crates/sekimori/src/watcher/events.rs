@@ -245,5 +245,8 @@ fn add_lineage(finding: &mut FindingEntry, names: &mut impl Names) {
         finding.lineage = lineage.links;
         finding.lost = lineage.lost;
         finding.tampered = Tamper(record.tampered);
+        let cause = record.cause();
+        finding.tampered_by = cause.map(|cause| cause.name.into());
+        finding.tampered_flaw = cause.map(|cause| cause.flaw);
     }
 }

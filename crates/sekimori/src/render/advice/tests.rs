@@ -25,6 +25,7 @@ fn refused(reason: Reason, links: &[LineageLink]) -> Refused<'_> {
         culprit_pid: culprit.map(|link| link.pid),
         script: None,
         tampered: Tamper::NONE,
+        tampered_by: None,
         links,
     }
 }
@@ -682,5 +683,39 @@ fn a_hostile_path_stays_one_word_of_the_command() {
     assert_eq!(
         lines[1],
         "  sudo sekimori register $'/opt/x; rm -rf ~\\x0a' --as mailer --kind batch"
+    );
+}
+
+#[test]
+fn advice_on_tampering_names_the_variable_and_where_it_is_set() {
+    let said = |name, flaw| {
+        let by = TamperedBy { name, flaw };
+        without("/usr/bin/thunderbird", &by).join("\n")
+    };
+    let path = said("GTK_MODULES", Flaw::UsersPath);
+    assert!(
+        path.starts_with("Start /usr/bin/thunderbird again without the variable GTK_MODULES."),
+        "{path}"
+    );
+    for place in [
+        "~/.profile",
+        "~/.config/environment.d",
+        "Environment=",
+        ".desktop",
+    ] {
+        assert!(path.contains(place), "{place}: {path}");
+    }
+    assert!(path.contains("  grep -rsF GTK_MODULES "), "{path}");
+    assert!(path.contains("have root install"), "{path}");
+    let switch = said("MOZ_MARIONETTE", Flaw::Switch);
+    assert!(!switch.contains("have root install"), "{switch}");
+    let argument = said("--marionette", Flaw::Argument);
+    assert!(
+        argument.contains("without the argument --marionette"),
+        "{argument}"
+    );
+    assert!(
+        argument.contains("grep -rsF -e '--marionette' "),
+        "{argument}"
     );
 }
