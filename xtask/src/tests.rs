@@ -53,6 +53,7 @@ pub const PACKAGES: Packages = Packages {
         "nftables",
         "ngircd",
         "openbox",
+        "opendoas",
         "openssh-client",
         "openssh-server",
         "openssl",

@@ -10,6 +10,7 @@ use stage::Start;
 
 const BASH: &str = "/bin/bash";
 const SUDO: &str = "/usr/bin/sudo";
+const DOAS: &str = "/usr/bin/doas";
 const TMUX: &str = "/usr/bin/tmux";
 const SCREEN: &str = "/usr/bin/screen";
 const VIM: [&str; 2] = ["/usr/bin/vim.tiny", "/usr/bin/vim.basic"];
@@ -75,6 +76,8 @@ fn a_command_behind_helpers_is_typed_all_the_same() {
         .map(|(path, words)| format!("{path} {words} {send}"))
         .collect();
     lines.push(format!("nice nohup env A=1 timeout 60 {send}"));
+    // As `su -c` starts it.
+    lines.push(format!("nice bash -c '{send}'"));
     for line in lines {
         assert_eq!(terminal.run(&line), 0, "{line}: {}", terminal.screen());
         count += 1;
@@ -184,56 +187,100 @@ fn a_command_behind_sudo_is_typed_all_the_same() {
     }
 }
 
-/// A multiplexer's server starts what its user typed, and later what anybody asks it for.
+/// doas does the same as sudo.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
-fn a_multiplexer_starts_what_was_typed_and_nothing_else() {
+fn a_command_behind_doas_is_typed_all_the_same() {
+    if is_missing(&[DOAS]) {
+        return;
+    }
+    let Some((scene, batch)) = scene(&[DOAS], "interactive") else {
+        return;
+    };
+    let theatre = &scene.theatre;
+    let etc = theatre.sandbox().folder().join("etc");
+    theatre.crew("cp", &["-a", "/etc", etc.to_str().unwrap()]);
+    let rules = theatre.write("etc/doas.conf", "permit nopass keepenv nobody\n");
+    theatre.crew("chmod", &["0400", rules.to_str().unwrap()]);
+    theatre.lay_over(&etc, "/etc");
+    theatre.own_run_folder();
+    let terminal = theatre.terminal();
+    let send = send(&batch);
+    for (index, words) in ["", "-u daemon"].into_iter().enumerate() {
+        let line = format!("doas -n {words} {send}");
+        assert_eq!(terminal.run(&line), 0, "{line}: {}", terminal.screen());
+        delivered(&scene, index + 1, &line);
+    }
+}
+
+/// In a window of a multiplexer, what is typed into its shell is typed. What its start-up file and its
+/// socket have it start, nobody typed.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn in_a_multiplexer_only_what_is_typed_counts() {
     if is_missing(&[TMUX, SCREEN]) {
         return;
     }
-    let Some((scene, batch)) = scene(&[TMUX, SCREEN], "service") else {
+    let mut batch = PathBuf::new();
+    let Some(scene) = Scene::open_after("", |theatre| {
+        theatre.register_as(Path::new(BASH), "shell", None);
+        theatre.register_as(Path::new(TMUX), "launcher", None);
+        theatre.register_as(Path::new(SCREEN), "launcher", None);
+        batch = theatre.registered("batch-mailer", "mailer", Some("batch"));
+    }) else {
         return;
     };
     let theatre = &scene.theatre;
     let home = theatre.home();
     let terminal = theatre.terminal();
     let send = send(&batch);
-    let folder = format!(
-        "export TMUX_TMPDIR={0} SCREENDIR={0}/screens TERM=xterm SHELL=/bin/bash",
+    // Its windows have login shells.
+    theatre.write("home/.bash_profile", ". ~/.bashrc\n");
+    terminal.run(&format!(
+        "export HOME={0} TMUX_TMPDIR={0} SCREENDIR={0}/screens TERM=xterm SHELL=/bin/bash; \
+         mkdir -m 700 {0}/screens",
         home.display()
-    );
-    terminal.run(&folder);
-    terminal.run(&format!("mkdir -m 700 {}/screens", home.display()));
-    for (index, line) in [
-        format!("tmux -f /dev/null -L one new-session -d {send}"),
-        format!("tmux -f /dev/null -L two new-session -d '{send}'"),
-        format!("screen -D -m {send}"),
-    ]
-    .into_iter()
-    .enumerate()
+    ));
+    for (index, line) in ["tmux -L own new-session", "screen"]
+        .into_iter()
+        .enumerate()
     {
-        terminal.run(&line);
-        delivered(&scene, index + 1, &line);
+        let pty = terminal.pty();
+        pty.type_line(line).unwrap();
+        pty.read_until(Terminal::PROMPT, LIMIT).unwrap();
+        pty.type_line(&send).unwrap();
+        delivered(&scene, index + 1, line);
+        pty.type_line("exit").unwrap();
+        pty.read_until(Terminal::PROMPT, LIMIT).unwrap();
+        assert_eq!(terminal.run("true"), 0, "{line}");
     }
-    // The user's own server, with a shell in its window, is asked by the bot.
-    terminal.run("tmux -f /dev/null -L own new-session -d");
-    let before = theatre.newest();
-    let line = format!(
+    let held_up = |row: &str, line: &str, reason: &str| {
+        let before = theatre.newest();
+        terminal.run(line);
+        let refused = refusal(&scene, before, &batch);
+        assert_eq!(refused["reason"], reason, "{row}: {refused}");
+        evasions::stopped(row, evasions::beyond(&scene.mail, 2), reason);
+    };
+    // The user's own server is asked by the bot.
+    terminal.run("tmux -L own new-session -d");
+    let bot = format!(
         "{} launcher {TMUX} -L own new-window {send}",
         scene.bot.display()
     );
-    terminal.run(&line);
-    let refused = refusal(&scene, before, &batch);
-    assert_eq!(refused["reason"], "needs-terminal", "{refused}");
-    let bytes = evasions::beyond(&scene.mail, 3);
-    evasions::stopped("tmux-window", bytes, "needs-terminal");
+    held_up("tmux-window", &bot, "needs-terminal");
     terminal.run("tmux -L own kill-server");
+    // The bot has planted a line in the user's file.
+    theatre.write("home/.tmux.conf", &format!("run-shell -b '{send}'\n"));
+    held_up("tmux-conf", "tmux -L conf new-session -d", "foreign-origin");
+    terminal.run("tmux -L conf kill-server");
+    theatre.write("home/.screenrc", &format!("screen {send}\n"));
+    held_up("screenrc", "screen -d -m", "needs-terminal");
 }
 
-/// `:!git send-email` and its like: the editor has a shell start one program.
+/// `:!git send-email` and its like: an editor that root has registered for it has a shell start one program.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
-fn an_editor_starts_a_command_that_is_typed_into_it() {
+fn an_editor_that_is_a_helper_starts_a_command_that_is_typed_into_it() {
     let Some(vim) = VIM.into_iter().find(|path| Path::new(path).exists()) else {
         println!("skipped: not installed: {VIM:?}");
         return;
@@ -261,6 +308,31 @@ fn an_editor_starts_a_command_that_is_typed_into_it() {
         &refused,
         &scene.bot,
     );
+}
+
+/// An editor runs what its start-up file says before anybody has typed into it. So setup registers none.
+#[test]
+#[ignore = "needs root: run by cargo xtask test"]
+fn a_start_up_file_of_an_editor_sends_nothing() {
+    let Some(vim) = VIM.into_iter().find(|path| Path::new(path).exists()) else {
+        println!("skipped: not installed: {VIM:?}");
+        return;
+    };
+    let Some((scene, batch)) = scene(&[], "interactive") else {
+        return;
+    };
+    let theatre = &scene.theatre;
+    theatre.write("home/.vimrc", &format!("silent !{}\n", send(&batch)));
+    let terminal = theatre.terminal();
+    let before = theatre.newest();
+    terminal.run(&format!(
+        "HOME={} TERM=xterm SHELL=/bin/bash {vim} -c q",
+        theatre.home().display()
+    ));
+    let refused = refusal(&scene, before, &batch);
+    assert_eq!(refused["reason"], "foreign-origin", "{refused}");
+    let vim = fs::canonicalize(vim).unwrap();
+    evasions::refused("vimrc", scene.mail.payload_bytes(), &refused, &vim);
 }
 
 /// A browser starts the mailer for a link. A page, an add-on or a download says what it starts.

@@ -365,7 +365,7 @@ mod tests {
         // Starters hand on what others decided, and vouch for nothing themselves.
         for (starter, role, kind) in [
             ("env", Role::Helper, Kind::Interactive),
-            ("tmux", Role::Helper, Kind::Service),
+            ("tmux", Role::Launcher, Kind::Interactive),
             ("flatpak", Role::Sandbox, Kind::Interactive),
             ("bwrap", Role::Sandbox, Kind::Batch),
             ("firefox", Role::Launcher, Kind::Batch),
