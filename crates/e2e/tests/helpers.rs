@@ -234,23 +234,31 @@ fn in_a_multiplexer_only_what_is_typed_counts() {
     let home = theatre.home();
     let terminal = theatre.terminal();
     let send = send(&batch);
-    // Its windows have login shells.
+    // Screen permits nothing to a user of this name.
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let users = theatre.write("passwd", &users.replace("nobody:", "person:"));
+    theatre.crew("chmod", &["0644", users.to_str().unwrap()]);
+    theatre.lay_over(&users, "/etc/passwd");
+    // The windows of tmux have login shells.
     theatre.write("home/.bash_profile", ". ~/.bashrc\n");
+    theatre.write("home/.screenrc", "startup_message off\n");
     terminal.run(&format!(
         "export HOME={0} TMUX_TMPDIR={0} SCREENDIR={0}/screens TERM=xterm SHELL=/bin/bash; \
          mkdir -m 700 {0}/screens",
         home.display()
     ));
-    for (index, line) in ["tmux -L own new-session", "screen"]
-        .into_iter()
-        .enumerate()
-    {
+    let windows = [
+        ("tmux -L own new-session", "[exited]"),
+        ("screen", "[screen is terminating]"),
+    ];
+    for (index, (line, end)) in windows.into_iter().enumerate() {
         let pty = terminal.pty();
         pty.type_line(line).unwrap();
         pty.read_until(Terminal::PROMPT, LIMIT).unwrap();
         pty.type_line(&send).unwrap();
         delivered(&scene, index + 1, line);
         pty.type_line("exit").unwrap();
+        pty.read_until(end, LIMIT).unwrap();
         pty.read_until(Terminal::PROMPT, LIMIT).unwrap();
         assert_eq!(terminal.run("true"), 0, "{line}");
     }
@@ -267,14 +275,14 @@ fn in_a_multiplexer_only_what_is_typed_counts() {
         "{} launcher {TMUX} -L own new-window {send}",
         scene.bot.display()
     );
-    held_up("tmux-window", &bot, "needs-terminal");
+    held_up("tmux-window", &bot, "indirect-start");
     terminal.run("tmux -L own kill-server");
     // The bot has planted a line in the user's file.
     theatre.write("home/.tmux.conf", &format!("run-shell -b '{send}'\n"));
     held_up("tmux-conf", "tmux -L conf new-session -d", "foreign-origin");
     terminal.run("tmux -L conf kill-server");
     theatre.write("home/.screenrc", &format!("screen {send}\n"));
-    held_up("screenrc", "screen -d -m", "needs-terminal");
+    held_up("screenrc", "screen -d -m", "indirect-start");
 }
 
 /// `:!git send-email` and its like: an editor that root has registered for it has a shell start one program.
