@@ -62,7 +62,7 @@ impl Tool {
     }
 
     /// Whether a registration in this role makes sense.
-    const fn suits(self, role: Role) -> bool {
+    pub const fn suits(self, role: Role) -> bool {
         match role {
             // On Alpine and in small systems, people type into a multi-call program.
             Role::Shell => matches!(self, Self::Shell | Self::Multicall),

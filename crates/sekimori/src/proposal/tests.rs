@@ -107,6 +107,47 @@ fn the_catalog_says_what_a_known_program_is() {
     assert_eq!(offer.json(true)["registered"], true);
 }
 
+/// An editor runs what a file of the user's says. Nobody registers one who has not read that.
+#[test]
+fn what_has_to_be_chosen_is_no_safe_offer() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root, whose file the catalog has to be");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let list = |role: &str, path: &str| {
+        let text = format!(
+            "[[program]]\nname = \"x\"\nrole = \"{role}\"\nkind = \"batch\"\npaths = [\"{path}\"]\nchosen = true\nwhy = \"it \
+             reads .xrc\"\n"
+        );
+        fs::write(folder.path().join("x.toml"), text).unwrap();
+        Proposer::new(Catalog::load(Some(folder.path())).unwrap())
+    };
+    let Proposal::Offer(offer) = list("helper", "/usr/bin/cat").starter("/usr/bin/cat") else {
+        panic!("a person may choose it");
+    };
+    assert!(!offer.safe && offer.why.contains(".xrc"), "{offer:?}");
+    // As a mailer it would send for everybody, and registering it takes more than a yes.
+    let why = why_not(list("mailer", "/usr/bin/perl").starter("/usr/bin/perl"));
+    assert!(why.contains(".xrc"), "{why}");
+}
+
+/// A browser opens what a page names, so its kind is the narrow one.
+#[test]
+fn a_browser_is_a_launcher_of_the_narrow_kind() {
+    let mut proposer = proposer();
+    let program = fs::canonicalize("/bin/true").unwrap();
+    proposer
+        .purposes
+        .of
+        .insert(program.clone(), Purpose::Browser);
+    let Proposal::Offer(offer) = proposer.starter(program.to_str().unwrap()) else {
+        panic!("a file of root's");
+    };
+    assert_eq!((offer.role, offer.kind), (Role::Launcher, Kind::Batch));
+    assert!(offer.command().ends_with("--as launcher --kind batch"));
+}
+
 #[test]
 fn roots_own_files_tell_what_a_program_is_for() {
     if !rustix::process::geteuid().is_root() {
