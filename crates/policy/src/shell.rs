@@ -214,6 +214,28 @@ mod tests {
         assert!(is_hidden(b'/', b'.') && !is_hidden(b'n', b'.') && !is_hidden(b'/', b'a'));
     }
 
+    /// `.zshenv`, `config.fish` and `.tcshrc` are read before each command.
+    #[test]
+    fn a_shell_that_reads_the_users_files_first_is_no_helper() {
+        for name in [
+            b"bash\0\0\0\0",
+            b"dash\0\0\0\0",
+            b"sh\0\0\0\0\0\0",
+            b"busybox\0",
+        ] {
+            assert!(keeps_to_command(u64::from_ne_bytes(*name)));
+        }
+        for name in [
+            b"zsh\0\0\0\0\0",
+            b"fish\0\0\0\0",
+            b"tcsh\0\0\0\0",
+            b"bashful\0",
+            &[0; 8],
+        ] {
+            assert!(!keeps_to_command(u64::from_ne_bytes(*name)));
+        }
+    }
+
     #[test]
     fn plain_bytes_stand_for_themselves() {
         for byte in 0..=u8::MAX {
