@@ -7,6 +7,8 @@
 //! This module reads files and asks the kernel about them. It registers nothing and keeps
 //! no state.
 
+mod links;
+mod moving;
 mod script;
 mod still;
 
@@ -22,6 +24,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat2};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
+
+pub use moving::moves_with_updates;
 
 /// An executable file, as the registry keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -288,6 +292,7 @@ fn read(path: &Path, file: &File, before: fs::Metadata) -> Result<Program, Error
         shell = script::check_shell(path, interpreter, script::options(&head))?;
         root_owned = true;
         aliases = script::aliases_of(&reached, path);
+        aliases.extend(moving::name_inside(&reached));
     }
     Ok(Program {
         path: reached,

@@ -32,7 +32,7 @@ pub enum Purpose {
 /// Programs by their file, with what they are for.
 #[derive(Debug, Default)]
 pub struct Purposes {
-    of: HashMap<PathBuf, Purpose>,
+    pub(super) of: HashMap<PathBuf, Purpose>,
 }
 
 impl Purposes {
