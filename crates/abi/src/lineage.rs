@@ -286,6 +286,34 @@ impl ProcessRecord {
         }
     }
 
+    /// Whether it is a sandbox that the user has started. By the codes, because reading them as words
+    /// is many ways for the verifier to follow.
+    #[inline(always)]
+    pub const fn is_users_sandbox(&self) -> bool {
+        (self.origin ^ Origin::User as u8) | (self.role ^ Role::Sandbox as u8) == 0
+    }
+
+    /// Whether it is a helper that somebody vouched for.
+    #[inline(always)]
+    pub const fn hands_on_vouching(&self) -> bool {
+        (self.origin ^ Origin::User as u8)
+            | (self.role ^ Role::Helper as u8)
+            | (self.vouched ^ 1)
+            | self.tampered
+            == 0
+    }
+
+    /// The signs of tampering that count in what this process starts. The variables that a start script
+    /// of a sandbox sets for its program are root's choice, and name the user's folders because nothing
+    /// else can be written to there. Those that it was started with have been looked at.
+    #[inline(always)]
+    pub const fn signs_that_count(&self) -> Tamper {
+        let is_start_script =
+            self.is_users_sandbox() && (self.kind ^ Kind::Service as u8) | self.tampered == 0;
+        // Without a branch, as above.
+        Tamper(!(Tamper::ENVIRONMENT.0 * is_start_script as u8))
+    }
+
     /// Writes the policy's part back.
     #[inline(always)]
     pub fn set_standing(&mut self, standing: &Standing) {
@@ -408,6 +436,40 @@ mod tests {
         record.record_exec(&foreign(Role::Unknown), NEW, 11, 0);
         record.record_exec(&foreign(Role::Unknown), CHILD, 12, 0);
         assert_eq!((record.culprit, record.culprit_pid), (NEW, 11));
+    }
+
+    #[test]
+    fn codes_tell_what_the_words_would() {
+        for origin in Origin::ALL {
+            for role in Role::ALL {
+                for kind in Kind::ALL {
+                    for vouched in [false, true] {
+                        let record = ProcessRecord::of(&Standing {
+                            origin,
+                            role,
+                            kind,
+                            vouched,
+                            ..Standing::STRANGER
+                        });
+                        let is_users = origin == Origin::User;
+                        assert_eq!(record.is_users_sandbox(), is_users && role == Role::Sandbox);
+                        let helps = role == Role::Helper && vouched;
+                        assert_eq!(record.hands_on_vouching(), is_users && helps);
+                        let is_script = record.is_users_sandbox() && kind == Kind::Service;
+                        let environment = record.signs_that_count().0 & Tamper::ENVIRONMENT.0;
+                        assert_eq!(environment == 0, is_script);
+                    }
+                }
+            }
+        }
+        let mut record = ProcessRecord::of(&Standing {
+            origin: Origin::User,
+            role: Role::Helper,
+            vouched: true,
+            ..Standing::STRANGER
+        });
+        record.tampered = Tamper::ENVIRONMENT.0;
+        assert!(!record.hands_on_vouching());
     }
 
     #[test]

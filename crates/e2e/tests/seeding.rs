@@ -1,16 +1,12 @@
 //! Processes that are older than the gate: who was tampered with before, and who was not.
 
+use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use e2e::{LIMIT, PERSON, SERVER, Theatre, evasions, wait_until, word};
 use stage::{Desktop, SmtpServer};
-
-/// Longer than the gate takes to load.
-const SOON_MS: &str = "8000";
-/// Longer than the first mailers take to be refused.
-const LATER_MS: &str = "14000";
 
 /// A library that does nothing, or that removes itself from the environment that /proc shows.
 const LIBRARY: &str = r#"
@@ -31,12 +27,21 @@ struct Scene {
     desktop: Desktop,
     mailer: PathBuf,
     panel: PathBuf,
+    launched: Cell<u32>,
     theatre: Theatre,
 }
 
 /// A mailer that was started through the panel.
 struct Launched {
     mailer: u32,
+    /// The mailer sends when this file is there.
+    signal: PathBuf,
+}
+
+impl Launched {
+    fn send(&self) {
+        fs::write(&self.signal, "").unwrap();
+    }
 }
 
 impl Scene {
@@ -51,6 +56,7 @@ impl Scene {
             desktop,
             mailer,
             panel,
+            launched: Cell::new(0),
             theatre,
         })
     }
@@ -67,12 +73,16 @@ impl Scene {
         library
     }
 
-    /// The panel has the mailer started with a variable. The mailer sends after a while.
-    fn launch(&self, variable: &str, delay_ms: &str) -> Launched {
+    /// The panel has the mailer started with a variable. The mailer sends when it is told to.
+    fn launch(&self, variable: &str) -> Launched {
+        let signal = self.theatre.home().join(format!(
+            "send-{}",
+            self.launched.replace(self.launched.get() + 1)
+        ));
         let mailer = self.mailer.to_str().unwrap();
         let words = ["technique", "env-exec", "--env", variable, "--", mailer];
         let words = words.into_iter().chain(["mailer", "--server", SERVER]);
-        let words = words.chain(["--delay-ms", delay_ms]);
+        let words = words.chain(["--wait-for", signal.to_str().unwrap()]);
         let started = self.desktop.launch(&self.panel, words).unwrap();
         let is_mailer = |pid: &u32| {
             let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
@@ -87,7 +97,7 @@ impl Scene {
             [started].into_iter().chain(children).find(is_mailer)
         };
         let mailer = wait_until(LIMIT, runs).expect("the mailer");
-        Launched { mailer }
+        Launched { mailer, signal }
     }
 
     /// The mailer with this library was there before the gate, and may not send.
@@ -132,11 +142,11 @@ fn a_mailer_that_was_preloaded_before_the_gate_is_refused() {
     let hidden = scene.library("hidden", true);
     let preload = |library: &Path| format!("LD_PRELOAD={}", library.display());
     let (shown, hidden) = (
-        scene.launch(&preload(&shown), SOON_MS),
-        scene.launch(&preload(&hidden), SOON_MS),
+        scene.launch(&preload(&shown)),
+        scene.launch(&preload(&hidden)),
     );
     // The same way without a library: an honest person who was there before the gate.
-    let honest = scene.launch("LANG=C", LATER_MS);
+    let honest = scene.launch("LANG=C");
     let environment = fs::read(format!("/proc/{}/environ", hidden.mailer)).unwrap();
     let has_name = environment.windows(10).any(|name| name == b"LD_PRELOAD");
     assert!(!has_name, "the library does not hide");
@@ -160,8 +170,11 @@ fn a_mailer_that_was_preloaded_before_the_gate_is_refused() {
         status["processes"]["foreign_until_started_anew"].as_u64() >= Some(2),
         "{status}"
     );
+    shown.send();
+    hidden.send();
     scene.is_refused("seeded-preload", &shown, "LD_PRELOAD is set");
     scene.is_refused("seeded-rewritten", &hidden, "hidden.so");
+    honest.send();
     let sent = || (scene.server.messages().len() == 1).then_some(());
     wait_until(LIMIT, sent).expect("the honest mailer's message");
     let allowed = scene.theatre.wait_for("permitted connection", |entry| {

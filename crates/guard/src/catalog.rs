@@ -41,6 +41,8 @@ pub struct Entry {
     pub units: Vec<String>,
     /// For a mailer of kind service: the users as which it connects to mail servers.
     pub users: Vec<String>,
+    /// Setup registers it only for who chooses it; `why` says what speaks against it.
+    pub chosen: bool,
     /// What is not obvious about it.
     pub why: Option<String>,
 }
@@ -85,6 +87,8 @@ struct Raw {
     units: Vec<String>,
     #[serde(default)]
     users: Vec<String>,
+    #[serde(default)]
+    chosen: bool,
     why: Option<String>,
 }
 
@@ -232,6 +236,7 @@ fn check(raw: Raw, text: &str, path: &Path) -> Result<Entry> {
         needs: raw.needs,
         units: raw.units,
         users: raw.users,
+        chosen: raw.chosen,
         why: raw.why,
     })
 }
@@ -242,7 +247,12 @@ pub fn default_kind(role: Role) -> Option<Kind> {
         Role::Mailer => None,
         Role::System => Some(Kind::Service),
         Role::Submitter | Role::Unknown => Some(Kind::Batch),
-        Role::Session | Role::Launcher | Role::Shell | Role::Chat => Some(Kind::Interactive),
+        Role::Session
+        | Role::Launcher
+        | Role::Shell
+        | Role::Chat
+        | Role::Helper
+        | Role::Sandbox => Some(Kind::Interactive),
     }
 }
 
@@ -344,13 +354,31 @@ mod tests {
             "node",
             "curl",
             "wget",
-            "env",
-            "nohup",
             "xargs",
+            "find",
+            "script",
             "systemd-run",
-            "bwrap",
+            "nvim",
         ] {
             assert!(!all.contains(&format!("/usr/bin/{absent}")), "{absent}");
+        }
+        // Starters hand on what others decided, and vouch for nothing themselves.
+        for (starter, role, kind) in [
+            ("env", Role::Helper, Kind::Interactive),
+            ("tmux", Role::Launcher, Kind::Interactive),
+            ("flatpak", Role::Sandbox, Kind::Interactive),
+            ("bwrap", Role::Sandbox, Kind::Batch),
+            ("firefox", Role::Launcher, Kind::Batch),
+        ] {
+            let path = format!("/usr/bin/{starter}");
+            let mut entries = catalog.entries().iter();
+            let entry = entries.find(|entry| entry.paths.contains(&path)).unwrap();
+            assert_eq!((entry.role, entry.kind), (role, kind), "{starter}");
+        }
+        // Who has to choose is told why.
+        let chosen = |entry: &&Entry| entry.chosen;
+        for entry in catalog.entries().iter().filter(chosen) {
+            assert!(entry.why.is_some(), "{}", entry.name);
         }
     }
 

@@ -34,8 +34,10 @@ pub struct Offer {
 impl Offer {
     /// The command that registers it by hand.
     pub fn command(&self) -> String {
-        let kind = match self.role {
-            Role::Mailer => format!(" --kind {}", self.kind.word()),
+        let kind = match (self.role, self.kind) {
+            (Role::Mailer, _) | (Role::Launcher, Kind::Batch) => {
+                format!(" --kind {}", self.kind.word())
+            }
             _ => String::new(),
         };
         format!(
@@ -142,7 +144,11 @@ impl Proposer {
             Offer {
                 path: program,
                 role,
-                kind: Kind::Interactive,
+                // What opens the links of a page vouches for interactive mailers alone.
+                kind: match purpose {
+                    Some(Purpose::Browser) => Kind::Batch,
+                    _ => Kind::Interactive,
+                },
                 why: format!(
                     "{name} {what}. Registered, it passes your clicks on to your mailers; it cannot send by itself.{caution}"
                 ),
@@ -236,16 +242,23 @@ impl Proposer {
             ));
         }
         let registered = registered_path(path, &program);
+        let tool = self.tool(path, &program);
         if let Some(entry) = self.catalog.entry_of(Path::new(path)) {
+            let known = known_words(&name, entry.role, entry.kind);
+            let against = entry.why.as_deref().filter(|_| entry.chosen);
+            let why = against.map_or(known.clone(), |why| format!("{known} But {why}."));
+            if entry.chosen && tool.is_some_and(|tool| !tool.suits(entry.role)) {
+                return Proposal::Not(why);
+            }
             return Proposal::Offer(Offer {
                 path: registered,
                 role: entry.role,
                 kind: entry.kind,
-                why: known_words(&name, entry.role, entry.kind),
-                safe: true,
+                why,
+                safe: !entry.chosen,
             });
         }
-        if let Some(tool) = self.tool(path, &program) {
+        if let Some(tool) = tool {
             return Proposal::Not(tool_words(&name, tool, role));
         }
         let purpose = (self.purpose)(&program.path);
@@ -296,6 +309,8 @@ fn known_words(name: &str, role: Role, kind: Kind) -> String {
         Role::Shell => "a shell, which a person types into",
         Role::Chat => "an IRC client of people",
         Role::System => "a part of the machine, which starts others and cannot send by itself",
+        Role::Helper => "typed in front of a command and starts what its command line says",
+        Role::Sandbox => "a part of what runs one installed program in a sandbox",
         Role::Unknown => "a known program",
     };
     format!("Sekimori knows {name}: it is {what}.")
@@ -311,7 +326,7 @@ fn tool_words(name: &str, tool: Tool, role: Role) -> String {
             "starts whatever program anybody names",
             "Start the program itself, from the desktop or at a terminal",
         ),
-        Tool::Interpreter | Tool::Shell | Tool::Multicall => (
+        Tool::Interpreter | Tool::Editor | Tool::Shell | Tool::Multicall => (
             "runs whatever code anybody gives it",
             "If it runs a script that you trust, have root own the script, give it a #! line, and register the script",
         ),

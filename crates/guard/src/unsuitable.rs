@@ -43,6 +43,8 @@ pub enum Tool {
     Relay,
     /// Starts any program.
     Starter,
+    /// Starts any program, as the person at its prompt or its start-up files say.
+    Editor,
 }
 
 impl Tool {
@@ -55,16 +57,20 @@ impl Tool {
             Self::Fetcher => "a transfer tool, which sends whatever anybody gives it",
             Self::Relay => "a relay, which carries anybody's bytes to any host and port",
             Self::Starter => "a starter, which starts whatever program anybody names",
+            Self::Editor => "an editor, which runs whatever commands its files and arguments name",
         }
     }
 
     /// Whether a registration in this role makes sense.
-    const fn suits(self, role: Role) -> bool {
+    pub const fn suits(self, role: Role) -> bool {
         match role {
             // On Alpine and in small systems, people type into a multi-call program.
             Role::Shell => matches!(self, Self::Shell | Self::Multicall),
             // What it starts is judged by itself.
             Role::Launcher => matches!(self, Self::Starter),
+            Role::Helper => matches!(self, Self::Starter | Self::Editor),
+            // What runs inside is registered by itself, and the role permits nothing beside it.
+            Role::Sandbox => matches!(self, Self::Starter),
             // On Alpine, the first process and the logins are a multi-call program.
             Role::System => matches!(self, Self::Starter | Self::Multicall),
             Role::Unknown | Role::Session | Role::Mailer | Role::Submitter | Role::Chat => false,
@@ -84,7 +90,7 @@ impl Tool {
             (Self::Shell | Self::Multicall, _) => {
                 format!("{script}; if people type into it, use --as shell")
             }
-            (Self::Interpreter, _) => script,
+            (Self::Interpreter | Self::Editor, _) => script,
             (Self::Fetcher | Self::Relay, Role::Mailer | Role::Submitter) => {
                 "send with a mailer, and register that one: sekimori register /usr/bin/msmtp --kind batch"
                     .to_owned()

@@ -3,9 +3,11 @@
 mod identity;
 mod login;
 mod roots;
+mod shell;
 mod start;
 
 pub use identity::Image;
 pub use login::logs_in_from_here;
 pub use roots::is_roots;
-pub use start::{ShellStart, only_asks, shell_start, signs, stdin_file};
+pub use shell::{ShellStart, shell_start};
+pub use start::{only_asks, signs, stdin_file};

@@ -7,6 +7,8 @@
 //! This module reads files and asks the kernel about them. It registers nothing and keeps
 //! no state.
 
+mod links;
+mod moving;
 mod script;
 mod still;
 
@@ -24,6 +26,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 pub use guard::identity::{Error, Program, Stamp, Unfit};
+pub use moving::moves_with_updates;
 
 use guard::identity::shown;
 
@@ -119,6 +122,7 @@ fn read(path: &Path, file: &File, before: fs::Metadata) -> Result<Program, Error
         shell = script::check_shell(path, interpreter, script::options(&head))?;
         root_owned = true;
         aliases = script::aliases_of(&reached, path);
+        aliases.extend(moving::name_inside(&reached));
     }
     Ok(Program {
         path: reached,

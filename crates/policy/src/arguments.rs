@@ -29,7 +29,7 @@ impl ArgumentRules {
     pub const fn of(role: Role, kind: Kind) -> Self {
         match (role, kind) {
             (Role::Mailer, Kind::Interactive) => Self::Mailer,
-            (Role::Session | Role::Launcher, _) => Self::Toolkits,
+            (Role::Session | Role::Launcher | Role::Sandbox, _) => Self::Toolkits,
             _ => Self::None,
         }
     }
@@ -164,6 +164,10 @@ const OWN_LISTED: &[Pattern] = &[
     Pattern::both(b"send-key", b"s\0\0\0\0\0\0\0").of(b"tmux\0\0\0\0"),
     Pattern::first(b"send\0\0\0\0").of(b"tmux\0\0\0\0"),
     Pattern::first(b"-X\0\0\0\0\0\0").of(b"screen\0\0"),
+    // Another program, or other libraries, in the place of what root has deployed.
+    Pattern::first(b"--app-pa").of(b"flatpak\0"), // --app-path
+    Pattern::first(b"--usr-pa").of(b"flatpak\0"), // --usr-path
+    Pattern::prefix(b"--runtim", b"e=\0\0\0\0\0\0").of(b"flatpak\0"),
     // Menus and panels with plugins.
     Pattern::both(b"-plugin-", b"path\0\0\0\0").of(b"rofi\0\0\0\0"),
     Pattern::first(b"-M\0\0\0\0\0\0").of(b"cairo-do"),
@@ -372,6 +376,9 @@ mod tests {
             ("awesome", "--config"),
             ("awesome", "--conf"),
             ("tmux", "send-keys"),
+            ("flatpak", "--usr-path=/home/anna/evil"),
+            ("flatpak", "--app-path=/home/anna/evil"),
+            ("flatpak", "--runtime=org.evil.Platform"),
             ("mailspring", "--resource-path=/tmp"),
             ("gnome-shell", "--automation-script=/tmp/x.js"),
             ("weston", "--modules=/tmp/evil.so"),
@@ -392,6 +399,10 @@ mod tests {
             ("wezterm", "start"),
             ("awesome", "-k"),
             ("tmux", "new-session"),
+            ("flatpak", "run"),
+            ("flatpak", "--command=thunderbird"),
+            ("flatpak", "--file-forwarding"),
+            ("flatpak", "--user"),
             ("tmux", "-c"),
             ("openbox", "--config-file"),
             ("openbox", "--startup"),

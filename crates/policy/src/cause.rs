@@ -86,6 +86,18 @@ impl Sign {
         Self(cause & !0xff | (self.0 | other.0) & 0xff)
     }
 
+    /// It, where it is one of these signs.
+    #[must_use]
+    #[inline(always)]
+    pub const fn only(self, counts: Tamper) -> Self {
+        let kept = self.0 & counts.0 as u32;
+        if kept == 0 {
+            Self::NONE
+        } else {
+            Self(self.0 & !0xff | kept)
+        }
+    }
+
     /// The signs alone.
     #[must_use]
     #[inline(always)]

@@ -22,6 +22,7 @@ mod presence;
 mod questions;
 mod roots;
 mod shell;
+mod starters;
 mod tamper;
 mod value;
 mod variables;
@@ -43,7 +44,8 @@ pub use presence::{
 pub use questions::Asked;
 pub use roots::{Interpreter, ROOTS_FOLDERS, Word, is_below_roots, word_of};
 pub use shell::{
-    is_login_name, is_pseudo_terminal, is_terminal, keeps_shell_interactive, keeps_to_script,
+    begins_at_roots, is_command, is_dot_after_slash, is_login_name, is_plain, is_pseudo_terminal,
+    is_terminal, keeps_shell_interactive, keeps_to_command, keeps_to_script, names_start_file,
     script_reads_users_files,
 };
 pub use tamper::Tamper;

@@ -223,7 +223,7 @@ impl Standing {
     #[inline(always)]
     pub(crate) fn kind_after(&self, program: Program) -> Kind {
         if !matches!(program.role, Role::System) {
-            return program.kind;
+            return self.narrowed(program.role, program.kind);
         }
         let users = match program.kind {
             Kind::Interactive | Kind::Batch | Kind::Scheduled => program.by_user,
@@ -293,6 +293,7 @@ impl Standing {
     fn origin_from_user(&self, role: Role, kind: Kind, invocation: Invocation) -> Origin {
         match role {
             Role::Unknown => Origin::Foreign,
+            _ if !self.lets_keep_origin(role, kind) => Origin::Foreign,
             Role::Shell if !matches!(invocation, Invocation::Terminal) => Origin::Foreign,
             // Whoever asked the user's service manager has a terminal emulator start anything. What
             // acts without a person stays foreign there, unless something vouches for it.
@@ -315,8 +316,8 @@ impl Standing {
         matches!(self.origin, Origin::System)
             && self.serves_one_user()
             && match role {
-                Role::Launcher => true,
-                Role::Mailer => matches!(kind, Kind::Interactive),
+                Role::Launcher | Role::Helper => true,
+                Role::Mailer | Role::Sandbox => matches!(kind, Kind::Interactive),
                 _ => false,
             }
     }
@@ -361,7 +362,7 @@ impl Standing {
                 Kind::Interactive => true,
                 Kind::Batch | Kind::Service | Kind::Scheduled => self.vouched,
             },
-            Role::Submitter => self.vouched,
+            Role::Submitter | Role::Helper | Role::Sandbox => self.vouched,
             _ => false,
         }
     }

@@ -9,8 +9,9 @@
 /// Whether an argument after the shell's own name leaves it interactive. `text` is the
 /// argument, padded with zero bytes.
 ///
-/// Everything that is not known to be harmless counts as a script: `-c`, a file, and also
-/// `--rcfile` or `--init-file`, which run whatever they name.
+/// Everything that is not known to be harmless counts as a script: `-c`, a file, and also what
+/// [`names_start_file`] knows, unless the file is root's. Terminals start bash with `--posix`, and
+/// put their own start-up file in the place of the user's so.
 #[inline(always)]
 pub fn keeps_shell_interactive(text: [u8; 8]) -> bool {
     let word = u64::from_ne_bytes(text);
@@ -19,6 +20,80 @@ pub fn keeps_shell_interactive(text: [u8; 8]) -> bool {
         || word == u64::from_ne_bytes(*b"-il\0\0\0\0\0")
         || word == u64::from_ne_bytes(*b"-li\0\0\0\0\0")
         || word == u64::from_ne_bytes(*b"--login\0")
+        || word == u64::from_ne_bytes(*b"--posix\0")
+        || word == u64::from_ne_bytes(*b"--norc\0\0")
+}
+
+/// Whether an argument has bash read the file that the next argument names, in the place of the user's
+/// start-up file: `--init-file`, `--rcfile`. Editors start the shell of their terminal so.
+#[inline(always)]
+pub fn names_start_file(first: [u8; 8], second: [u8; 8]) -> bool {
+    let (first, second) = (u64::from_ne_bytes(first), u64::from_ne_bytes(second));
+    (first == u64::from_ne_bytes(*b"--init-f") && second == u64::from_ne_bytes(*b"ile\0\0\0\0\0"))
+        || (first == u64::from_ne_bytes(*b"--rcfile") && second == 0)
+}
+
+/// Whether an argument says that the next one is a command: `-c`.
+#[inline(always)]
+pub fn is_command(first: [u8; 8]) -> bool {
+    u64::from_ne_bytes(first) == u64::from_ne_bytes(*b"-c\0\0\0\0\0\0")
+}
+
+/// Whether a shell, by the first eight bytes of its file's name, reads no file of the user's before a command
+/// that it is handed with `-c`. Zsh, fish and the C shells do. `BASH_ENV` is a sign of tampering.
+#[inline(always)]
+pub fn keeps_to_command(name: u64) -> bool {
+    name == u64::from_ne_bytes(*b"bash\0\0\0\0")
+        || name == u64::from_ne_bytes(*b"dash\0\0\0\0")
+        || name == u64::from_ne_bytes(*b"sh\0\0\0\0\0\0")
+        || name == u64::from_ne_bytes(*b"ash\0\0\0\0\0")
+        || name == u64::from_ne_bytes(*b"busybox\0")
+}
+
+/// 1 when a byte of a shell's command stands for itself, so that a command of such bytes alone is one
+/// program with its arguments. Without a branch: the kernel's verifier follows each.
+#[inline(always)]
+pub const fn is_plain(byte: u64) -> u64 {
+    let low = PLAIN[0] >> (byte & 63);
+    let high = PLAIN[1] >> (byte & 63);
+    let is_high = 0_u64.wrapping_sub((byte >> 6) & 1);
+    ((high & is_high) | (low & !is_high)) & 1 & !(byte >> 7)
+}
+
+/// A bit for each byte of ASCII that is plain.
+const PLAIN: [u64; 2] = {
+    let bytes = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 /._-+,:@%=";
+    let mut bits = [0; 2];
+    let mut index = 0;
+    while index < bytes.len() {
+        bits[(bytes[index] >> 6) as usize] |= 1 << (bytes[index] & 63);
+        index += 1;
+    }
+    bits
+};
+
+/// 1 when a byte is not zero.
+#[inline(always)]
+const fn is_not_zero(byte: u64) -> u64 {
+    0_u64.wrapping_sub(byte) >> 63
+}
+
+/// Whether a path begins where root alone installs programs.
+#[inline(always)]
+pub const fn begins_at_roots(first: [u8; 8]) -> bool {
+    let [a, b, c, d, e, f, g, h] = first;
+    match [a, b, c, d, e] {
+        [b'/', b'u', b's', b'r', b'/'] => !matches!([f, g, h], [b'l', b'o', b'c']),
+        [b'/', b'o', b'p', b't', b'/'] => true,
+        [b'/', b's', b'n', b'a', b'p'] => f == b'/',
+        _ => false,
+    }
+}
+
+/// 1 when a component of a path begins with a dot between these two bytes: `..` leads elsewhere.
+#[inline(always)]
+pub const fn is_dot_after_slash(before: u64, byte: u64) -> u64 {
+    1 ^ is_not_zero((before ^ b'/' as u64) | (byte ^ b'.' as u64))
 }
 
 /// Whether a shell that was started under this name is a login shell, which reads the user's profile:
@@ -113,6 +188,60 @@ mod tests {
             b"\0\0\0\0\0\0\0\0",
         ] {
             assert!(!keeps_shell_interactive(*text));
+        }
+    }
+
+    #[test]
+    fn a_start_file_counts_where_root_alone_installs() {
+        assert!(names_start_file(*b"--init-f", *b"ile\0\0\0\0\0"));
+        assert!(names_start_file(*b"--rcfile", [0; 8]));
+        assert!(!names_start_file(*b"--rcfile", *b"s\0\0\0\0\0\0\0"));
+        assert!(!names_start_file(*b"--init-f", *b"iles\0\0\0\0"));
+        for path in [b"/usr/sha", b"/opt/ide", b"/snap/co"] {
+            assert!(begins_at_roots(*path));
+        }
+        for path in [
+            b"/usr/loc",
+            b"/usrx/sh",
+            b"/home/an",
+            b"/tmp/x\0\0",
+            b"/snapx/a",
+            b"usr/shar",
+        ] {
+            assert!(!begins_at_roots(*path));
+        }
+        let is_hidden = |before: u8, byte: u8| is_dot_after_slash(before.into(), byte.into()) == 1;
+        assert!(is_hidden(b'/', b'.') && !is_hidden(b'n', b'.') && !is_hidden(b'/', b'a'));
+    }
+
+    /// `.zshenv`, `config.fish` and `.tcshrc` are read before each command.
+    #[test]
+    fn a_shell_that_reads_the_users_files_first_is_no_helper() {
+        for name in [
+            b"bash\0\0\0\0",
+            b"dash\0\0\0\0",
+            b"sh\0\0\0\0\0\0",
+            b"busybox\0",
+        ] {
+            assert!(keeps_to_command(u64::from_ne_bytes(*name)));
+        }
+        for name in [
+            b"zsh\0\0\0\0\0",
+            b"fish\0\0\0\0",
+            b"tcsh\0\0\0\0",
+            b"bashful\0",
+            &[0; 8],
+        ] {
+            assert!(!keeps_to_command(u64::from_ne_bytes(*name)));
+        }
+    }
+
+    #[test]
+    fn plain_bytes_stand_for_themselves() {
+        for byte in 0..=u8::MAX {
+            let plain = byte.is_ascii_alphanumeric() || b" /._-+,:@%=".contains(&byte);
+            assert_eq!(is_plain(byte.into()) == 1, plain, "{byte}");
+            assert_eq!(is_not_zero(byte.into()) == 1, byte != 0);
         }
     }
 

@@ -62,6 +62,12 @@ impl Tamper {
         Self(self.0 | other.0)
     }
 
+    /// The set without these signs.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether there is any sign.
     pub const fn any(self) -> bool {
         self.0 != 0

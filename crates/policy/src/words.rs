@@ -96,7 +96,7 @@ pub enum Role {
     System = 1,
     /// A desktop shell: the paper's `explorer.exe`.
     Session = 2,
-    /// Starts programs for the user: a panel, a terminal emulator, sudo.
+    /// Starts programs for the user: a panel, a terminal emulator, a browser.
     Launcher = 3,
     /// A command interpreter that a person can type into.
     Shell = 4,
@@ -106,11 +106,15 @@ pub enum Role {
     Submitter = 6,
     /// An IRC client that people chat with.
     Chat = 7,
+    /// Typed in front of a command: `env`, `nice`, `sudo`. It starts what its command line says.
+    Helper = 8,
+    /// Runs one program in a sandbox of its own: `flatpak run`, `snap run`.
+    Sandbox = 9,
 }
 
 impl Role {
     /// Every role, for tables and exhaustive tests.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Unknown,
         Self::System,
         Self::Session,
@@ -119,6 +123,8 @@ impl Role {
         Self::Mailer,
         Self::Submitter,
         Self::Chat,
+        Self::Helper,
+        Self::Sandbox,
     ];
 
     /// Reads a code; an unassigned one is [`Role::Unknown`].
@@ -131,6 +137,8 @@ impl Role {
             5 => Self::Mailer,
             6 => Self::Submitter,
             7 => Self::Chat,
+            8 => Self::Helper,
+            9 => Self::Sandbox,
             _ => Self::Unknown,
         }
     }
@@ -146,6 +154,8 @@ impl Role {
             Self::Mailer => "mailer",
             Self::Submitter => "submitter",
             Self::Chat => "chat",
+            Self::Helper => "helper",
+            Self::Sandbox => "sandbox",
         }
     }
 
@@ -172,8 +182,8 @@ impl Role {
 /// For a mailer it says who must have started it. A `system` program of kind
 /// [`Kind::Interactive`] is one that logs people in (login, sshd, a display manager), one of kind
 /// [`Kind::Batch`] does what it is handed by whoever starts it (a service manager with its units, a
-/// session manager): of a process it says that this is a user, and not the machine. Other roles
-/// do not look at it.
+/// session manager): of a process it says that this is a user, and not the machine. What the kinds of
+/// a launcher and of a sandbox are, `starters.rs` says. Other roles do not look at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {

@@ -78,7 +78,8 @@ fn is_users_manager(one: &Standing) -> bool {
 /// What a user's own service manager may start as the user's: what waits for the person, and what passes
 /// that on.
 fn waits_for_the_person(role: Role, kind: Kind) -> bool {
-    role == Role::Launcher || (role == Role::Mailer && kind == Kind::Interactive)
+    matches!(role, Role::Launcher | Role::Helper)
+        || (matches!(role, Role::Mailer | Role::Sandbox) && kind == Kind::Interactive)
 }
 
 /// The design's section 4, sentence by sentence.
@@ -137,6 +138,20 @@ fn expected_origin(before: &Standing, program: Program, invocation: Invocation) 
         (Origin::System, _) => otherwise,
         // Unknown programs become foreign; a shell with a script counts as the script.
         (Origin::User, Role::Unknown) => otherwise,
+        // A sandbox's own parts count only below its command.
+        (Origin::User, Role::Sandbox)
+            if before.role != Role::Sandbox && program.kind != Kind::Interactive =>
+        {
+            otherwise
+        }
+        // A browser, what it starts, and a sandbox start neither shells nor desktops.
+        (Origin::User, Role::Shell | Role::Session | Role::System)
+            if before.role == Role::Sandbox
+                || (matches!(before.role, Role::Launcher | Role::Helper)
+                    && before.kind == Kind::Batch) =>
+        {
+            otherwise
+        }
         (Origin::User, Role::Shell) if invocation != Invocation::Terminal => otherwise,
         // Below what the user's manager has started, nothing acts without the person.
         (Origin::User, Role::Submitter | Role::Chat) if before.activated => otherwise,
@@ -202,7 +217,7 @@ fn origin_follows_the_design_for_every_standing_program_and_invocation() {
             }
         }
     }
-    assert_eq!(count, 4 * 8 * 3 * 32 * (8 * 3 * 8) * 4);
+    assert_eq!(count, 4 * 10 * 3 * 32 * (10 * 3 * 8) * 4);
 }
 
 /// A part of the machine that a user starts, or that something starts which a user has started,
@@ -461,7 +476,7 @@ fn codes_and_words_lead_back_and_unknown_codes_permit_nothing() {
     let mut order = Origin::ALL;
     order.sort();
     assert_eq!(order, Origin::ALL);
-    for code in 8..=u8::MAX {
+    for code in 10..=u8::MAX {
         assert_eq!(Origin::from_code(code), Origin::Foreign);
         assert_eq!(Role::from_code(code), Role::Unknown);
         assert_eq!(Kind::from_code(code), Kind::Batch);

@@ -359,6 +359,10 @@ pub enum RoleArg {
     Session,
     /// Part of the machine
     System,
+    /// Typed in front of a command, such as env and nice
+    Helper,
+    /// Runs one program in a sandbox, such as flatpak
+    Sandbox,
 }
 
 /// How a program comes to act.
@@ -366,7 +370,7 @@ pub enum RoleArg {
 pub enum KindArg {
     /// When a person presses a button; of a system program, it logs people in
     Interactive,
-    /// Sends whatever it is handed
+    /// Sends whatever it is handed; of a launcher, it opens links that others hand it
     Batch,
     /// Without a person
     Service,
@@ -384,6 +388,8 @@ impl From<RoleArg> for policy::Role {
             RoleArg::Submitter => Self::Submitter,
             RoleArg::Session => Self::Session,
             RoleArg::System => Self::System,
+            RoleArg::Helper => Self::Helper,
+            RoleArg::Sandbox => Self::Sandbox,
         }
     }
 }

@@ -26,7 +26,7 @@ pub fn proposer(catalog: Catalog) -> Proposer {
 /// Programs by their file, with what they are for.
 #[derive(Debug, Default)]
 pub struct Purposes {
-    of: HashMap<PathBuf, Purpose>,
+    pub(super) of: HashMap<PathBuf, Purpose>,
 }
 
 impl Purposes {

@@ -399,7 +399,16 @@ fn identified(
     {
         bail!("{}: {objection}", path.display());
     }
-    let text = program.path.to_str().context("path is not text")?;
+    // What an update puts elsewhere is known by the link that root turns.
+    let is_moving = program.root_owned
+        && identity::moves_with_updates(path)
+        && identity::roots_all_the_way(path);
+    let reached = if is_moving {
+        path
+    } else {
+        program.path.as_path()
+    };
+    let text = reached.to_str().context("path is not text")?;
     let mut entry = Entry::new(Stored {
         path: text.to_owned(),
         role: role.word().to_owned(),
@@ -491,6 +500,7 @@ fn script_paths(program: &Program) -> Vec<String> {
     program
         .spellings()
         .filter_map(Path::to_str)
+        .filter(|spelling| spelling.len() < abi::SCRIPT_PATH_BYTES)
         .map(str::to_owned)
         .collect()
 }

@@ -5,12 +5,13 @@
 
 mod desktop;
 pub mod find;
+mod packed;
 pub mod servers;
 
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
-use linux::identity::Program;
+use linux::identity::{self, Program};
 use policy::{Kind, Role};
 
 pub use desktop::DesktopEntry;
@@ -54,6 +55,9 @@ impl Part {
         let (path, fitness) = match program {
             // A script is registered with the path that callers write.
             Ok(program) if program.script.is_some() => (listed.to_path_buf(), Fitness::Good),
+            Ok(program) if program.root_owned && identity::moves_with_updates(listed) => {
+                (listed.to_path_buf(), Fitness::Good)
+            }
             Ok(program) if program.root_owned => (inside(&program.path), Fitness::Good),
             Ok(program) => (inside(&program.path), Fitness::Loose),
             Err(why) => (listed.to_path_buf(), Fitness::Unfit(why.clone())),

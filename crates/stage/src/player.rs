@@ -45,8 +45,8 @@ usage: ROLE ...
   desktop [--seconds N] [-- PROGRAM ARGS...]     start programs: JSON arrays on standard input, one a line
   launcher PROGRAM ARGS...                       start a program and wait for it
   exec PROGRAM ARGS...                           become a program
-  mailer --server A:P [--from A] [--to A]... [--subject S] [--body S] [--delay-ms N] [--linger-ms N]
-         [--timeout-ms N] [--fd N] [--give-fd PATH]
+  mailer --server A:P [--from A] [--to A]... [--subject S] [--body S] [--delay-ms N] [--wait-for FILE]
+         [--linger-ms N] [--timeout-ms N] [--fd N] [--give-fd PATH]
   submit --spool PATH [--from A] [--to A]... [--body S]      put a message into a queue
   piped PROGRAM ARGS...                          deliver by a program's standard streams
   bot [--smtp A:P]... [--socks A:P | --proxy A:P] [--irc A:P --nick N --channel C [--key K] [--in-pieces yes] | --http A:P [--anew yes | --half-closed yes | --poll-ms N] | --other A:P --say TEXT]

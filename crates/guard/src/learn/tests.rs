@@ -89,9 +89,9 @@ fn refusals_of_one_program_are_counted_together() {
 fn one_program_that_must_not_be_registered_spoils_the_chain() {
     let bash = std::fs::canonicalize("/bin/bash").unwrap();
     let bash = bash.to_str().unwrap();
-    let env = from(&[
+    let starter = from(&[
         (bash, Role::Unknown),
-        ("/usr/bin/env", Role::Unknown),
+        ("/usr/bin/xargs", Role::Unknown),
         ("/usr/bin/mail-reader", Role::Mailer),
     ]);
     let bot = from(&[
@@ -100,7 +100,7 @@ fn one_program_that_must_not_be_registered_spoils_the_chain() {
     ]);
     let learned = learned(
         vec![
-            refusal(1, Reason::ForeignOrigin, 1, env),
+            refusal(1, Reason::ForeignOrigin, 1, starter),
             refusal(2, Reason::ForeignOrigin, 4, bot),
         ],
         &[],
@@ -111,7 +111,7 @@ fn one_program_that_must_not_be_registered_spoils_the_chain() {
         .iter()
         .map(|left| left.program.as_str())
         .collect();
-    assert_eq!(left, ["/home/u/.cache/bot", "/usr/bin/env"]);
+    assert_eq!(left, ["/home/u/.cache/bot", "/usr/bin/xargs"]);
     assert!(
         learned.left[1]
             .why

@@ -20,7 +20,7 @@ const INTERPRETERS: &[&str] = &[
     "regina", "awk", "gawk", "mawk", "nawk", "original-awk", "wasmtime", "wasmer", "wasmedge",
     "tcc", "ci", "dart", "pike", "squirrel", "gst", "gambas3", "gbr3", "fbc", "vala", "gdl",
     // Editors, debuggers and tools that run code of their arguments.
-    "emacs", "emacsclient", "xemacs", "vi", "vim", "vimdiff", "rvim", "rview", "view", "gvim",
+    "emacs", "emacsclient", "xemacs", "rvim", "rview", "view", "gvim",
     "nvim", "neovim", "ed", "gdb", "gdbserver", "lldb", "strace", "ltrace", "perf", "bpftrace",
     "make", "gmake", "ninja", "sed", "m4", "dc",
     // Programs for other machines and systems.
@@ -29,6 +29,8 @@ const INTERPRETERS: &[&str] = &[
     // What loads programs.
     "ld.so", "ld-linux", "rosetta",
 ];
+
+const EDITORS: &[&str] = &["vi", "vim", "vimdiff"];
 
 #[rustfmt::skip]
 const SHELLS: &[&str] = &[
@@ -106,6 +108,7 @@ pub(super) fn tool(name: &str) -> Option<Tool> {
     }
     let lists = [
         (INTERPRETERS, Tool::Interpreter),
+        (EDITORS, Tool::Editor),
         (SHELLS, Tool::Shell),
         (MULTICALL, Tool::Multicall),
         (FETCHERS, Tool::Fetcher),

@@ -57,8 +57,10 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
             ShellStart::Terminal => how = Invocation::Terminal,
             ShellStart::Script => how = Invocation::Script,
             ShellStart::NamedScript { only_script } => {
-                program = image.count_as_script(only_script);
+                program = image.count_as_script(only_script, false);
             }
+            // `su -c mutt`, `nice sh -c mutt`: the shell starts one program only.
+            ShellStart::Words => program = image.count_as_script(false, true),
         }
     }
     let index = image.index(scratch);
@@ -86,7 +88,9 @@ pub fn exec(ctx: BtfTracePointContext) -> i32 {
     if is_looked_at {
         let rules = ArgumentRules::of(program.role, program.kind);
         let readers = Readers::of(program.role, program.kind, image.is_script);
-        found = signs(task, rules, readers);
+        // SAFETY: as above.
+        let counts = unsafe { (*record).signs_that_count() };
+        found = signs(task, rules, readers).only(counts);
         after |= u64::from(found.tamper().0) << TAMPER_AT;
     }
     presence::note_before(pid, how as u32);

@@ -10,10 +10,10 @@ use policy::{Kind, Program, Rights, Role};
 
 use crate::kernel_memory::{Address, Typed};
 use crate::maps::{
-    PROGRAMS, PROGRAMS_SEEN, REGISTRATIONS, SCRATCH, SCRIPTS, SETTINGS, Scratch, offset,
+    PROCESSES, PROGRAMS, PROGRAMS_SEEN, REGISTRATIONS, SCRATCH, SCRIPTS, SETTINGS, Scratch, offset,
 };
 use crate::repeat::each;
-use crate::report::{count, header, reserve};
+use crate::report::{count, current_process, header, reserve};
 
 /// Bits of a program's index that hold the CPU.
 const CPU_BITS: u32 = 10;
@@ -118,10 +118,13 @@ impl Image {
     /// shell reads nothing else and the script's own first line names this shell. In any case the
     /// script is what people read of.
     #[inline(always)]
-    pub fn count_as_script(&mut self, only_script: bool) -> Program {
+    pub fn count_as_script(&mut self, only_script: bool, is_words: bool) -> Program {
+        if is_words {
+            return unpacked(find_script(0, WORDS));
+        }
         (self.key.script, self.elsewhere) = name_script();
         let barred = u32::from(self.elsewhere) | u32::from(!only_script);
-        unpacked(find_script(barred, 1))
+        unpacked(find_script(barred, HANDED))
     }
 
     /// The program's number; a program that was never seen before gets one, and its path is
@@ -196,13 +199,17 @@ impl Image {
 }
 
 /// What the script in the scratch space is registered as, packed into a word; see [`unpacked`]. Nothing
-/// when it is `barred`, or when it was `handed` to another shell than its own first line names,
+/// when it is `barred`, or when it was [`HANDED`] to another shell than its own first line names,
 /// which the scratch space has the name of. The script's name takes that name's place.
+///
+/// What bars a script that the kernel runs is that its path is another mount namespace's. A sandbox that
+/// the user has started has a namespace of its own making, so there its own start scripts count, which
+/// may start nothing but the registered program.
 ///
 /// External linkage: the verifier checks it once, and does not follow what it finds any further.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn find_script(barred: u32, handed: u32) -> u32 {
+extern "C" fn find_script(barred: u32, how: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
         return UNKNOWN;
     };
@@ -210,7 +217,11 @@ extern "C" fn find_script(barred: u32, handed: u32) -> u32 {
     // during the call.
     let scratch = unsafe { &mut *scratch };
     let runs_in = core::mem::take(&mut scratch.name);
-    if barred != 0 {
+    if how == WORDS {
+        return HELPER;
+    }
+    let in_sandbox = barred != 0 && how != HANDED && runs_in_sandbox();
+    if barred != 0 && !in_sandbox {
         return UNKNOWN;
     }
     // SAFETY: nothing is removed from the map while the reference is used.
@@ -218,7 +229,10 @@ extern "C" fn find_script(barred: u32, handed: u32) -> u32 {
         return UNKNOWN;
     };
     let own = u64::from_ne_bytes(registration.shell);
-    if handed != 0 && (own == 0 || own != runs_in) {
+    if how == HANDED && (own == 0 || own != runs_in) {
+        return UNKNOWN;
+    }
+    if in_sandbox && registration.role != Role::Sandbox as u8 {
         return UNKNOWN;
     }
     scratch.name = u64::from_ne_bytes(registration.name);
@@ -227,6 +241,22 @@ extern "C" fn find_script(barred: u32, handed: u32) -> u32 {
         | (program.kind as u32) << 8
         | u32::from(program.changed) << 16
         | u32::from(program.rights.0) << 24
+}
+
+/// A shell was handed the script.
+const HANDED: u32 = 1;
+/// A shell was handed a command of plain words: it counts as a helper.
+const WORDS: u32 = 2;
+/// A helper, packed.
+const HELPER: u32 = Role::Helper as u32 | (Kind::Interactive as u32) << 8;
+
+/// Whether the current process, before its exec, is a sandbox that the user has started.
+#[inline(always)]
+fn runs_in_sandbox() -> bool {
+    PROCESSES.get_ptr(current_process()).is_some_and(|record| {
+        // SAFETY: only this process's own exec and fork touch its record, and it is here.
+        unsafe { (*record).is_users_sandbox() }
+    })
 }
 
 /// What nobody registered, packed.

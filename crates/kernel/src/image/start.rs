@@ -1,15 +1,13 @@
-//! How an image was started: interactively or with a script, and with which signs of
-//! tampering.
+//! With which arguments and variables an image was started: signs of tampering, and questions.
 //!
 //! Arguments and environment are read from the new image's own memory, right after exec has
 //! put them there and before the program's first instruction, so the program cannot have
 //! changed them.
 
-use abi::SCRIPT_PATH_BYTES;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use policy::{
     ArgumentRules, Asked, Look, Readers, Sign, Stage, Tamper, VARIABLE_MAX, argument_sign,
-    is_login_name, is_terminal, keeps_shell_interactive, may_tamper,
+    is_terminal, may_tamper,
 };
 
 use crate::kernel_memory::Address;
@@ -28,7 +26,7 @@ pub const S_IFCHR: u16 = 0o020_000;
 pub const MINOR_BITS: u32 = 20;
 
 /// What [`Strings::next`] found.
-enum Piece {
+pub(super) enum Piece {
     /// The first and the second eight bytes of a piece.
     Text([u8; 8], [u8; 8]),
     /// No more strings.
@@ -43,14 +41,14 @@ enum Piece {
 /// string began there. Keeping them apart would double the verifier's work; that the middle
 /// of a harmless string begins with one of eight certain bytes is not to be expected. Where it counts
 /// which string it is, the caller has to see that it fitted into one piece.
-struct Strings {
-    at: u64,
-    end: u64,
+pub(super) struct Strings {
+    pub(super) at: u64,
+    pub(super) end: u64,
 }
 
 impl Strings {
     #[inline(always)]
-    fn next(&mut self, text: &mut [u64; TEXT_BYTES / 8]) -> Piece {
+    pub(super) fn next(&mut self, text: &mut [u64; TEXT_BYTES / 8]) -> Piece {
         if self.at >= self.end {
             return Piece::End;
         }
@@ -73,98 +71,6 @@ impl Strings {
         self.at += length - length / TEXT_BYTES as u64;
         Piece::Text(text[0].to_ne_bytes(), text[1].to_ne_bytes())
     }
-}
-
-/// How a shell was started.
-pub enum ShellStart {
-    /// Interactively.
-    Terminal,
-    /// With a command, or fed from a pipe or file.
-    Script,
-    /// With a script by name; the name is left in the scratch space.
-    NamedScript {
-        /// Nothing has the shell read anything else before: neither an option, nor the name that it
-        /// was started under.
-        only_script: bool,
-    },
-}
-
-/// How the shell that the current task runs was started.
-#[inline(always)]
-pub fn shell_start() -> ShellStart {
-    match look_at_shell() {
-        TERMINAL => ShellStart::Terminal,
-        NAMED_SCRIPT => ShellStart::NamedScript { only_script: true },
-        SCRIPT_AFTER_OPTIONS => ShellStart::NamedScript { only_script: false },
-        _ => ShellStart::Script,
-    }
-}
-
-const TERMINAL: u32 = 0;
-const SCRIPT: u32 = 1;
-const NAMED_SCRIPT: u32 = 2;
-const SCRIPT_AFTER_OPTIONS: u32 = 3;
-
-/// See [`environment_signs`] for why it stands alone.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn look_at_shell() -> u32 {
-    let task = Address::current_task();
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
-        return SCRIPT;
-    };
-    // SAFETY: this CPU's own slot; see `Scratch`.
-    let scratch = unsafe { &mut *scratch };
-    let memory = task.follow(offset!(task_mm));
-    let mut arguments = Strings {
-        at: memory.read(offset!(mm_arg_start)),
-        end: memory.read(offset!(mm_arg_end)),
-    };
-    // The shell's own name, then at most two harmless options. A name that fills a piece may go on,
-    // and what it goes on with would pass for the first argument. A longer option is not harmless.
-    let name = arguments.at;
-    let mut named = match arguments.next(&mut scratch.text) {
-        Piece::Text(first, _) if arguments.at - name < TEXT_BYTES as u64 - 1 => {
-            if is_login_name(first) {
-                SCRIPT_AFTER_OPTIONS
-            } else {
-                NAMED_SCRIPT
-            }
-        }
-        _ => return SCRIPT,
-    };
-    for _ in 0..3 {
-        let argument = arguments.at;
-        match arguments.next(&mut scratch.text) {
-            Piece::End if stdin_is_terminal(task) => return TERMINAL,
-            Piece::Text(first, second) if second == [0; 8] && keeps_shell_interactive(first) => {
-                named = SCRIPT_AFTER_OPTIONS;
-            }
-            Piece::Text(first, _) if first[0] != b'-' => {
-                return keep_script(argument, scratch, named);
-            }
-            _ => return SCRIPT,
-        }
-    }
-    SCRIPT
-}
-
-#[inline(always)]
-fn keep_script(name: u64, scratch: &mut Scratch, named: u32) -> u32 {
-    scratch.script.path = [0; SCRIPT_PATH_BYTES];
-    // SAFETY: the destination is as long as said; the helper checks the source.
-    let length = unsafe {
-        bpf_probe_read_user_str(
-            scratch.script.path.as_mut_ptr().cast(),
-            SCRIPT_PATH_BYTES as u32,
-            name as *const _,
-        )
-    };
-    if length <= 0 || length == SCRIPT_PATH_BYTES as i64 {
-        scratch.script.path[0] = 0;
-        return SCRIPT;
-    }
-    named
 }
 
 /// Signs of tampering that the new image starts with. The scratch space has the beginning of its program's
@@ -342,7 +248,7 @@ extern "C" fn look_at_part() -> u32 {
 }
 
 #[inline(always)]
-fn scratch<'a>() -> Option<&'a mut Scratch> {
+pub(super) fn scratch<'a>() -> Option<&'a mut Scratch> {
     let scratch = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: this CPU's own slot; see `Scratch`. Nobody holds another reference while he calls what takes
     // one of its own: what was read before is read again.
@@ -436,7 +342,7 @@ unsafe extern "C" fn look_at_question(_: u32, question: *mut Question) -> u64 {
 
 /// Whether file descriptor 0 is a terminal and the process has a controlling terminal.
 #[inline(always)]
-fn stdin_is_terminal(task: Address) -> bool {
+pub(super) fn stdin_is_terminal(task: Address) -> bool {
     let has_terminal = !task
         .follow(offset!(task_signal))
         .follow(offset!(signal_tty))

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use abi::SCRIPT_PATH_BYTES;
 
+use super::links;
 use super::{Error, Unfit, open, roots_all_the_way, shown, unreadable};
 
 /// The interpreter in a `#!` line, cut out of it as the kernel does.
@@ -58,7 +59,7 @@ pub fn check(
         return Err(Unfit::EnvScript.at(path));
     }
     let bytes = reached.as_os_str().len();
-    if bytes >= SCRIPT_PATH_BYTES {
+    if bytes >= SCRIPT_PATH_BYTES && super::moving::name_inside(reached).is_none() {
         return Err(Unfit::PathTooLong {
             bytes,
             most: SCRIPT_PATH_BYTES - 1,
@@ -102,6 +103,7 @@ pub fn aliases_of(reached: &Path, given: &Path) -> Vec<PathBuf> {
             }
         }
     }
+    aliases.extend(links::to(reached));
     let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
     if given.is_absolute() && given.components().all(plain) {
         aliases.push(given.components().collect());

@@ -163,6 +163,16 @@ pub(super) fn as_known(path: &str, entry: &Entry) -> Vec<String> {
         ];
     }
     let kind = (entry.role == Role::Mailer).then_some(entry.kind);
+    if entry.chosen {
+        return vec![
+            format!(
+                "{} also does what its start-up files or add-ons say, and any program of yours can change these. Type the \
+                 command at the prompt of a shell in a terminal window. If you accept that risk:",
+                name(path)
+            ),
+            command(path, entry.role, kind),
+        ];
+    }
     vec![
         format!("{} belongs to {}. Register it:", name(path), entry.name),
         command(path, entry.role, kind),

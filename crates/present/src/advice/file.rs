@@ -71,7 +71,7 @@ pub(super) fn not_registered(refused: &Refused<'_>, path: &str) -> Vec<String> {
 fn instead_of(tool: Tool, refused: &Refused<'_>, path: &str) -> Vec<String> {
     let (does, sends) = match tool {
         Tool::Fetcher | Tool::Relay => ("sends", true),
-        Tool::Starter => ("starts", false),
+        Tool::Starter | Tool::Editor => ("starts", false),
         Tool::Interpreter | Tool::Shell | Tool::Multicall => ("runs", false),
     };
     let first = format!(

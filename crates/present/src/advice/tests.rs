@@ -174,6 +174,7 @@ fn every_advice_keeps_the_rules() {
         "/opt/x; rm -rf ~\n",
         "/usr/bin/xfce4-terminal",
         "/usr/bin/vim",
+        "/usr/share/code/code",
         "/usr/sbin/exim4",
     ];
     // A kind matters for a mailer alone.

@@ -1,6 +1,6 @@
 //! The side of the commands.
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Take, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -72,9 +72,9 @@ pub fn ask(
         .write_all(text.as_bytes())
         .and_then(|()| stream.write_all(b"\n"))
         .map_err(failed)?;
-    for line in BufReader::new(stream.take(ANSWER_BYTES_MAX)).lines() {
-        let line = line.map_err(failed)?;
-        let line: Line = serde_json::from_str(&line).map_err(|error| {
+    let mut answer = BufReader::new(stream.take(ANSWER_BYTES_MAX));
+    while let Some(line) = next_line(&mut answer, socket).map_err(failed)? {
+        let line: Line = serde_json::from_slice(&line).map_err(|error| {
             Failure::failed(format!(
                 "{}: answer not understood: {error}",
                 socket.display()
@@ -93,6 +93,32 @@ pub fn ask(
         "{}: the answer ended early",
         socket.display()
     )))
+}
+
+/// The next line of an answer; none at its end. A daemon that reads a large program may take longer than
+/// [`PATIENCE`]. It goes on answering others meanwhile, so it is asked whether it does.
+fn next_line(
+    answer: &mut BufReader<Take<UnixStream>>,
+    socket: &Path,
+) -> std::io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    loop {
+        match answer.read_until(b'\n', &mut line) {
+            Ok(_) if line.is_empty() => return Ok(None),
+            Ok(_) => return Ok(Some(line)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && answers_others(socket) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether the daemon answers a request that no version knows.
+fn answers_others(socket: &Path) -> bool {
+    let asked = connect(socket, PATIENCE).and_then(|mut stream| {
+        stream.write_all(b"{\"request\":\"are you there\"}\n")?;
+        BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut String::new())
+    });
+    asked.is_ok_and(|bytes| bytes > 0)
 }
 
 /// The process that listens at a socket, as the kernel knows it: one that is stopped, too.

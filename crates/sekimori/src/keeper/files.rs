@@ -1,18 +1,30 @@
 //! Watches the registered files, so that an update is verified at once.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use linux::identity;
+use rustix::event::epoll;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 use crate::registry::Registry;
+
+/// How many folders above a program in a Flatpak or a snap are watched.
+const ABOVE_MAX: usize = 16;
+/// The table of mounts.
+const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// An inotify instance: one watch for each file, and one for each folder, because updates
 /// put a new file in the old one's place.
 pub struct Files {
     fd: OwnedFd,
+    /// That, and the table of mounts: a snap is a mount, which comes at boot after the daemon.
+    either: OwnedFd,
+    _mounts: Option<File>,
+    mounts_seen: Vec<u8>,
     /// By the number of the watch. Two paths may lead to one file.
     files: HashMap<i32, Vec<String>>,
     folders: HashMap<i32, String>,
@@ -30,8 +42,18 @@ impl Files {
 
     fn empty() -> Option<Self> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+        let either = epoll::create(epoll::CreateFlags::CLOEXEC).ok()?;
+        let nothing = epoll::EventData::new_u64(0);
+        epoll::add(&either, &fd, nothing, epoll::EventFlags::IN).ok()?;
+        let mounts = File::open(MOUNTS).ok();
+        if let Some(mounts) = &mounts {
+            epoll::add(&either, mounts, nothing, epoll::EventFlags::PRI).ok()?;
+        }
         Some(Self {
             fd,
+            either,
+            _mounts: mounts,
+            mounts_seen: Vec::new(),
             files: HashMap::new(),
             folders: HashMap::new(),
             paths: HashSet::new(),
@@ -68,10 +90,15 @@ impl Files {
             if let Ok(number) = inotify::add_watch(&self.fd, path.as_str(), of_file) {
                 self.files.entry(number).or_default().push(path.clone());
             }
+            let path = Path::new(path);
+            let moves = identity::moves_with_updates(path);
+            // Of what an update turns, the folders with the links; of all else, the file's.
+            let above = if moves { ABOVE_MAX } else { 1 };
             folders.extend(
-                Path::new(path)
-                    .parent()
-                    .and_then(Path::to_str)
+                path.ancestors()
+                    .skip(1)
+                    .take(above)
+                    .filter_map(Path::to_str)
                     .map(str::to_owned),
             );
         }
@@ -93,9 +120,14 @@ impl Files {
 
     /// The registered paths at which something happened.
     pub fn changed(&mut self) -> Vec<String> {
+        let mounts_changed = self.mounts_changed();
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.fd, &mut buffer);
         let mut changed = HashSet::new();
+        if mounts_changed {
+            let moves = |path: &&String| identity::moves_with_updates(Path::new(path));
+            changed.extend(self.paths.iter().filter(moves).cloned());
+        }
         while let Ok(event) = reader.next() {
             if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                 return self.paths.iter().cloned().collect();
@@ -108,6 +140,10 @@ impl Files {
                 .zip(event.file_name().and_then(|name| name.to_str().ok()));
             if let Some((folder, name)) = inside {
                 let path = format!("{}/{name}", folder.trim_end_matches('/'));
+                // An update turns a link above the file.
+                let below = format!("{path}/");
+                let below = self.paths.iter().filter(|other| other.starts_with(&below));
+                changed.extend(below.cloned());
                 if self.paths.contains(&path) {
                     changed.insert(path);
                 }
@@ -116,15 +152,26 @@ impl Files {
         changed.into_iter().collect()
     }
 
+    /// Whether something was mounted or unmounted since this was asked. The kernel tells of it once, and
+    /// the wait has heard that already, so the table itself is compared.
+    fn mounts_changed(&mut self) -> bool {
+        let moves = |path: &String| identity::moves_with_updates(Path::new(path));
+        if !self.paths.iter().any(moves) {
+            return false;
+        }
+        let table = fs::read(MOUNTS).unwrap_or_default();
+        let before = std::mem::replace(&mut self.mounts_seen, table);
+        self.mounts_seen != before
+    }
+
     /// Becomes readable when something happened.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.either.as_fd()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::fd::AsRawFd as _;
 
     use super::*;
@@ -163,6 +210,34 @@ mod tests {
         assert_eq!(watches(&files), 1);
         files.follow_paths(HashSet::new());
         assert_eq!(watches(&files), 0);
+    }
+
+    #[test]
+    fn an_update_that_turns_a_link_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let stable = folder.path().join("app/org.x.Y/x86_64/stable");
+        for commit in ["1", "2"] {
+            let files = stable.join(commit).join("files/bin");
+            fs::create_dir_all(&files).unwrap();
+            fs::write(files.join("y"), commit).unwrap();
+        }
+        let turn = |commit: &str| {
+            let link = stable.join("new");
+            std::os::unix::fs::symlink(commit, &link).unwrap();
+            fs::rename(&link, stable.join("active")).unwrap();
+        };
+        turn("1");
+        let path = stable
+            .join("active/files/bin/y")
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let mut files = Files::empty().unwrap();
+        files.follow_paths(HashSet::from([path.clone()]));
+        // The table of mounts is compared for the first time.
+        files.changed();
+        turn("2");
+        assert_eq!(files.changed(), [path]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use guard::proposal::{Began, Proposal, ask_yes};
-use policy::Role;
+use policy::{Kind, Role};
 
 use super::*;
 
@@ -25,14 +25,14 @@ fn what_runs_anything_for_anybody_is_explained_and_not_offered() {
     let proposer = proposer();
     let mut tried = 0;
     for path in [
-        "/usr/bin/env",
+        "/usr/bin/unshare",
         "/usr/bin/systemd-run",
         "/usr/bin/python3",
         "/usr/bin/perl",
         "/usr/bin/xargs",
-        "/usr/bin/setsid",
-        "/usr/bin/timeout",
-        "/usr/bin/nohup",
+        "/usr/bin/script",
+        "/usr/bin/nsenter",
+        "/usr/bin/setarch",
         "/usr/bin/find",
         "/usr/bin/flock",
     ] {
@@ -77,9 +77,9 @@ fn what_others_than_root_can_change_is_not_offered() {
     assert!(why_not(proposer().starter(text)).contains("Others than root can change"));
     // Another name hides nothing.
     let other = folder.path().join("desk");
-    symlink("/usr/bin/env", &other).unwrap();
+    symlink("/usr/bin/xargs", &other).unwrap();
     why_not(proposer().starter(other.to_str().unwrap()));
-    fs::copy("/usr/bin/env", folder.path().join("copy")).unwrap();
+    fs::copy("/usr/bin/xargs", folder.path().join("copy")).unwrap();
     why_not(proposer().starter(folder.path().join("copy").to_str().unwrap()));
 }
 
@@ -107,6 +107,48 @@ fn the_catalog_says_what_a_known_program_is() {
     assert_eq!((offer.role, offer.safe), (Role::Shell, true));
     assert!(offer.command().starts_with("sudo sekimori register /"));
     assert_eq!(offer.json(true)["registered"], true);
+}
+
+/// An editor runs what a file of the user's says. Nobody registers one who has not read that.
+#[test]
+fn what_has_to_be_chosen_is_no_safe_offer() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root, whose file the catalog has to be");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let list = |role: &str, path: &str| {
+        let text = format!(
+            "[[program]]\nname = \"x\"\nrole = \"{role}\"\nkind = \"batch\"\npaths = [\"{path}\"]\nchosen = true\nwhy = \"it \
+             reads .xrc\"\n"
+        );
+        fs::write(folder.path().join("x.toml"), text).unwrap();
+        super::proposer(Catalog::load(Some(folder.path()), |_| ()).unwrap())
+    };
+    let Proposal::Offer(offer) = list("helper", "/usr/bin/cat").starter("/usr/bin/cat") else {
+        panic!("a person may choose it");
+    };
+    assert!(!offer.safe && offer.why.contains(".xrc"), "{offer:?}");
+    // As a mailer it would send for everybody, and registering it takes more than a yes.
+    let why = why_not(list("mailer", "/usr/bin/perl").starter("/usr/bin/perl"));
+    assert!(why.contains(".xrc"), "{why}");
+}
+
+/// A browser opens what a page names, so its kind is the narrow one.
+#[test]
+fn a_browser_is_a_launcher_of_the_narrow_kind() {
+    let program = fs::canonicalize("/bin/true").unwrap();
+    let catalog = Catalog::load(None, |_| ()).unwrap();
+    let proposer = Proposer::new(
+        catalog,
+        identity::identify,
+        Box::new(|_| Some(Purpose::Browser)),
+    );
+    let Proposal::Offer(offer) = proposer.starter(program.to_str().unwrap()) else {
+        panic!("a file of root's");
+    };
+    assert_eq!((offer.role, offer.kind), (Role::Launcher, Kind::Batch));
+    assert!(offer.command().ends_with("--as launcher --kind batch"));
 }
 
 #[test]

@@ -98,7 +98,7 @@ pub fn mailto_defaults(text: &str) -> Vec<String> {
 
 /// The keys and values of one group. A line that is neither comment, header nor key is
 /// passed over, as every desktop does.
-fn group<'a>(text: &'a str, wanted: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+pub(super) fn group<'a>(text: &'a str, wanted: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
     let mut inside = false;
     text.lines().filter_map(move |line| {
         let line = line.trim();

@@ -16,7 +16,7 @@ use linux::identity;
 use policy::{Kind, Role};
 
 use super::desktop::{DesktopEntry, exec_targets, mailto_defaults};
-use super::{Fitness, Found, Mailer, Part, Service};
+use super::{Fitness, Found, Mailer, Part, Service, packed};
 
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 const ENTRIES_MAX: usize = 10_000;
@@ -107,7 +107,7 @@ impl Surroundings {
         }
     }
 
-    fn host(&self, path: &Path) -> PathBuf {
+    pub(super) fn host(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
@@ -204,7 +204,19 @@ fn part_of_catalog(one: &Installed<'_>, around: &Surroundings, tools: &Tools) ->
         &one.program,
         |path| around.inside(path),
     );
-    without_tools(part, tools)
+    match (without_tools(part, tools), &one.entry.why) {
+        (part, Some(why)) if one.entry.chosen && part.fitness == Fitness::Good => Part {
+            fitness: Fitness::Unfit(format!(
+                "{}: {why}; if you want it: sekimori register {} --as {} --kind {}",
+                part.path.display(),
+                part.path.display(),
+                part.role.word(),
+                part.kind.word()
+            )),
+            ..part
+        },
+        (part, _) => part,
+    }
 }
 
 fn add_menu_entry(
@@ -238,6 +250,8 @@ fn add_menu_entry(
             }
             return;
         }
+        // It starts a program in a sandbox, or behind `env`.
+        Some(known) if matches!(known.role, Role::Sandbox | Role::Helper) => {}
         // A shell, `exo-open` and the like: they pass the address on.
         Some(_) => return,
         None if entry.browser || entry.no_display => return,
@@ -254,22 +268,8 @@ fn add_menu_entry(
         .filter(|c| !c.is_control())
         .take(60)
         .collect::<String>();
-    let sandbox = ["flatpak", "snap", "bwrap", "env"]
-        .into_iter()
-        .find(|it| path.file_name().is_some_and(|name| name == *it));
-    let mut parts = Vec::new();
-    if let Some(sandbox) = sandbox.or_else(|| path.starts_with("/snap").then_some("snap")) {
-        let why = format!(
-            "{sandbox} starts it, and {sandbox} starts anything for anybody: it cannot be registered"
-        );
-        parts.push(Part {
-            name: name.clone(),
-            role: Role::Mailer,
-            kind,
-            path,
-            fitness: Fitness::Unfit(why),
-        });
-    } else {
+    let mut parts = packed::parts(around, look, &name, kind, entry, own);
+    if parts.is_empty() {
         parts.push(part_at((around, tools), look, &name, kind, &path));
         for target in script_targets(around, &path) {
             if !parts.iter().any(|part| part.path == target) {

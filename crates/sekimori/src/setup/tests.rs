@@ -319,14 +319,14 @@ fn what_only_calls_itself_a_mailer_is_not_offered() {
             .all(|mailer| !mailer.default && !mailer.registrable())
     );
     let plan = plan(&found, &Choice::Mailers(vec![0, 1]));
-    assert_eq!(paths(&plan), ["/usr/bin/bash"]);
+    assert_eq!(paths(&plan), ["/usr/bin/bash", "/usr/bin/flatpak"]);
     let whys: Vec<_> = plan
         .passed_over
         .iter()
         .map(|(_, why)| why.as_str())
         .collect();
     assert!(whys[0].contains("sekimori register /home/u/bin/evil --as mailer --kind interactive"));
-    assert!(whys[1].contains("flatpak"));
+    assert!(whys[1].contains("sudo flatpak install --system org.f"));
 }
 
 /// A menu entry, a launch script or the machine's own catalog may lead to an interpreter.
@@ -370,7 +370,7 @@ fn what_does_whatever_it_is_told_is_never_offered() {
     let all = (0..found.mailers.len()).collect();
     assert_eq!(
         paths(&plan(&found, &Choice::Mailers(all))),
-        ["/usr/bin/mail-script"]
+        ["/usr/bin/mail-script", "/usr/bin/env"]
     );
 }
 

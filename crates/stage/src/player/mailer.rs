@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde::Serialize;
@@ -94,9 +96,20 @@ pub(super) fn mail(args: &Args) -> Mail {
     mail
 }
 
+/// Until a file is there, or for two minutes.
+fn wait_for(path: &Path) {
+    let limit = Instant::now() + Duration::from_secs(120);
+    while !path.exists() && Instant::now() < limit {
+        sleep(Duration::from_millis(20));
+    }
+}
+
 /// The role. Exit status 0 when delivered.
 pub(super) fn run(args: &Args) -> Result<ExitCode, String> {
     sleep(args.duration("--delay-ms", 0)?);
+    if let Some(path) = args.text("--wait-for") {
+        wait_for(Path::new(path));
+    }
     let limit = args.duration("--timeout-ms", 10_000)?;
     let connected = match args.number("--fd")? {
         Some(number) => calls::inherited_socket(number as i32)
