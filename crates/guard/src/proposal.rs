@@ -97,12 +97,15 @@ pub enum Purpose {
     Mailer,
 }
 
+/// Says what the program in a file is for.
+pub type ToldPurpose = Box<dyn Fn(&Path) -> Option<Purpose>>;
+
 /// Knows what is installed.
 pub struct Proposer {
     catalog: Catalog,
     tools: Tools,
     look: fn(&Path) -> Result<Program, Error>,
-    purpose: Box<dyn Fn(&Path) -> Option<Purpose>>,
+    purpose: ToldPurpose,
 }
 
 impl Proposer {
@@ -111,7 +114,7 @@ impl Proposer {
     pub fn new(
         catalog: Catalog,
         look: fn(&Path) -> Result<Program, Error>,
-        purpose: Box<dyn Fn(&Path) -> Option<Purpose>>,
+        purpose: ToldPurpose,
     ) -> Self {
         Self {
             catalog,
