@@ -69,6 +69,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     for name in CRATES {
         check.arg("--package").arg(format!("sekimori-{name}"));
     }
+    // Code that only other platforms use would be one.
+    check.args(["-Zwarnings", "--config", "build.warnings=\"deny\""]);
     crate::process::run(check.arg("--quiet"))
 }
 
