@@ -14,6 +14,8 @@ use crate::failure::Failure;
 
 /// A daemon that is stopped or stuck must not hold up whoever asks.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a busy daemon is given [`PATIENCE`] more: two minutes in all.
+const ROUNDS_MAX: u32 = 11;
 /// Whoever answers has no privilege, and may be asked by root: no answer is longer.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
@@ -95,18 +97,26 @@ pub fn ask(
     )))
 }
 
-/// The next line of an answer; none at its end. A daemon that reads a large program may take longer than
-/// [`PATIENCE`]. It goes on answering others meanwhile, so it is asked whether it does.
+/// The next line of an answer; none at its end. A daemon that reads a large program, or that has much to
+/// catch up on, may take longer than [`PATIENCE`]. It goes on answering others meanwhile, so it is asked
+/// whether it does.
 fn next_line(
     answer: &mut BufReader<Take<UnixStream>>,
     socket: &Path,
 ) -> std::io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
+    let mut rounds = 0;
     loop {
         match answer.read_until(b'\n', &mut line) {
             Ok(_) if line.is_empty() => return Ok(None),
             Ok(_) => return Ok(Some(line)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && answers_others(socket) => {}
+            Err(error)
+                if error.kind() == ErrorKind::WouldBlock
+                    && rounds < ROUNDS_MAX
+                    && answers_others(socket) =>
+            {
+                rounds += 1;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -114,7 +124,7 @@ fn next_line(
 
 /// Whether the daemon answers a request that no version knows.
 fn answers_others(socket: &Path) -> bool {
-    let asked = connect(socket, PATIENCE).and_then(|mut stream| {
+    let asked = connect(socket, PATIENCE / 3).and_then(|mut stream| {
         stream.write_all(b"{\"request\":\"are you there\"}\n")?;
         BufReader::new(stream.take(ANSWER_BYTES_MAX)).read_line(&mut String::new())
     });
