@@ -381,6 +381,18 @@ fn the_users_service_manager_speaks_for_nobody() {
     ask_for("--collect --quiet", &service);
     let culprit = service.to_str().unwrap();
     blamed(&scene, "user-unit-service", before, &service, culprit);
+    // What nobody registered stays unknown.
+    let before = theatre.newest();
+    let line = format!("launcher {SYSTEMD_RUN} --user --collect --quiet {bot} bot --smtp {SERVER}");
+    let start = Start::new(bot).args(line.split_whitespace());
+    theatre
+        .start(environment(start))
+        .output(LIMIT)
+        .unwrap();
+    let refused = refusal(&scene, before, &scene.bot);
+    assert_eq!(refused["reason"], "not-a-mailer", "{refused}");
+    let bytes = scene.mail.payload_bytes();
+    evasions::refused("user-unit-engine", bytes, &refused, &scene.bot);
     // A mailer that waits for the person is the user's: GNOME and Plasma start programs so.
     let before = theatre.newest();
     ask_for("--collect --quiet", &scene.mailer);
@@ -388,5 +400,8 @@ fn the_users_service_manager_speaks_for_nobody() {
         word(entry, "verdict") == "allow" && Some(word(entry, "program")) == scene.mailer.to_str()
     });
     assert_eq!(allowed["origin"], "user", "{allowed}");
+    let sent = || Some(scene.mail.payload_bytes()).filter(|bytes| *bytes > 0);
+    let bytes = wait_until(LIMIT, sent).expect("mail");
+    evasions::got_through("user-unit-interactive", bytes, None, &scene.bot);
     end(&manager);
 }
