@@ -385,10 +385,7 @@ fn the_users_service_manager_speaks_for_nobody() {
     let before = theatre.newest();
     let line = format!("launcher {SYSTEMD_RUN} --user --collect --quiet {bot} bot --smtp {SERVER}");
     let start = Start::new(bot).args(line.split_whitespace());
-    theatre
-        .start(environment(start))
-        .output(LIMIT)
-        .unwrap();
+    theatre.start(environment(start)).output(LIMIT).unwrap();
     let refused = refusal(&scene, before, &scene.bot);
     assert_eq!(refused["reason"], "not-a-mailer", "{refused}");
     let bytes = scene.mail.payload_bytes();
