@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use abi::{PresenceOffsets, Seated};
+use rustix::fs::{Mode, OFlags, open};
 
 use crate::btf::Types;
 
@@ -45,12 +46,9 @@ pub(crate) fn offsets(types: &Types<'_>) -> PresenceOffsets {
 pub fn seated(sessions: &Path) -> Option<HashMap<u32, Seated>> {
     let mut users: HashMap<u32, Seated> = HashMap::new();
     for entry in fs::read_dir(sessions).ok()?.flatten().take(SESSIONS_MAX) {
-        let mut text = String::new();
-        let read = File::open(entry.path())
-            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
-        if read.is_err() {
+        let Ok(text) = text_of(&entry.path()) else {
             continue;
-        }
+        };
         let Some((user, place)) = place_of(&text) else {
             continue;
         };
@@ -62,6 +60,19 @@ pub fn seated(sessions: &Path) -> Option<HashMap<u32, Seated>> {
         }
     }
     Some(users)
+}
+
+/// The text of a file. Beside each session's file lies a named pipe that logind holds open: whoever read
+/// it would wait until the session ends.
+fn text_of(path: &Path) -> io::Result<String> {
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -108,6 +119,7 @@ fn place_of(text: &str) -> Option<(u32, Place)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{CWD, FileType, mknodat};
 
     fn place(text: &str) -> Place {
         let (user, place) =
@@ -173,6 +185,10 @@ mod tests {
             b"UID=1000\nREMOTE=1\nTYPE=tty\nCLASS=user\n",
         )
         .unwrap();
+        // logind's, which nobody may wait for.
+        let pipe = folder.path().join("1.ref");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let _held = File::options().read(true).write(true).open(pipe).unwrap();
         let seated = seated(folder.path()).unwrap();
         assert_eq!(seated.len(), 1);
         assert_eq!((seated[&1000].at_seat, seated[&1000].elsewhere), (1, 1));
