@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::packages::Packages;
@@ -166,26 +166,14 @@ impl Build {
         })
     }
 
-    /// Fetches the sources of what the targets depend on. That it cannot is the inner error;
-    /// a lock file that does not match is a mistake of ours, and never skipped.
+    /// Fetches the sources of what the targets depend on; see [`crate::process::fetch`].
     fn fetch(&self, workspace: &Workspace) -> Result<Result<()>> {
         let mut fetch = self.cargo(workspace, "fetch");
-        let output = fetch
-            .args(["--quiet", "--target", &self.host])
-            .output()
-            .context("cargo cannot be started")?;
-        if output.status.success() {
-            return Ok(Ok(()));
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        if said.contains("--locked was passed") {
-            bail!(
+        crate::process::fetch(fetch.args(["--target", &self.host]), |_| {
+            format!(
                 "{FOLDER}/Cargo.lock is not up to date: run `cargo tree` in {FOLDER}, and commit it"
-            );
-        }
-        let first = said.lines().next().unwrap_or_default();
-        let first = first.trim_start_matches("error: ");
-        Ok(Err(anyhow!("dependencies cannot be fetched: {first}")))
+            )
+        })
     }
 
     fn cargo(&self, workspace: &Workspace, job: &str) -> Command {

@@ -4,10 +4,11 @@
 //! too, with the compiler of the kernel programs. Nothing is linked. SQLite and zstd are C, and their
 //! build scripts want a C compiler for the target.
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
 
 use crate::packages::Packages;
+use crate::process;
 use crate::terminal::{self, Colour, paint};
 use crate::toolchain::RUSTC;
 use crate::workspace::{Workspace, forget_compiler};
@@ -53,7 +54,7 @@ pub struct Options {
 /// permitted.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let ready = match PACKAGES.ensure() {
-        Ok(()) => fetch(workspace)?,
+        Ok(()) => process::fetch(&mut cargo(workspace, "fetch"), str::to_owned)?,
         Err(missing) => Err(missing),
     };
     match ready {
@@ -71,25 +72,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     // Code that only other platforms use would be one.
     check.args(["-Zwarnings", "--config", "build.warnings=\"deny\""]);
-    crate::process::run(check.arg("--quiet"))
-}
-
-/// Fetches the sources of what the crates and the standard library depend on. That it cannot is the
-/// inner error; a lock file that does not match is a mistake of ours, and never skipped.
-fn fetch(workspace: &Workspace) -> Result<Result<()>> {
-    let output = cargo(workspace, "fetch")
-        .arg("--quiet")
-        .output()
-        .context("cargo cannot be started")?;
-    if output.status.success() {
-        return Ok(Ok(()));
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    if said.contains("--locked was passed") {
-        bail!("{}", said.trim());
-    }
-    let reason = said.lines().next().unwrap_or("cargo fetch failed");
-    Ok(Err(anyhow::anyhow!("{reason}")))
+    process::run(check.arg("--quiet"))
 }
 
 /// Cargo for the target, with the standard library from its sources: that is an unstable feature, so

@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Runs a program that shows its own progress.
@@ -34,6 +34,26 @@ pub fn output(command: &mut Command) -> Result<String> {
         bail!("{name} failed: {}", output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Fetches the sources of dependencies by `cargo fetch --locked`. That it cannot is the inner error, with
+/// the first line that cargo says; a lock file that does not match is a mistake of ours, and never skipped:
+/// `stale` says so.
+pub fn fetch(fetch: &mut Command, stale: impl FnOnce(&str) -> String) -> Result<Result<()>> {
+    let output = fetch
+        .arg("--quiet")
+        .output()
+        .context("cargo cannot be started")?;
+    if output.status.success() {
+        return Ok(Ok(()));
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("--locked was passed") {
+        bail!("{}", stale(said.trim()));
+    }
+    let first = said.lines().next().unwrap_or_default();
+    let first = first.trim_start_matches("error: ");
+    Ok(Err(anyhow!("dependencies cannot be fetched: {first}")))
 }
 
 /// Runs a program with both outputs in a file, and ends it as [`run_within`] does.

@@ -1,5 +1,5 @@
-//! What the gate keeps of terminals and of the seat: whether something was typed, and when somebody was
-//! there. Numbers and times, and never what was typed.
+//! What the gate remembers of each terminal and of the seat. It keeps counts and times: whether
+//! somebody typed, and when somebody was there. It never keeps what was typed.
 
 #[cfg(feature = "user")]
 use bytemuck::{Pod, Zeroable};

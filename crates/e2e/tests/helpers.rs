@@ -44,7 +44,7 @@ fn delivered(scene: &Scene, count: usize, what: &str) {
     assert_eq!(count_now.ok(), Some(count), "{what}");
 }
 
-/// What stands in front of a command that a person types changes nothing about who typed it.
+/// A person types `env` or `nice` in front of the mailer's command. The mailer may send as without it.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_command_behind_helpers_is_typed_all_the_same() {
@@ -85,7 +85,7 @@ fn a_command_behind_helpers_is_typed_all_the_same() {
     }
 }
 
-/// Whoever did not type is no better off.
+/// A bot gains nothing by starting the mailer behind a helper.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_helper_vouches_for_nobody_itself() {
@@ -213,8 +213,8 @@ fn a_command_behind_doas_is_typed_all_the_same() {
     }
 }
 
-/// In a window of a multiplexer, what is typed into its shell is typed. What its start-up file and its
-/// socket have it start, nobody typed.
+/// What a person types into a shell in a window of tmux or screen may send. What a start-up file or a
+/// program at the socket has tmux or screen start may not.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn in_a_multiplexer_only_what_is_typed_counts() {

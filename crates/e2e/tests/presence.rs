@@ -1,5 +1,5 @@
-//! Presence: a shell starts no batch mailer before a person has pressed Enter in its terminal, and an
-//! interactive mailer that sends while nobody is there is told, or refused.
+//! Presence: a shell starts no batch mailer before a person has pressed Enter in its terminal. When an
+//! interactive mailer sends while nobody is there, the gate reports or refuses it.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -58,7 +58,7 @@ impl Home {
         chown(&path, Some(PERSON.0), Some(PERSON.1)).unwrap();
     }
 
-    /// A shell on a new terminal. Nobody waits for its prompt.
+    /// Starts a shell on a new terminal, and does not wait for its prompt.
     fn shell(&self, words: &[&str]) -> Pty {
         let start = Start::new(BASH).args(words.iter().copied());
         let start = self.theatre.person(start).directory(self.theatre.home());
@@ -131,7 +131,7 @@ fn a_start_up_file_starts_no_mailer() {
     }
 }
 
-/// What the shell does after each command of its user's is the user's, as far as the kernel can tell.
+/// The kernel cannot tell a command that the shell runs after each prompt from one that its user typed.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn what_a_start_up_file_does_later() {
@@ -181,8 +181,8 @@ fn a_terminals_answer_is_no_typing() {
     shell.read_until(Terminal::PROMPT, LIMIT).unwrap();
 }
 
-/// Input that a program puts into the terminal (TIOCSTI) is told from what is typed, also beside a
-/// terminal's answer, which is.
+/// A program that puts input into the terminal (TIOCSTI) does not count as a person who types, also when
+/// the terminal has answered a query before.
 #[test]
 #[ignore = "needs root: run by cargo xtask test"]
 fn a_program_that_types_is_no_person() {
@@ -320,7 +320,7 @@ fn session(theatre: &Theatre, lines: &str) {
 }
 
 const AT_THE_SEAT: &str = "SEAT=seat0\nTYPE=wayland\nACTIVE=1\n";
-/// Nobody is there after so long.
+/// Longer than `presence_seconds` in these tests.
 const AWAY: Duration = Duration::from_secs(7);
 
 /// A keyboard that a test plays.

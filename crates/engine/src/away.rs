@@ -5,11 +5,9 @@ use std::net::SocketAddr;
 
 use crate::entry::{FindingEntry, FindingKind, JudgedWord, NoticeEntry};
 use crate::event::Actor;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, seconds};
 use crate::printable::program_name;
 use crate::sign::Sign;
-
-const SECOND_NS: u64 = 1_000_000_000;
 
 /// A mailer that sent while nobody was there.
 pub(crate) struct Away<'a> {
@@ -86,11 +84,9 @@ impl<'a> Away<'a> {
     }
 
     fn idle_words(&self) -> String {
-        let seconds = self.idle_ns / SECOND_NS;
-        match seconds {
-            0..120 => format!("nobody had used this computer for {seconds} s"),
-            120..7200 => format!("nobody had used this computer for {} min", seconds / 60),
-            _ => format!("nobody had used this computer for {} h", seconds / 3600),
-        }
+        format!(
+            "nobody had used this computer for {}",
+            seconds(self.idle_ns)
+        )
     }
 }

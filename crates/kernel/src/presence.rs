@@ -309,14 +309,9 @@ pub extern "C" fn absent_for() -> u64 {
     }
     // Who has no session at all is nowhere.
     // SAFETY: the value is copied out at once.
-    let seated = unsafe { SEATED.get(current_user()) }.map_or(
-        Seated {
-            at_seat: 0,
-            elsewhere: 0,
-            seen_ns: 0,
-        },
-        |seated| *seated,
-    );
+    let seated = unsafe { SEATED.get(current_user()) }
+        .copied()
+        .unwrap_or_default();
     if seated.elsewhere != 0 || is_scheduled() {
         return 0;
     }

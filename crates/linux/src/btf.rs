@@ -74,7 +74,7 @@ pub struct Kernel {
     /// The number of the function that makes a packet readable. Whether a tracepoint may call
     /// it, only the verifier knows: since 6.12.
     pub packet_reader: Option<u32>,
-    /// Where fields of terminals and input devices lie, as far as the kernel has them.
+    /// Where fields of terminals lie, as far as the kernel has them.
     pub presence: PresenceOffsets,
 }
 

@@ -117,7 +117,8 @@ impl Input {
         }
         let had_rested = !self.is_resting && self.open.is_empty();
         if has_changed {
-            self.read_changes();
+            // They are not told apart: all devices are opened anew.
+            forget_changes(&self.changes);
         }
         if used {
             self.begin_rest();
@@ -125,13 +126,6 @@ impl Input {
             self.open_all();
         }
         used
-    }
-
-    /// Changes are not told apart: all devices are opened anew.
-    fn read_changes(&self) {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(&self.changes, &mut buffer);
-        while reader.next().is_ok() {}
     }
 
     fn begin_rest(&mut self) {
@@ -162,9 +156,8 @@ impl Input {
         self.open.clear();
         // Before the folder is read, so that nothing comes in between. The folder itself may come later.
         let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ATTRIB;
-        let parent = self.folder.parent().map(Path::to_owned);
         if inotify::add_watch(&self.changes, &self.folder, flags | WatchFlags::ONLYDIR).is_err()
-            && let Some(parent) = parent
+            && let Some(parent) = self.folder.parent()
         {
             let only = WatchFlags::CREATE | WatchFlags::ONLYDIR;
             let _ = inotify::add_watch(&self.changes, parent, only);
@@ -190,6 +183,13 @@ impl Input {
             }
         }
     }
+}
+
+/// Reads what an inotify that does not wait has to say, for who looks at everything anew.
+pub fn forget_changes(changes: &OwnedFd) {
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut reader = inotify::Reader::new(changes, &mut buffer);
+    while reader.next().is_ok() {}
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -165,7 +165,7 @@ fn judge(
     // SAFETY: the record of the current process stays while it is in this call.
     let record = record.map(|record| unsafe { &*record });
     let pointer = record.map_or(core::ptr::null(), core::ptr::from_ref);
-    let missing = missing();
+    let missing = missing(settings);
     // SAFETY: null or a whole record.
     let mut reason = unsafe {
         reason_for(
@@ -252,7 +252,7 @@ unsafe extern "C" fn reason_for(
     // not keep its user from sending.
     let answer = match may_send(&standing, attempt, Rate::UNLIMITED) {
         Verdict::Allow if multipath != 0 => Verdict::Refuse(Reason::Multipath),
-        Verdict::Allow => presence_of(&standing, settings, missing),
+        Verdict::Allow => presence_of(&standing, missing),
         refused => refused,
     };
     let answer = match answer {
@@ -264,12 +264,12 @@ unsafe extern "C" fn reason_for(
 
 /// What is missing of the person behind the current process.
 #[inline(always)]
-fn missing() -> u32 {
+fn missing(settings: &Settings) -> u32 {
     let mut missing = 0;
     if has_typed(current_process()) == 0 {
         missing |= NOT_TYPED;
     }
-    if absent_for() != 0 {
+    if settings.presence == PresenceRule::Require as u8 && absent_for() != 0 {
         missing |= ABSENT;
     }
     missing
@@ -278,16 +278,17 @@ fn missing() -> u32 {
 /// Bits of what is missing of a person. Looked up before, and not here, because stack is scarce.
 const NOT_TYPED: u32 = 1;
 /// See [`NOT_TYPED`].
+///
+/// Only where the rule is to refuse: see [`missing`].
 const ABSENT: u32 = 2;
 
 /// The answer for a process that may send, by what was typed and by when its seat was used.
 #[inline(always)]
-fn presence_of(standing: &policy::Standing, settings: &Settings, missing: u32) -> Verdict {
+fn presence_of(standing: &policy::Standing, missing: u32) -> Verdict {
     if missing & NOT_TYPED != 0 {
         return without_typing(Verdict::Allow, standing);
     }
-    let is_required = settings.presence == PresenceRule::Require as u8;
-    if is_required && is_asked_for_presence(standing) && missing & ABSENT != 0 {
+    if is_asked_for_presence(standing) && missing & ABSENT != 0 {
         return Verdict::Refuse(Reason::NeedsPresence);
     }
     Verdict::Allow

@@ -2,7 +2,6 @@
 //! its like lead over `/etc/alternatives` to a script of root's.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -19,7 +18,7 @@ const FOLDERS: [&str; 7] = [
 const LINKS_MAX: usize = 40;
 
 /// When the folders had changed last, and each of their links with what it names.
-type Seen = (Vec<i64>, Vec<(PathBuf, PathBuf)>);
+type Seen = (Vec<u64>, Vec<(PathBuf, PathBuf)>);
 
 /// Every link in those folders that leads to `file`, over others of them perhaps. Whose they are, the
 /// caller asks.
@@ -27,7 +26,7 @@ pub(super) fn to(file: &Path) -> Vec<PathBuf> {
     // Many scripts are looked at one after the other, and the folders have thousands of names.
     static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let times: Vec<i64> = FOLDERS.iter().map(|folder| changed(folder)).collect();
+    let times: Vec<u64> = FOLDERS.iter().map(|folder| changed(folder)).collect();
     if seen.as_ref().is_none_or(|(then, _)| *then != times) {
         *seen = Some((
             times,
@@ -55,13 +54,8 @@ fn leading_to(file: &Path, links: &[(PathBuf, PathBuf)]) -> Vec<PathBuf> {
     found
 }
 
-fn changed(folder: &str) -> i64 {
-    fs::metadata(folder).map_or(0, |about| {
-        about
-            .ctime()
-            .wrapping_mul(1_000_000_000)
-            .wrapping_add(about.ctime_nsec())
-    })
+fn changed(folder: &str) -> u64 {
+    fs::metadata(folder).map_or(0, |about| super::changed_ns(&about))
 }
 
 fn links_in(folder: &str) -> Vec<(PathBuf, PathBuf)> {

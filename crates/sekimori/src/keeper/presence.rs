@@ -1,13 +1,12 @@
 //! Who sits at this machine, and when its keyboard or mouse was used last: the keeper tells the gate.
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use guard::config::Config;
 use linux::gate::Gate;
-use linux::input::Input;
+use linux::input::{Input, forget_changes};
 use linux::presence::{SESSIONS, seated};
 use policy::PresenceRule;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
@@ -19,7 +18,7 @@ use crate::output::trouble;
 /// After a device was seen in use, none is looked at for so long, which is a part of the time after
 /// which nobody is there.
 const REST_PART: u32 = 10;
-const REST: std::ops::RangeInclusive<u64> = 1..=10;
+const REST_SECONDS_MAX: u32 = 10;
 
 /// Follows logind's sessions and the devices.
 pub struct Seats {
@@ -53,9 +52,9 @@ impl Seats {
             return;
         }
         self.followed = asked;
-        let rest = u64::from(config.presence_seconds / REST_PART).clamp(*REST.start(), *REST.end());
+        let rest = (config.presence_seconds / REST_PART).clamp(1, REST_SECONDS_MAX);
         let watched = (config.presence != PresenceRule::Off)
-            .then(|| Input::watch(self.played.as_deref(), Duration::from_secs(rest)))
+            .then(|| Input::watch(self.played.as_deref(), Duration::from_secs(rest.into())))
             .transpose();
         self.input = watched.unwrap_or_else(|error| {
             trouble(&format!("keyboard and mouse cannot be watched: {error}"));
@@ -79,9 +78,7 @@ impl Seats {
     /// Takes note of changes.
     fn sessions_changed(&self, gate: &mut Gate) {
         if let Some(changes) = &self.changes {
-            let mut buffer = [MaybeUninit::uninit(); 4096];
-            let mut reader = inotify::Reader::new(changes, &mut buffer);
-            while reader.next().is_ok() {}
+            forget_changes(changes);
         }
         self.tell(gate);
     }

@@ -207,15 +207,20 @@ fn command(value: &str) -> Option<Vec<String>> {
     }
 }
 
+/// Of each line of a script that has an `exec`, the words behind it.
+pub fn behind_exec(script: &str) -> impl Iterator<Item = impl Iterator<Item = &str>> {
+    script.lines().map(str::trim).map(|line| {
+        line.split_ascii_whitespace()
+            .skip_while(|word| *word != "exec")
+            .skip(1)
+    })
+}
+
 /// The programs that a launch script ends in: the absolute paths behind `exec`. What stands
 /// in a variable cannot be known from here.
 pub fn exec_targets(script: &str) -> Vec<String> {
     let mut targets = Vec::new();
-    for line in script.lines().map(str::trim) {
-        let mut words = line
-            .split_ascii_whitespace()
-            .skip_while(|word| *word != "exec")
-            .skip(1);
+    for mut words in behind_exec(script) {
         while let Some(word) = words.next() {
             let word = word.trim_matches(['"', '\'', ';']);
             if word == "-a" {

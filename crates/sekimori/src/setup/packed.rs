@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use guard::identity::Look;
 use policy::{Kind, Role};
 
-use super::desktop::{DesktopEntry, group};
+use super::desktop::{DesktopEntry, behind_exec, group};
 use super::find::{Surroundings, read};
 use super::{Fitness, Part};
 
@@ -218,16 +218,10 @@ impl Inside {
 
 /// The words that a start script may end in the exec of.
 fn targets(script: &str) -> Vec<String> {
-    let mut targets = Vec::new();
-    for line in script.lines().map(str::trim) {
-        let mut words = line
-            .split_ascii_whitespace()
-            .skip_while(|word| *word != "exec")
-            .skip(1);
-        let target = words.find(|word| !word.starts_with('-') && !word.contains('='));
-        targets.extend(target.map(|word| word.trim_matches(['"', '\'', ';']).to_owned()));
-    }
-    targets
+    behind_exec(script)
+        .filter_map(|mut words| words.find(|word| !word.starts_with('-') && !word.contains('=')))
+        .map(|word| word.trim_matches(['"', '\'', ';']).to_owned())
+        .collect()
 }
 
 /// The command chain and the command of an application in a snap's description. Of YAML, only what
